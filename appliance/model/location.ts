@@ -1,0 +1,80 @@
+// Where bytes are. A location is written once and never changed: new bytes get a new id. Outside the
+// tier that made it a location is opaque but for id, kind, tier and length. It is a few dozen bytes:
+// never a list of stripes (DESIGN.md of tiers/node-group).
+
+/** One record inside a batch stripe of a segment (small objects of a node group). */
+export interface SegmentLocation {
+  kind: 'segment';
+  id: string;
+  tier: string;
+  /** Node group index within the tier. */
+  group: number;
+  segment: string;
+  /** Byte offset, in each drive's segment file, of the batch's piece. */
+  batch: number;
+  /** Data lane of the batch that holds the whole record. */
+  lane: number;
+  /** Offset of the record inside that lane's piece. */
+  offset: number;
+  /** Bytes of the object (not of the record). */
+  length: number;
+  /** Lanes that hold no bytes: decode as zeros. Bit i = lane i. */
+  empty: number;
+  /** Lanes not durable when the write was acknowledged: treat as lost, heal. */
+  unconfirmed: number;
+}
+
+/** One shard file a drive (large parts and packs of a node group). */
+export interface ShardLocation {
+  kind: 'shards';
+  id: string;
+  tier: string;
+  group: number;
+  length: number;
+  /** For example '4+2'. */
+  code: string;
+  stripeBytes: number;
+  empty: number;
+  unconfirmed: number;
+}
+
+/** One named blob of a remote tier (directory, s3, gcs, azure). */
+export interface RemoteLocation {
+  kind: 'remote';
+  id: string;
+  tier: string;
+  name: string;
+  length: number;
+}
+
+/** A stretch of a pack; the row of table `packs` says where the pack's own bytes are. */
+export interface PackLocation {
+  kind: 'pack';
+  id: string;
+  tier: string;
+  pack: string;
+  offset: number;
+  length: number;
+}
+
+/** What a tier's put returns and its read takes. */
+export type BlobLocation = SegmentLocation | ShardLocation | RemoteLocation;
+/** What a version's parts name. */
+export type Location = BlobLocation | PackLocation;
+
+/** Row of table `packs`; id = pack id, which is the blob's location id. */
+export interface Pack {
+  format: 1;
+  id: string;
+  tier: string;
+  /** zip: many objects, FORMAT.md of tiers/pack. plain: exactly the bytes of one version. */
+  layout: 'zip' | 'plain';
+  blob: BlobLocation;
+  sizeBytes: number;
+  entries: number;
+  /** Bytes of entries at the start, for the live share. */
+  entryBytes: number;
+  /** Bytes of entries whose version is gone or moved (raised by the collector). */
+  deadBytes: number;
+  createdAt: number;
+}

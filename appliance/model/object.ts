@@ -1,0 +1,150 @@
+// The document of a key. One document a key holds all its recent versions, so that put, delete marker,
+// delete of any version, conditional writes, restore state and every move are one compare-and-swap of
+// this one row, which is therefore its own mutex (protocol A1). Immutable once read: build a new one.
+
+import type { Location } from './location.ts';
+
+export type ChecksumAlgorithm = 'CRC32' | 'CRC32C' | 'CRC64NVME' | 'SHA1' | 'SHA256';
+
+export interface ObjectChecksum {
+  algorithm: ChecksumAlgorithm;
+  type: 'FULL_OBJECT' | 'COMPOSITE';
+  /** Base64, with "-N" behind it for a composite of N parts. */
+  value: string;
+}
+
+export interface Part {
+  number: number;
+  location: Location;
+  sizeBytes: number;
+  /** MD5, 32 hex digits. */
+  etag: string;
+  /** XXH3-64 of the part's bytes, 16 hex digits: what every move verifies against. */
+  checksum: string;
+  /** The client's own checksum of this part, if it sent one. */
+  clientChecksum?: ObjectChecksum;
+}
+
+/** Headers that S3 stores with an object and gives back as they came. Keys in lower case. */
+export type StoredHeader =
+  | 'content-type'
+  | 'cache-control'
+  | 'content-disposition'
+  | 'content-encoding'
+  | 'content-language'
+  | 'expires'
+  | 'x-amz-website-redirect-location';
+
+export interface Restore {
+  /** pending: bytes are being staged or copied. ready: a copy is readable until `expiry`. */
+  state: 'pending' | 'ready';
+  requestId: string;
+  /** Retrieval tier asked for. */
+  tier: 'Expedited' | 'Standard' | 'Bulk';
+  days: number;
+  requestedAt: number;
+  /** Engine ms, set when ready: rounded up to the next midnight UTC. */
+  expiry?: number;
+  /** The temporary copy, in the order of the version's parts. Expiry frees these and nothing else. */
+  copy?: Location[];
+}
+
+/** The last action of a policy on this version, for explain. */
+export interface LastAction {
+  action: 'transition' | 'restore' | 'restore-expiry' | 'promote';
+  at: number;
+  rule?: string;
+  policyRevision?: string;
+  runId?: string;
+  from: string;
+  to: string;
+}
+
+export interface Version {
+  /** See newVersionId; unique in the key also for null versions (S3 shows those as "null"). */
+  id: string;
+  /** Written while versioning was off or suspended. */
+  isNull: boolean;
+  deleteMarker: boolean;
+  /** Engine ms. Never changed by a move. */
+  lastModified: number;
+  sizeBytes: number;
+  /** Without quotes; "<md5>-N" for multipart. Never changed by a move. */
+  etag: string;
+  storageClass: string;
+  /** Empty for a delete marker and for an empty object. More than 64 live in a block (A5). */
+  parts: Part[];
+  /** Id of the row of `blocks` that holds the parts instead. */
+  partsBlock?: string;
+  /** Number of parts when made by multipart: GET ?partNumber answers it. */
+  partCount?: number;
+  headers: Partial<Record<StoredHeader, string>>;
+  /** x-amz-meta-*, names without that prefix, lower case. */
+  metadata: Record<string, string>;
+  tags?: Record<string, string>;
+  checksum?: ObjectChecksum;
+  /** Account id. */
+  owner: string;
+  /** Id of the write or upload that made it: answers "was that ours?" when in doubt (A4, B6, C2). */
+  operation: string;
+  restore?: Restore;
+  /** Day (engine ms / DAY_MS, whole) of the last read; day grain. */
+  lastAccessDay?: number;
+  last?: LastAction;
+}
+
+/** A block of old versions, newest first (A5). */
+export interface HistoryRef {
+  block: string;
+  count: number;
+  bytes: number;
+}
+
+export interface ObjectDocument {
+  format: 1;
+  /** Counts the versions ever written under this document. */
+  sequence: number;
+  /** Newest first. Empty means: counts as absent (kept only for `operations`, C2). */
+  versions: Version[];
+  history: HistoryRef[];
+  /** Operation id of a Complete → version id it made, or 'refused' (C2, C3). */
+  operations?: Record<string, string>;
+}
+
+/** Row of `blocks`: immutable. */
+export type Block =
+  | { format: 1; kind: 'versions'; object: string; versions: Version[] }
+  | { format: 1; kind: 'parts'; object: string; parts: Part[] };
+
+export type UploadState = 'open' | 'completing' | 'aborting' | 'completed' | 'aborted';
+
+/** Row of `uploads`; id = `${bucketId}/${key}\u0001${uploadId}`: listed in key order. */
+export interface Upload {
+  format: 1;
+  uploadId: string;
+  bucketId: string;
+  key: string;
+  state: UploadState;
+  initiatedAt: number;
+  endedAt?: number;
+  owner: string;
+  storageClass: string;
+  headers: Partial<Record<StoredHeader, string>>;
+  metadata: Record<string, string>;
+  tags?: Record<string, string>;
+  checksumAlgorithm?: ChecksumAlgorithm;
+  checksumType?: 'FULL_OBJECT' | 'COMPOSITE';
+  /** While completing: the operation and the chosen part numbers with their etags. */
+  completing?: { operation: string; parts: { number: number; etag: string }[] };
+  /** After: what a repeated Complete answers. */
+  result?: { versionId: string; etag: string };
+}
+
+/** Row of `parts`; id = `${uploadId}/${part number, 5 digits}`. */
+export interface UploadPart extends Part {
+  format: 1;
+  uploadId: string;
+  lastModified: number;
+  /** Locations that this row named before it was replaced: freed when the upload ends (C1, C4). */
+  replaced: Location[];
+}

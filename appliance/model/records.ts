@@ -1,0 +1,124 @@
+// Rows that workers keep: candidates, intents, leases, checkpoints, requests.
+
+import type { Location } from './location.ts';
+
+/** Row of `garbage`, id = location id (or `block/${id}`): perhaps garbage (protocol B1). */
+export interface Garbage {
+  format: 1;
+  /** What to free. */
+  location?: Location;
+  block?: string;
+  /** The document that may still name it: objectId. */
+  object: string;
+  /** The upload that may still name it. */
+  uploadId?: string;
+  notBefore: number;
+  /** Set by compare-and-swap after the look, before the bytes go (B4). */
+  condemned?: boolean;
+  reason: 'overwrite' | 'delete' | 'move' | 'upload' | 'lost' | 'restore-expiry' | 'orphan';
+}
+
+/** Row of `heals`, id = location id: stored short of full redundancy. */
+export interface Heal {
+  format: 1;
+  location: Location;
+  since: number;
+  attempts: number;
+}
+
+/** Row of `leases`, id = what is leased. */
+export interface Lease {
+  format: 1;
+  holder: string;
+  /** Raised by one at each taking. */
+  epoch: number;
+  /** Wall ms. */
+  until: number;
+}
+
+/** Row of `moves`, id = move id: the intent (protocol E). */
+export interface Move {
+  format: 1;
+  id: string;
+  kind: 'transition' | 'restore' | 'promote' | 'compact' | 'rebalance';
+  object: string;
+  versionId: string;
+  from: string[];
+  /** Ids of the copies being made. */
+  to: string[];
+  /** The pack that the copy is part of. */
+  pack?: string;
+  lease: { name: string; epoch: number };
+  startedAt: number;
+}
+
+/** Row of `checkpoints`, id = job name and scope. */
+export interface Checkpoint {
+  format: 1;
+  cursor: string;
+  startedAt: number;
+  updatedAt: number;
+  counts: Record<string, number>;
+  data?: Record<string, unknown>;
+}
+
+/** Row of `runs`, id = `${kind}/${run id}`: work that the api asks of the workers, and its progress. */
+export interface Run {
+  format: 1;
+  id: string;
+  kind: 'lifecycle' | 'scrub' | 'heal' | 'collect';
+  /** Bucket name; all without. */
+  bucket?: string;
+  state: 'requested' | 'running' | 'done' | 'failed';
+  requestedAt: number;
+  finishedAt?: number;
+  counts: Record<string, number>;
+  error?: string;
+}
+
+/** Row of `restores`, id = request id: one RestoreObject, or a batch by prefix. */
+export interface RestoreRequest {
+  format: 1;
+  id: string;
+  /** S3 RestoreObject names one version; the CLI a prefix. */
+  scope:
+    | { bucket: string; bucketId: string; key: string; versionId: string }
+    | { bucket: string; bucketId: string; prefix: string };
+  tier: 'Expedited' | 'Standard' | 'Bulk';
+  days: number;
+  requestedAt: number;
+  requestedBy: string;
+  quoteId?: string;
+  state: 'requested' | 'staging' | 'copying' | 'done' | 'cancelled' | 'failed';
+  counts: { objects: number; bytes: number; ready: number; failed: number };
+  finishedAt?: number;
+  error?: string;
+}
+
+/** Row of `policy-sets`, id = 'active' or `revision/${revision}`. */
+export interface PolicySet {
+  format: 1;
+  revision: string;
+  /** Name and text of each policy file, as given. */
+  files: { name: string; text: string }[];
+  appliedAt: number;
+  appliedBy: string;
+  planHash: string;
+}
+
+/** Row of `usage`, id = `${day}/${source}/...`: what the cost report adds up. */
+export interface UsageRow {
+  format: 1;
+  /** YYYY-MM-DD, engine clock. */
+  day: string;
+  kind: 'stored' | 'requests' | 'moved' | 'retrieved' | 'deleted-early';
+  bucket: string;
+  tier: string;
+  storageClass: string;
+  /** stored: byte-hours of the day. Otherwise bytes. */
+  bytes: number;
+  /** Objects, or number of requests. */
+  count: number;
+  /** requests: S3 operation. */
+  operation?: string;
+}

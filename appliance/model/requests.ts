@@ -1,0 +1,257 @@
+// What the engine is asked and answers: the face that api and workers call (appliance/engine/engine.ts
+// implements it). Sizes in bytes, times in engine ms, etags without quotes. Every refusal is a
+// FirnError with an S3 code.
+
+import type { Bucket } from './bucket.ts';
+import type {
+  ObjectChecksum,
+  ChecksumAlgorithm,
+  Restore,
+  StoredHeader,
+  Upload,
+  UploadPart,
+  Version,
+} from './object.ts';
+import type { Body, ByteRange, StagePriority } from './tier.ts';
+
+export interface ReadConditions {
+  ifMatch?: string;
+  ifNoneMatch?: string;
+  ifModifiedSince?: number;
+  ifUnmodifiedSince?: number;
+}
+
+export interface WriteConditions {
+  /** Etag or '*'. */
+  ifMatch?: string;
+  ifNoneMatch?: string;
+  ifMatchSize?: number;
+  ifMatchLastModified?: number;
+}
+
+export interface ObjectName {
+  bucket: string;
+  key: string;
+}
+
+export interface VersionName extends ObjectName {
+  /** 'null', a version id, or absent for the current version. */
+  versionId?: string;
+}
+
+/** What a new version carries beside its bytes. */
+export interface NewVersion {
+  owner: string;
+  storageClass: string;
+  headers: Partial<Record<StoredHeader, string>>;
+  metadata: Record<string, string>;
+  tags?: Record<string, string>;
+}
+
+export interface PutObject extends ObjectName, NewVersion {
+  body: Body;
+  sizeBytes?: number;
+  /** Content-MD5 as hex: compared with the bytes (BadDigest). */
+  contentMd5?: string;
+  /** Read after the body has ended: the checksum that the client sent and the api verified. */
+  checksum?: () => ObjectChecksum | undefined;
+  conditions?: WriteConditions;
+  signal?: AbortSignal;
+}
+
+export interface PutAnswer {
+  bucket: Bucket;
+  version: Version;
+  /** As S3 shows it: 'null', an id, or undefined where versioning was never on. */
+  versionId: string | undefined;
+}
+
+export interface GetObject extends VersionName {
+  /**
+   * Wanted bytes; resolved against the size by the engine: a suffix has offset < 0 and length = -offset.
+   * `length` may pass the end. Unsatisfiable: InvalidRange.
+   */
+  range?: ByteRange;
+  partNumber?: number;
+  conditions?: ReadConditions;
+  signal?: AbortSignal;
+}
+
+export interface HeadAnswer {
+  bucket: Bucket;
+  version: Version;
+  versionId: string | undefined;
+  /** Bytes answered: the range or part asked for, else everything. */
+  range: ByteRange;
+  partial: boolean;
+  restore: Restore | undefined;
+}
+
+export interface GetAnswer extends HeadAnswer {
+  body: Body;
+}
+
+export interface DeleteObject extends VersionName {
+  conditions?: WriteConditions;
+  /** Who asks: owner of a delete marker. */
+  owner: string;
+}
+
+export interface DeleteAnswer {
+  /** As S3 shows it: the version removed, or the marker made. */
+  versionId: string | undefined;
+  /** True if what was removed or made is a delete marker. */
+  deleteMarker: boolean;
+}
+
+export interface CopyObject extends ObjectName {
+  source: VersionName;
+  sourceConditions?: ReadConditions;
+  conditions?: WriteConditions;
+  owner: string;
+  /** Undefined: keep the source's. */
+  replaceMetadata?: Pick<NewVersion, 'headers' | 'metadata'>;
+  replaceTags?: Record<string, string>;
+  storageClass?: string;
+  checksumAlgorithm?: ChecksumAlgorithm;
+  signal?: AbortSignal;
+}
+
+export interface CopyAnswer extends PutAnswer {
+  sourceVersionId: string | undefined;
+}
+
+export interface ListQuery {
+  bucket: string;
+  prefix: string;
+  delimiter: string;
+  /** Exclusive: keys (and common prefixes) above this. */
+  after: string;
+  /** Keys and common prefixes together. 0 answers nothing. */
+  limit: number;
+}
+
+export interface ListedVersion {
+  key: string;
+  version: Version;
+  versionId: string;
+  isLatest: boolean;
+}
+
+export interface ListAnswer {
+  bucket: Bucket;
+  entries: ListedVersion[];
+  prefixes: string[];
+  /** There is more: go on with `after` = this (a key or a common prefix). */
+  next: string | undefined;
+}
+
+export interface ListVersionsQuery extends ListQuery {
+  /** With `after` as key: versions of that key behind this one come first. */
+  afterVersionId?: string;
+}
+
+export interface ListVersionsAnswer extends ListAnswer {
+  nextVersionId: string | undefined;
+}
+
+export interface CreateUpload extends ObjectName, NewVersion {
+  checksumAlgorithm?: ChecksumAlgorithm;
+  checksumType?: 'FULL_OBJECT' | 'COMPOSITE';
+}
+
+export interface UploadName extends ObjectName {
+  uploadId: string;
+}
+
+export interface PutPart extends UploadName {
+  number: number;
+  body: Body;
+  sizeBytes?: number;
+  contentMd5?: string;
+  checksum?: () => ObjectChecksum | undefined;
+  signal?: AbortSignal;
+}
+
+export interface CompleteUpload extends UploadName {
+  owner: string;
+  parts: { number: number; etag: string; checksum?: ObjectChecksum }[];
+  checksum?: ObjectChecksum;
+  checksumType?: 'FULL_OBJECT' | 'COMPOSITE';
+  objectSize?: number;
+  conditions?: WriteConditions;
+}
+
+export interface ListUploadsQuery extends ListQuery {
+  afterUploadId?: string;
+}
+
+export interface ListUploadsAnswer {
+  bucket: Bucket;
+  uploads: Upload[];
+  prefixes: string[];
+  next: { key: string; uploadId: string } | undefined;
+}
+
+export interface ListPartsAnswer {
+  upload: Upload;
+  parts: UploadPart[];
+  next: number | undefined;
+}
+
+export interface RestoreObject extends VersionName {
+  days: number;
+  tier: StagePriority;
+  owner: string;
+}
+
+/** started: 202. extended: 200 (a live copy's expiry was set anew). upgraded: 202. */
+export type RestoreAnswer = 'started' | 'upgraded' | 'extended';
+
+export interface ListBucketsAnswer {
+  buckets: Bucket[];
+  /** Continue after this bucket name. */
+  next: string | undefined;
+}
+
+/** The engine as its callers see it. */
+export interface ObjectStore {
+  createBucket(request: { name: string; owner: string; region: string }): Promise<Bucket>;
+  /** NoSuchBucket when absent or being deleted. */
+  getBucket(name: string): Promise<Bucket>;
+  deleteBucket(name: string): Promise<void>;
+  listBuckets(query: {
+    owner: string;
+    prefix?: string;
+    after?: string;
+    limit: number;
+  }): Promise<ListBucketsAnswer>;
+  /** Compare-and-swap loop over `change`, which must be pure. */
+  updateBucket(name: string, change: (bucket: Bucket) => Bucket): Promise<Bucket>;
+
+  putObject(request: PutObject): Promise<PutAnswer>;
+  getObject(request: GetObject): Promise<GetAnswer>;
+  headObject(request: GetObject): Promise<HeadAnswer>;
+  deleteObject(request: DeleteObject): Promise<DeleteAnswer>;
+  copyObject(request: CopyObject): Promise<CopyAnswer>;
+  listObjects(query: ListQuery): Promise<ListAnswer>;
+  listVersions(query: ListVersionsQuery): Promise<ListVersionsAnswer>;
+
+  createUpload(request: CreateUpload): Promise<Upload>;
+  putPart(request: PutPart): Promise<UploadPart>;
+  /** UploadPartCopy. */
+  copyPart(
+    request: UploadName & {
+      number: number;
+      source: VersionName;
+      range?: ByteRange;
+      sourceConditions?: ReadConditions;
+    },
+  ): Promise<UploadPart>;
+  completeUpload(request: CompleteUpload): Promise<PutAnswer>;
+  abortUpload(name: UploadName): Promise<void>;
+  listUploads(query: ListUploadsQuery): Promise<ListUploadsAnswer>;
+  listParts(query: UploadName & { after: number; limit: number }): Promise<ListPartsAnswer>;
+
+  restoreObject(request: RestoreObject): Promise<RestoreAnswer>;
+}
