@@ -1,0 +1,397 @@
+// Settings: one YAML file and a few environment variables become one checked object, once a process.
+// This is the only place that reads the environment or settings files; everything else is told. The
+// danger it answers is a typing error that silently means something else: an unknown key, a wrong unit
+// or a tier that nobody named refuses the start, with file, line and remedy.
+
+import { randomBytes } from 'node:crypto';
+import { chmodSync, existsSync, mkdirSync, openSync, closeSync, readFileSync } from 'node:fs';
+import { fsyncSync, linkSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { LineCounter, parseDocument } from 'yaml';
+import type { Document } from 'yaml';
+import { z } from 'zod';
+import { FirnError } from './appliance/model/errors.ts';
+import { KiB, SMALL_BYTES_MAX } from './appliance/model/limits.ts';
+
+const codes = ['1+1', '1+2', '2+2', '4+2', '8+4', '12+4'] as const;
+const port = z.int().min(0).max(65_535);
+const seconds = z.number().positive();
+const name = z.string().regex(/^[a-z][a-z0-9-]{0,30}$/, 'a name is a-z, 0-9 and -, at most 31');
+
+const nodeGroup = z.strictObject({
+  kind: z.literal('node-group'),
+  code: z.enum(codes).default('4+2'),
+  groups: z.array(z.array(z.string().min(1)).min(2).max(16)).min(1),
+  smallBytesMax: z.int().min(0).max(SMALL_BYTES_MAX).default(SMALL_BYTES_MAX),
+});
+const directory = z.strictObject({
+  kind: z.literal('directory'),
+  directory: z.string().min(1),
+  retrieval: z.enum(['immediate', 'staged']).default('immediate'),
+  stageSeconds: z.number().min(0).default(60),
+});
+const retries = {
+  concurrency: z.int().min(1).max(256).default(8),
+  timeoutMs: z.int().min(100).default(60_000),
+};
+const secret = { secretKey: z.string().optional(), secretKeyFile: z.string().optional() };
+const s3 = z.strictObject({
+  kind: z.literal('s3'),
+  endpoint: z.url(),
+  bucket: z.string(),
+  prefix: z.string().default(''),
+  region: z.string().default('us-east-1'),
+  accessKey: z.string(),
+  ...secret,
+  storageClass: z.string().optional(),
+  retrieval: z.enum(['immediate', 'staged']).default('immediate'),
+  ...retries,
+});
+const gcs = z.strictObject({
+  kind: z.literal('gcs'),
+  bucket: z.string(),
+  prefix: z.string().default(''),
+  endpoint: z.url().optional(),
+  projectId: z.string().optional(),
+  keyFile: z.string().optional(),
+  storageClass: z.string().optional(),
+  ...retries,
+});
+const azure = z.strictObject({
+  kind: z.literal('azure'),
+  container: z.string(),
+  prefix: z.string().default(''),
+  account: z.string(),
+  accountKeyFile: z.string(),
+  endpoint: z.url().optional(),
+  accessTier: z.enum(['Hot', 'Cool', 'Cold', 'Archive']).default('Cold'),
+  ...retries,
+});
+const tier = z.discriminatedUnion('kind', [nodeGroup, directory, s3, gcs, azure]);
+export type TierConfig = z.infer<typeof tier>;
+
+const debug = z.strictObject({
+  sandboxClock: z.boolean().default(false),
+  lifecycleDaySeconds: seconds.optional(),
+  restoreDaySeconds: seconds.optional(),
+  graceSeconds: seconds.optional(),
+});
+
+const settings = z.strictObject({
+  data: z.string().min(1).default('data'),
+  host: z.string().default('127.0.0.1'),
+  port: port.default(9000),
+  adminHost: z.string().default('127.0.0.1'),
+  adminPort: port.default(9001),
+  region: z
+    .string()
+    .regex(/^[a-z0-9-]{1,32}$/)
+    .default('us-east-1'),
+  domain: z.string().optional(),
+  metadata: z
+    .string()
+    .regex(/^(lmdb$|mongodb(\+srv)?:\/\/)/, 'lmdb, or a mongodb:// address')
+    .default('lmdb'),
+  processes: z.int().min(1).max(64).optional(),
+  masterKeyFile: z.string().optional(),
+  tiers: z.record(name, tier).optional(),
+  storageClasses: z
+    .record(z.string().regex(/^[A-Z][A-Z0-9_-]{0,63}$/, 'a class is A-Z, 0-9, _ and -'), name)
+    .optional(),
+  lifecycleIntervalSeconds: seconds.default(3600),
+  logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+  debug: debug.prefault({}),
+});
+type Parsed = z.infer<typeof settings>;
+
+export interface Config extends Omit<Parsed, 'tiers' | 'storageClasses' | 'processes'> {
+  /** Absolute. */
+  data: string;
+  masterKeyFile: string;
+  processes: number;
+  tiers: Record<string, TierConfig>;
+  storageClasses: Record<string, string>;
+  root: { accessKey: string; secretKey: string } | undefined;
+  /** What to print on a usage hint: the file read, or undefined. */
+  file: string | undefined;
+}
+
+/** The JSON Schema of the settings file, for editors and for the test of the example. */
+export function settingsSchema(): unknown {
+  return z.toJSONSchema(settings, { io: 'input' });
+}
+
+type Environment = Record<string, string | undefined>;
+
+/**
+ * Reads the settings: FILE or FIRN_CONFIG or none, then FIRN_* over it, then defaults. Relative paths
+ * are relative to the settings file (without one: to the working folder).
+ */
+export function loadConfig(file?: string, env: Environment = process.env): Config {
+  const path = file ?? env['FIRN_CONFIG'];
+  const raw = path === undefined ? {} : readSettings(resolve(path));
+  const overridden = { ...raw };
+  if (env['FIRN_DATA']) overridden['data'] = resolve(env['FIRN_DATA']);
+  if (env['FIRN_PORT']) overridden['port'] = portOf('FIRN_PORT', env['FIRN_PORT']);
+  if (env['FIRN_ADMIN_PORT'])
+    overridden['adminPort'] = portOf('FIRN_ADMIN_PORT', env['FIRN_ADMIN_PORT']);
+  if (env['FIRN_METADATA_URL']) overridden['metadata'] = env['FIRN_METADATA_URL'];
+  const result = settings.safeParse(overridden);
+  if (!result.success) throw invalid(path, result.error.issues[0]);
+  const base = path === undefined ? process.cwd() : dirname(resolve(path));
+  return complete(result.data, { base, path, env });
+}
+
+function complete(
+  parsed: Parsed,
+  from: { base: string; path: string | undefined; env: Environment },
+): Config {
+  const data = resolve(from.base, parsed.data);
+  const tiers = withPaths(parsed.tiers ?? defaultTiers(data), from.base);
+  const storageClasses = parsed.storageClasses ?? defaultClasses;
+  for (const [className, tierName] of Object.entries(storageClasses)) {
+    if (tiers[tierName] === undefined) {
+      throw new FirnError(
+        'SettingsInvalid',
+        `storageClasses.${className} names the tier ${tierName}`,
+        {
+          subject: from.path ?? 'defaults',
+          hint: `add ${tierName} under tiers, or name one of: ${Object.keys(tiers).join(', ')}`,
+        },
+      );
+    }
+  }
+  checkHot(tiers, storageClasses, from.path);
+  return {
+    ...parsed,
+    data,
+    masterKeyFile: resolve(from.base, parsed.masterKeyFile ?? join(data, 'master.key')),
+    processes: parsed.processes ?? Math.max(1, availableParallelism()),
+    tiers,
+    storageClasses,
+    root: rootKeys(from.env),
+    file: from.path,
+  };
+}
+
+function checkHot(
+  tiers: Record<string, TierConfig>,
+  classes: Record<string, string>,
+  path: string | undefined,
+): void {
+  const hot = classes['STANDARD'];
+  if (hot !== undefined && tiers[hot]?.kind === 'node-group') return;
+  throw new FirnError('SettingsInvalid', 'STANDARD must be mapped to a tier of kind node-group', {
+    subject: path ?? 'defaults',
+    hint: 'new objects arrive on erasure-coded drives: map STANDARD to your hot tier',
+  });
+}
+
+const defaultClasses = {
+  STANDARD: 'hot',
+  STANDARD_IA: 'warm',
+  GLACIER_IR: 'cold',
+  GLACIER: 'archive',
+  DEEP_ARCHIVE: 'archive',
+};
+
+function defaultTiers(data: string): Record<string, TierConfig> {
+  const six = (pool: string): string[] =>
+    Array.from({ length: 6 }, (_, index) => join(data, pool, `drive-${index}`));
+  const group = { kind: 'node-group', code: '4+2', smallBytesMax: 256 * KiB } as const;
+  return {
+    hot: { ...group, groups: [six('hot')] },
+    warm: { ...group, groups: [six('warm')] },
+    cold: {
+      kind: 'directory',
+      directory: join(data, 'cold'),
+      retrieval: 'immediate',
+      stageSeconds: 0,
+    },
+    archive: {
+      kind: 'directory',
+      directory: join(data, 'archive'),
+      retrieval: 'staged',
+      stageSeconds: 60,
+    },
+  };
+}
+
+function withPaths(tiers: Record<string, TierConfig>, base: string): Record<string, TierConfig> {
+  const out: Record<string, TierConfig> = {};
+  for (const [tierName, one] of Object.entries(tiers)) {
+    if (one.kind === 'node-group') {
+      out[tierName] = { ...one, groups: one.groups.map((g) => g.map((d) => resolve(base, d))) };
+    } else if (one.kind === 'directory') {
+      out[tierName] = { ...one, directory: resolve(base, one.directory) };
+    } else {
+      out[tierName] = one;
+    }
+  }
+  return out;
+}
+
+function portOf(variable: string, text: string): number {
+  if (/^\d{1,5}$/.test(text)) return Number(text);
+  throw new FirnError('SettingsInvalid', `${variable}=${text} is not a port`, {
+    subject: variable,
+    hint: 'give a number from 0 (any free port) to 65535',
+  });
+}
+
+function rootKeys(env: Environment): Config['root'] {
+  const accessKey = env['FIRN_ROOT_ACCESS_KEY'];
+  const file = env['FIRN_ROOT_SECRET_KEY_FILE'];
+  const secretKey = file ? readFileSync(file, 'utf8').trim() : env['FIRN_ROOT_SECRET_KEY'];
+  if (!accessKey && !secretKey) return undefined;
+  if (accessKey && secretKey && accessKey.length >= 3 && secretKey.length >= 8) {
+    return { accessKey, secretKey };
+  }
+  throw new FirnError('SettingsInvalid', 'the root key pair in the environment is not whole', {
+    subject: 'FIRN_ROOT_ACCESS_KEY, FIRN_ROOT_SECRET_KEY',
+    hint: 'set both (at least 3 and 8 characters), or neither: then a pair is generated',
+  });
+}
+
+function readSettings(path: string): Record<string, unknown> {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new FirnError('SettingsInvalid', `cannot read the settings file ${path}`, {
+      subject: path,
+      cause,
+      hint: 'name an existing file by --config or FIRN_CONFIG; deploy/firn.example.yaml is one',
+    });
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
+  const wrong = document.errors[0] ?? document.warnings[0];
+  if (wrong !== undefined) {
+    const at = lines.linePos(wrong.pos[0]);
+    throw new FirnError(
+      'SettingsInvalid',
+      `${path}:${at.line}:${at.col}: ${firstLine(wrong.message)}`,
+      {
+        subject: path,
+        hint: 'the file is not valid YAML',
+      },
+    );
+  }
+  const value: unknown = document.toJS() ?? {};
+  const result = settings.safeParse(value);
+  if (!result.success) throw invalid(path, result.error.issues[0], { document, lines });
+  return value as Record<string, unknown>;
+}
+
+const firstLine = (text: string): string => text.split('\n')[0] ?? text;
+
+function invalid(
+  path: string | undefined,
+  issue: z.core.$ZodIssue | undefined,
+  source?: { document: Document; lines: LineCounter },
+): FirnError {
+  const where = issue?.path.join('.') ?? '';
+  const unknown = issue?.code === 'unrecognized_keys' ? issue.keys : undefined;
+  const node = source === undefined ? undefined : placeOf(source.document, issue, unknown?.[0]);
+  const at = node === undefined || source === undefined ? undefined : source.lines.linePos(node);
+  const place = `${path ?? 'environment'}${at === undefined ? '' : `:${at.line}:${at.col}`}`;
+  return new FirnError(
+    'SettingsInvalid',
+    `${place}: ${where === '' ? '' : `${where}: `}${issue?.message ?? 'invalid'}`,
+    {
+      subject: path ?? 'environment',
+      hint:
+        unknown === undefined
+          ? 'deploy/firn.example.yaml explains every key'
+          : `remove or correct ${unknown.join(', ')}; deploy/firn.example.yaml lists every key`,
+    },
+  );
+}
+
+function placeOf(
+  document: Document,
+  issue: z.core.$ZodIssue | undefined,
+  unknownKey: string | undefined,
+): number | undefined {
+  const path = [...(issue?.path ?? [])] as (string | number)[];
+  if (unknownKey !== undefined) path.push(unknownKey);
+  while (path.length > 0) {
+    const node = document.getIn(path, true) as { range?: [number, number, number] } | undefined;
+    if (node?.range !== undefined) return node.range[0];
+    path.pop();
+  }
+  return undefined;
+}
+
+/** A secret that settings give directly or by file. */
+export function secretOf(
+  tierName: string,
+  given: { secretKey?: string | undefined; secretKeyFile?: string | undefined },
+): string {
+  const secretKey = given.secretKeyFile
+    ? readFileSync(given.secretKeyFile, 'utf8').trim()
+    : given.secretKey;
+  if (secretKey) return secretKey;
+  throw new FirnError(
+    'SettingsInvalid',
+    `tiers.${tierName} has neither secretKey nor secretKeyFile`,
+    {
+      subject: tierName,
+      hint: 'put the secret into a file of mode 0600 and name it by secretKeyFile',
+    },
+  );
+}
+
+/**
+ * The master key that seals secret keys at rest: 32 bytes as hex in a file of mode 0600, made at the
+ * first start. Losing it loses every secret key, so the file is made whole or not at all (link).
+ */
+export function loadMasterKey(config: Config): Uint8Array {
+  const path = config.masterKeyFile;
+  if (!existsSync(path)) writeOnce(path, `${randomBytes(32).toString('hex')}\n`);
+  const text = readFileSync(path, 'utf8').trim();
+  if (/^[0-9a-f]{64}$/.test(text)) return Buffer.from(text, 'hex');
+  throw new FirnError('SettingsInvalid', `${path} is not a master key`, {
+    subject: path,
+    hint: 'it holds 64 hex digits; bring back the file that this store was made with',
+  });
+}
+
+/** Writes a secret file durably unless there is one; false if there was. */
+export function writeOnce(path: string, text: string): boolean {
+  mkdirSync(dirname(path), { recursive: true });
+  const draft = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
+  writeFileSync(draft, text, { mode: 0o600, flush: true });
+  chmodSync(draft, 0o600);
+  try {
+    linkSync(draft, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  } finally {
+    rmSync(draft, { force: true });
+  }
+  const folder = openSync(dirname(path), 'r');
+  fsyncSync(folder);
+  closeSync(folder);
+  return true;
+}
+
+/** The key pair in an AWS credentials file (profile default), or undefined. */
+export function readCredentials(
+  path: string,
+): { accessKey: string; secretKey: string } | undefined {
+  if (!existsSync(path)) return undefined;
+  const text = readFileSync(path, 'utf8');
+  const accessKey = /^aws_access_key_id\s*=\s*(\S+)/m.exec(text)?.[1];
+  const secretKey = /^aws_secret_access_key\s*=\s*(\S+)/m.exec(text)?.[1];
+  return accessKey && secretKey ? { accessKey, secretKey } : undefined;
+}
+
+/** The role of this process: set by the primary for its children. */
+export function processRole(env: Environment = process.env): 'primary' | 'api' | 'worker' {
+  const role = env['FIRN_ROLE'];
+  return role === 'api' || role === 'worker' ? role : 'primary';
+}
