@@ -59,6 +59,11 @@ export interface TierCapabilities {
   rangedRead: boolean;
   /** Stage priorities the provider knows; empty for immediate tiers. */
   priorities: readonly StagePriority[];
+  /**
+   * Blobs are offline as soon as put returns, so that verify() throws TierOffline: put itself has had
+   * every byte compared (read back while online, or by a hash that the provider checked).
+   */
+  verifiesInPut?: boolean;
 }
 
 export interface ListedBlob {
