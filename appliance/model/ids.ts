@@ -42,6 +42,11 @@ export function newId(random: Random): string {
   return hex(random.bytes(16));
 }
 
+/** 32 hex digits in order of time (as newLocationId): rows that a worker finds by going on from the last. */
+export function newRequestId(clock: Clock, random: Random): string {
+  return newLocationId(clock, random);
+}
+
 /** Id of the one document of a key in the table `objects` (protocol A1). */
 export function objectId(bucketId: string, key: string): string {
   return `${bucketId}/${key}`;

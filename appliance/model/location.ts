@@ -77,4 +77,8 @@ export interface Pack {
   /** Bytes of entries whose version is gone or moved (raised by the collector). */
   deadBytes: number;
   createdAt: number;
+  /** XXH3-64 of the whole blob, 16 hex digits: what a scrub compares with. */
+  checksum?: string;
+  /** Ids of the `blocks` rows (kind members) that list what was packed; absent after a rebuild: the pack's own index says it. */
+  members?: string[];
 }

@@ -114,7 +114,17 @@ export interface ObjectDocument {
 /** Row of `blocks`: immutable. */
 export type Block =
   | { format: 1; kind: 'versions'; object: string; versions: Version[] }
-  | { format: 1; kind: 'parts'; object: string; parts: Part[] };
+  | { format: 1; kind: 'parts'; object: string; parts: Part[] }
+  /** Who was packed into a pack (`object` = `pack/${pack id}`): what the pack's row names. */
+  | { format: 1; kind: 'members'; object: string; members: PackMember[] };
+
+/** One version that a pack holds, or held: its object's document says whether it still does. */
+export interface PackMember {
+  object: string;
+  versionId: string;
+  /** The locations of its parts inside the pack. */
+  locations: string[];
+}
 
 export type UploadState = 'open' | 'completing' | 'aborting' | 'completed' | 'aborted';
 

@@ -76,7 +76,7 @@ export interface Run {
   error?: string;
 }
 
-/** Row of `restores`, id = request id: one RestoreObject, or a batch by prefix. */
+/** Row of `restores`, id = request id (newRequestId): one RestoreObject, or a batch by prefix. */
 export interface RestoreRequest {
   format: 1;
   id: string;
@@ -91,7 +91,11 @@ export interface RestoreRequest {
   quoteId?: string;
   state: 'requested' | 'staging' | 'copying' | 'done' | 'cancelled' | 'failed';
   counts: { objects: number; bytes: number; ready: number; failed: number };
+  /** Where a batch by prefix goes on: the last key looked at. */
+  cursor?: string;
   finishedAt?: number;
+  /** Engine ms at which the first of its copies ends, once it is done: when expiry looks at it. */
+  expiresAt?: number;
   error?: string;
 }
 
@@ -121,4 +125,6 @@ export interface UsageRow {
   count: number;
   /** requests: S3 operation. */
   operation?: string;
+  /** stored: engine ms up to which the day is counted: a repeated sample adds nothing. */
+  through?: number;
 }

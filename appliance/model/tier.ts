@@ -70,6 +70,8 @@ export interface ListedBlob {
   /** What delete takes: a location, as far as a listing can tell it. */
   location: BlobLocation;
   sizeBytes: number;
+  /** What put was told, where the tier finds it without reading the blob. */
+  owner?: { bucketId: string; key: string };
 }
 
 export interface Tier {
