@@ -1,5 +1,5 @@
 // SigV4 and checksums against signers and sums that we did not write.
-import { randomInt } from 'node:crypto';
+import { createHash, randomBytes, randomInt } from 'node:crypto';
 import {
   CopyObjectCommand,
   GetObjectCommand,
@@ -9,6 +9,16 @@ import {
 } from '@aws-sdk/client-s3';
 import test, { type ExecutionContext } from 'ava';
 import aws4 from 'aws4';
+import { createCRC32, createCRC64 } from 'hash-wasm';
+import {
+  CHECKSUM_ALGORITHMS,
+  checksumOf,
+  checksumOfParts,
+  combineCrcs,
+  isChecksumValue,
+  newChecksum,
+} from '../appliance/model/checksum.ts';
+import type { ChecksumAlgorithm, ObjectChecksum } from '../appliance/model/object.ts';
 import {
   canonicalQuery,
   decodeComponent,
@@ -38,8 +48,14 @@ function seeded(t: ExecutionContext): () => number {
   };
 }
 
-const ALPHABET = [...'abzAZ019-._~ +%&=?#@:;,$"<>[]{}|^`\\äß€漢😀/', '//', '\u0001', '\t', '\n'];
-const AWKWARD = [...ALPHABET, ..."!'()*"];
+const ALPHABET = [
+  ...Array.from('abzAZ019-._~ +%&=?#@:;,$"<>[]{}|^`\\äß€漢😀/'),
+  '//',
+  '\u0001',
+  '\t',
+  '\n',
+];
+const AWKWARD = [...ALPHABET, ...Array.from("!'()*")];
 
 function randomText(random: () => number, alphabet: readonly string[], length: number): string {
   let text = '';
@@ -228,3 +244,99 @@ test('a timestamp that is no instant is refused', (t) => {
   t.is(parseTimestamp('20260101T000000'), undefined);
   t.is(parseTimestamp('20260101T000000Z'), Date.UTC(2026, 0, 1));
 });
+
+const VECTORS: Record<ChecksumAlgorithm, string> = {
+  // The check values of the CRC catalogue, and FIPS 180 by OpenSSL's command line, of "123456789".
+  CRC32: 'y/Q5Jg==',
+  CRC32C: '4waSgw==',
+  CRC64NVME: 'rosUhgp5mIg=',
+  SHA1: '98O8HYCOBHMq32eZZczDTKeuNEE=',
+  SHA256: 'FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=',
+};
+
+const base64OfHex = (hex: string): string => Buffer.from(hex, 'hex').toString('base64');
+
+test('checksums are the published ones', (t) => {
+  for (const algorithm of CHECKSUM_ALGORITHMS) {
+    t.is(checksumOf(algorithm, Buffer.from('123456789')), VECTORS[algorithm], algorithm);
+    t.true(isChecksumValue(algorithm, VECTORS[algorithm]));
+    t.false(isChecksumValue(algorithm, `${VECTORS[algorithm]}=`));
+    t.false(isChecksumValue(algorithm, VECTORS[algorithm].slice(4)));
+  }
+  t.is(checksumOf('CRC64NVME', new Uint8Array(0)), 'AAAAAAAAAAA=');
+});
+
+test('a checksum does not depend on how the bytes arrive, and is the one of an independent library', async (t) => {
+  const random = seeded(t);
+  const oracles: Partial<Record<ChecksumAlgorithm, (bytes: Uint8Array) => Promise<string>>> = {
+    CRC32: (bytes) => crc32ByHashWasm(bytes, 0xedb88320),
+    CRC32C: (bytes) => crc32ByHashWasm(bytes, 0x82f63b78),
+    CRC64NVME: (bytes) => crc64ByHashWasm(bytes, '9a6c9329ac4bc9b5'),
+  };
+  for (let round = 0; round < 60; round++) {
+    const bytes = randomBytes(Math.floor(random() * 3000));
+    for (const algorithm of CHECKSUM_ALGORITHMS) {
+      const running = newChecksum(algorithm);
+      for (let at = 0; at < bytes.length;) {
+        const length = Math.floor(random() * 70);
+        running.update(bytes.subarray(at, at + length));
+        at += length;
+      }
+      const value = running.digest();
+      t.is(value, checksumOf(algorithm, bytes), `${algorithm} of ${bytes.length} bytes`);
+      const oracle = oracles[algorithm];
+      if (oracle !== undefined) t.is(value, base64OfHex(await oracle(bytes)), algorithm);
+    }
+  }
+});
+
+test("the CRC combined from parts is the whole object's, for any cut", (t) => {
+  const random = seeded(t);
+  for (const algorithm of ['CRC32', 'CRC32C', 'CRC64NVME'] as const) {
+    t.is(combineCrcs(algorithm, []), checksumOf(algorithm, new Uint8Array(0)));
+    for (let round = 0; round < 40; round++) {
+      const bytes = randomBytes(Math.floor(random() * 100_000));
+      const parts: { value: string; sizeBytes: number; clientChecksum: ObjectChecksum }[] = [];
+      for (let at = 0; at < bytes.length;) {
+        const piece = bytes.subarray(at, at + Math.floor(random() * 40_000));
+        const value = checksumOf(algorithm, piece);
+        const clientChecksum = { algorithm, type: 'FULL_OBJECT', value } as const;
+        parts.push({ value, sizeBytes: piece.length, clientChecksum });
+        at += piece.length;
+      }
+      const whole = checksumOf(algorithm, bytes);
+      t.is(combineCrcs(algorithm, parts), whole, `${algorithm} of ${parts.length} parts`);
+      t.is(checksumOfParts(algorithm, 'FULL_OBJECT', parts)?.value, whole);
+    }
+    // Lengths beyond 32 bits, where no test holds the bytes: a cut may not matter there either.
+    const value = checksumOf(algorithm, Buffer.from('any'));
+    const half = { value, sizeBytes: 2 ** 32 + 3 };
+    const both = { value: combineCrcs(algorithm, [half, half]), sizeBytes: 2 ** 33 + 6 };
+    t.is(combineCrcs(algorithm, [half, half, half]), combineCrcs(algorithm, [half, both]));
+  }
+});
+
+test('a checksum of checksums is of the raw digests, and is refused where a part has none', (t) => {
+  const parts = ['a', 'b'].map((text) => ({
+    sizeBytes: 1,
+    clientChecksum: {
+      algorithm: 'SHA256',
+      type: 'FULL_OBJECT',
+      value: checksumOf('SHA256', Buffer.from(text)),
+    } as const,
+  }));
+  const raw = Buffer.concat(['a', 'b'].map((text) => createHash('sha256').update(text).digest()));
+  const expected = `${createHash('sha256').update(raw).digest('base64')}-2`;
+  t.is(checksumOfParts('SHA256', 'COMPOSITE', parts)?.value, expected);
+  t.is(checksumOfParts('SHA256', 'FULL_OBJECT', parts), undefined);
+  t.is(checksumOfParts('SHA1', 'COMPOSITE', parts), undefined);
+  t.is(checksumOfParts('SHA256', 'COMPOSITE', [...parts, { sizeBytes: 1 }]), undefined);
+});
+
+async function crc32ByHashWasm(bytes: Uint8Array, polynomial: number): Promise<string> {
+  return (await createCRC32(polynomial)).init().update(bytes).digest();
+}
+
+async function crc64ByHashWasm(bytes: Uint8Array, polynomial: string): Promise<string> {
+  return (await createCRC64(polynomial)).init().update(bytes).digest();
+}
