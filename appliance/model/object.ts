@@ -98,6 +98,10 @@ export interface HistoryRef {
   block: string;
   count: number;
   bytes: number;
+  /** Id of its newest version: ids begin with the key's sequence, so a version's block is found by it. */
+  newest?: string;
+  /** One of its versions is the null version. */
+  hasNull?: boolean;
 }
 
 export interface ObjectDocument {
@@ -144,9 +148,27 @@ export interface Upload {
   tags?: Record<string, string>;
   checksumAlgorithm?: ChecksumAlgorithm;
   checksumType?: 'FULL_OBJECT' | 'COMPOSITE';
-  /** While completing: the operation and the chosen part numbers with their etags. */
-  completing?: { operation: string; parts: { number: number; etag: string }[] };
-  /** After: what a repeated Complete answers. */
+  /**
+   * While completing: what roll-forward commits, all of it, so that it needs no part row (C2). Its
+   * parts are named by this row until the object's document names them; kept when it is completed, without the parts.
+   */
+  completing?: {
+    operation: string;
+    /** The chosen parts; empty where `partsBlock` holds them. */
+    parts: Part[];
+    partsBlock?: string;
+    /** Name of the bucket: its row is read again after the commit (A6). */
+    bucket: string;
+    isNull: boolean;
+    at: number;
+    owner: string;
+    sizeBytes: number;
+    etag: string;
+    partCount: number;
+    checksum?: ObjectChecksum;
+    conditions?: { ifMatch?: string; ifNoneMatch?: string };
+  };
+  /** After: what a repeated Complete answers. `isNull`: S3 shows it as the null version. */
   result?: { versionId: string; etag: string };
 }
 
