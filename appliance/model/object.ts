@@ -150,7 +150,7 @@ export interface Upload {
   checksumType?: 'FULL_OBJECT' | 'COMPOSITE';
   /**
    * While completing: what roll-forward commits, all of it, so that it needs no part row (C2). Its
-   * parts are named by this row until the object's document names them; kept when it is completed, without the parts.
+   * parts are named here until the object's document names them. Kept when completed, without them.
    */
   completing?: {
     operation: string;
@@ -168,7 +168,7 @@ export interface Upload {
     checksum?: ObjectChecksum;
     conditions?: { ifMatch?: string; ifNoneMatch?: string };
   };
-  /** After: what a repeated Complete answers. `isNull`: S3 shows it as the null version. */
+  /** After: what a repeated Complete answers. */
   result?: { versionId: string; etag: string };
 }
 
