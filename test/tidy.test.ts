@@ -1,6 +1,6 @@
-// The house's rules as a test: who may import whom, where a package is at home, which words are ours,
-// how large a room may be. The danger: a layer that leaks once is imported by forty files a month later.
-// ARCHITECTURE.md shows the same table of ranks for people.
+// The house's rules as a test: who may import whom, where a package is at home, which words are
+// ours, how large a room may be. The danger: a layer that leaks once is imported by forty files a
+// month later. ARCHITECTURE.md shows the same table of ranks for people.
 
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// Two clocks, because a sandbox may move one of them. `wall` is the host's: signatures, Date headers.
-// `now` is the engine's: LastModified, lifecycle, restore, grace, ages of locations. With
+// Two clocks, because a sandbox may move one of them. `wall` is the host's: signatures, Date
+// headers. `now` is the engine's: LastModified, lifecycle, restore, grace, ages of locations. With
 // debug.sandboxClock an operator advances the second by days (test and demo); nothing may ever
 // authenticate by it. Both are milliseconds since the epoch, UTC.
 

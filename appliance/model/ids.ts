@@ -1,12 +1,14 @@
-// Identifiers. None is ever used twice: a paused process that wakes up late must not find its old name
-// naming new bytes (protocol A2, A3, B3).
+// Identifiers. None is ever used twice: a paused process that wakes up late must not find its old
+// name naming new bytes (protocol A2, A3, B3).
 
 import type { Clock, Random } from './clock.ts';
 
 const hex = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
 
-/** 8 random bytes as 16 hex digits: fixed length, so that object ids of buckets never interleave. */
+/**
+ * 8 random bytes as 16 hex digits: fixed length, so that object ids of buckets never interleave.
+ */
 export function newBucketId(random: Random): string {
   return hex(random.bytes(8));
 }
@@ -14,8 +16,8 @@ export function newBucketId(random: Random): string {
 export const BUCKET_ID_LENGTH = 16;
 
 /**
- * 32 hex digits: 48 bits of engine-clock milliseconds, then 80 random bits. Age is read back from the
- * first 12 digits (rule B3), so a location needs no date of its own.
+ * 32 hex digits: 48 bits of engine-clock milliseconds, then 80 random bits. Age is read back from
+ * the first 12 digits (rule B3), so a location needs no date of its own.
  */
 export function newLocationId(clock: Clock, random: Random): string {
   return clock.now().toString(16).padStart(12, '0') + hex(random.bytes(10));
@@ -27,8 +29,8 @@ export function locationBirth(id: string): number {
 }
 
 /**
- * Version id: the key's own sequence number (12 hex digits) and 64 random bits. A version is looked up
- * by point, and ids never sort by accident: order is the order in the document.
+ * Version id: the key's own sequence number (12 hex digits) and 64 random bits. A version is looked
+ * up by point, and ids never sort by accident: order is the order in the document.
  */
 export function newVersionId(sequence: number, random: Random): string {
   return sequence.toString(16).padStart(12, '0') + hex(random.bytes(8));
@@ -42,7 +44,10 @@ export function newId(random: Random): string {
   return hex(random.bytes(16));
 }
 
-/** 32 hex digits in order of time (as newLocationId): rows that a worker finds by going on from the last. */
+/**
+ * 32 hex digits in order of time (as newLocationId): rows that a worker finds by going on from the
+ * last.
+ */
 export function newRequestId(clock: Clock, random: Random): string {
   return newLocationId(clock, random);
 }
@@ -61,7 +66,9 @@ export function compareUtf8(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a, 'utf8'), Buffer.from(b, 'utf8'));
 }
 
-/** The least string above every string that starts with `prefix`, in UTF-8 order; undefined if none. */
+/**
+ * The least string above every string that starts with `prefix`, in UTF-8 order; undefined if none.
+ */
 export function afterPrefix(prefix: string): string | undefined {
   const points = Array.from(prefix);
   while (points.length > 0) {

@@ -1,6 +1,6 @@
-// Where bytes are. A location is written once and never changed: new bytes get a new id. Outside the
-// tier that made it a location is opaque but for id, kind, tier and length. It is a few dozen bytes:
-// never a list of stripes (DESIGN.md of tiers/node-group).
+// Where bytes are. A location is written once and never changed: new bytes get a new id. Outside
+// the tier that made it a location is opaque but for id, kind, tier and length. It is a few dozen
+// bytes: never a list of stripes (DESIGN.md of tiers/node-group).
 
 /** One record inside a batch stripe of a segment (small objects of a node group). */
 export interface SegmentLocation {
@@ -79,6 +79,9 @@ export interface Pack {
   createdAt: number;
   /** XXH3-64 of the whole blob, 16 hex digits: what a scrub compares with. */
   checksum?: string;
-  /** Ids of the `blocks` rows (kind members) that list what was packed; absent after a rebuild: the pack's own index says it. */
+  /**
+   * Ids of the `blocks` rows (kind members) that list what was packed; absent after a rebuild: the
+   * pack's own index says it.
+   */
   members?: string[];
 }

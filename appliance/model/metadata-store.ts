@@ -1,8 +1,9 @@
-// The port of metadata stores (LMDB, MongoDB). Every commit is one document: there is no transaction
-// over two rows anywhere, so that one store and a sharded cluster behave alike. A conflict is a value.
-// Rules are cited by number from appliance/metadata/DESIGN.md. Ids are non-empty strings of at most
-// 1,500 UTF-8 bytes without NUL; order is that of their UTF-8 bytes. Values are plain data: strings,
-// finite numbers, booleans, null, arrays, objects without undefined, Uint8Array.
+// The port of metadata stores (LMDB, MongoDB). Every commit is one document: there is no
+// transaction over two rows anywhere, so that one store and a sharded cluster behave alike. A
+// conflict is a value. Rules are cited by number from appliance/metadata/DESIGN.md. Ids are
+// non-empty strings of at most 1,500 UTF-8 bytes without NUL; order is that of their UTF-8 bytes.
+// Values are plain data: strings, finite numbers, booleans, null, arrays, objects without
+// undefined, Uint8Array.
 
 export const TABLES = [
   'accounts', // Account, KeyPair
@@ -60,7 +61,9 @@ export interface RangeQuery {
   /** 1 to 10,000. */
   limit: number;
   reverse?: boolean;
-  /** Top-level fields to leave out where that is cheap (a hint: they may be present all the same). */
+  /**
+   * Top-level fields to leave out where that is cheap (a hint: they may be present all the same).
+   */
   without?: readonly string[];
 }
 
@@ -88,8 +91,8 @@ export interface MetadataStore {
   ): Promise<Row<T> | undefined>;
 
   /**
-   * Inserts if absent. `done` is durable on return. Throws MetadataUnavailable when not reachable or
-   * still in doubt after one look (B6): the caller then neither repeats nor lists anything.
+   * Inserts if absent. `done` is durable on return. Throws MetadataUnavailable when not reachable
+   * or still in doubt after one look (B6): the caller then neither repeats nor lists anything.
    */
   insert(table: Table, id: string, value: object, options?: CommitOptions): Promise<CommitResult>;
   /** Replaces the row if it still has this revision. As insert otherwise. */
@@ -111,7 +114,9 @@ export interface MetadataStore {
   /** Unordered single-document changes, each done or not on its own; results in the order given. */
   bulk(changes: readonly Change[]): Promise<CommitResult[]>;
 
-  /** Rows in the table, or between from and to. May be an estimate only when no bounds are given. */
+  /**
+   * Rows in the table, or between from and to. May be an estimate only when no bounds are given.
+   */
   count(table: Table, bounds?: { from?: string; to?: string }): Promise<number>;
 
   /** Every row of every table as of one instant (LMDB) or as read in order (MongoDB). */

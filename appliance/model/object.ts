@@ -1,6 +1,7 @@
-// The document of a key. One document a key holds all its recent versions, so that put, delete marker,
-// delete of any version, conditional writes, restore state and every move are one compare-and-swap of
-// this one row, which is therefore its own mutex (protocol A1). Immutable once read: build a new one.
+// The document of a key. One document a key holds all its recent versions, so that put, delete
+// marker, delete of any version, conditional writes, restore state and every move are one
+// compare-and-swap of this one row, which is therefore its own mutex (protocol A1). Immutable once
+// read: build a new one.
 
 import type { Location } from './location.ts';
 
@@ -45,7 +46,9 @@ export interface Restore {
   requestedAt: number;
   /** Engine ms, set when ready: rounded up to the next midnight UTC. */
   expiry?: number;
-  /** The temporary copy, in the order of the version's parts. Expiry frees these and nothing else. */
+  /**
+   * The temporary copy, in the order of the version's parts. Expiry frees these and nothing else.
+   */
   copy?: Location[];
 }
 
@@ -85,7 +88,9 @@ export interface Version {
   checksum?: ObjectChecksum;
   /** Account id. */
   owner: string;
-  /** Id of the write or upload that made it: answers "was that ours?" when in doubt (A4, B6, C2). */
+  /**
+   * Id of the write or upload that made it: answers "was that ours?" when in doubt (A4, B6, C2).
+   */
   operation: string;
   restore?: Restore;
   /** Day (engine ms / DAY_MS, whole) of the last read; day grain. */
@@ -98,7 +103,10 @@ export interface HistoryRef {
   block: string;
   count: number;
   bytes: number;
-  /** Id of its newest version: ids begin with the key's sequence, so a version's block is found by it. */
+  /**
+   * Id of its newest version: ids begin with the key's sequence, so a version's block is found by
+   * it.
+   */
   newest?: string;
   /** One of its versions is the null version. */
   hasNull?: boolean;

@@ -1,5 +1,6 @@
-// The port of the pack format (tiers/pack): the engine moves bytes by one protocol and knows nothing of
-// zip. A pack is built in a spool file, re-read and verified there, and only then given to a tier.
+// The port of the pack format (tiers/pack): the engine moves bytes by one protocol and knows
+// nothing of zip. A pack is built in a spool file, re-read and verified there, and only then given
+// to a tier.
 
 import type { Version } from './object.ts';
 import type { Body, ByteRange } from './tier.ts';
@@ -30,7 +31,9 @@ export interface BuiltPack {
   sizeBytes: number;
   /** XXH3-64 of the whole pack, 16 hex digits. */
   checksum: string;
-  /** In the order given; an entry whose bytes did not match its parts' checksums fails the build. */
+  /**
+   * In the order given; an entry whose bytes did not match its parts' checksums fails the build.
+   */
   entries: PackedEntry[];
   /** The pack's bytes, from its spool file; may be called again for a retry. */
   body(): AsyncIterable<Uint8Array>;
@@ -46,8 +49,8 @@ export interface IndexedEntry extends PackedEntry {
 
 export interface Packer {
   /**
-   * Builds one pack. While an entry's bytes pass by, each part's XXH3-64 is compared with the version's
-   * record: a mismatch throws Corrupt naming the key, and nothing is kept.
+   * Builds one pack. While an entry's bytes pass by, each part's XXH3-64 is compared with the
+   * version's record: a mismatch throws Corrupt naming the key, and nothing is kept.
    */
   build(id: string, entries: readonly PackEntry[], signal?: AbortSignal): Promise<BuiltPack>;
   /** The pack's own index, read by ranges from wherever the pack is. */

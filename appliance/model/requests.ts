@@ -1,6 +1,6 @@
-// What the engine is asked and answers: the face that api and workers call (appliance/engine/engine.ts
-// implements it). Sizes in bytes, times in engine ms, etags without quotes. Every refusal is a
-// FirnError with an S3 code.
+// What the engine is asked and answers: the face that api and workers call
+// (appliance/engine/engine.ts implements it). Sizes in bytes, times in engine ms, etags without
+// quotes. Every refusal is a FirnError with an S3 code.
 
 import type { Bucket } from './bucket.ts';
 import type {
@@ -68,8 +68,8 @@ export interface PutAnswer {
 
 export interface GetObject extends VersionName {
   /**
-   * Wanted bytes; resolved against the size by the engine: a suffix has offset < 0 and length = -offset.
-   * `length` may pass the end. Unsatisfiable: InvalidRange.
+   * Wanted bytes; resolved against the size by the engine: a suffix has offset < 0 and length =
+   * -offset. `length` may pass the end. Unsatisfiable: InvalidRange.
    */
   range?: ByteRange;
   partNumber?: number;

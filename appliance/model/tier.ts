@@ -1,9 +1,13 @@
-// The port of tiers: hot and warm (node groups), cold (directory, s3, gcs, azure). A tier stores blobs
-// that are written once under a fresh name and never changed. S3's rules are written once, above it.
+// The port of tiers: hot and warm (node groups), cold (directory, s3, gcs, azure). A tier stores
+// blobs that are written once under a fresh name and never changed. S3's rules are written once,
+// above it.
 
 import type { BlobLocation } from './location.ts';
 
-/** Bytes in hand, or a stream of them that is read once. A stream's chunks may not be kept by the reader. */
+/**
+ * Bytes in hand, or a stream of them that is read once. A stream's chunks may not be kept by the
+ * reader.
+ */
 export type Body = Uint8Array | AsyncIterable<Uint8Array>;
 
 export interface PutRequest {
@@ -60,8 +64,8 @@ export interface TierCapabilities {
   /** Stage priorities the provider knows; empty for immediate tiers. */
   priorities: readonly StagePriority[];
   /**
-   * Blobs are offline as soon as put returns, so that verify() throws TierOffline: put itself has had
-   * every byte compared (read back while online, or by a hash that the provider checked).
+   * Blobs are offline as soon as put returns, so that verify() throws TierOffline: put itself has
+   * had every byte compared (read back while online, or by a hash that the provider checked).
    */
   verifiesInPut?: boolean;
 }
@@ -85,18 +89,19 @@ export interface Tier {
   close(): Promise<void>;
 
   /**
-   * Stores the bytes. On return they are durable (node groups: fdatasync on k'+1 drives; clouds: the
-   * provider's acknowledgement, checksum compared). The same id and bytes again succeed; the same name
-   * with other bytes throws TierConflict where createOnly. A throw may leave a partial blob: the
-   * caller lists the id as garbage or leaves it to the sweep. A body that throws aborts the put.
+   * Stores the bytes. On return they are durable (node groups: fdatasync on k'+1 drives; clouds:
+   * the provider's acknowledgement, checksum compared). The same id and bytes again succeed; the
+   * same name with other bytes throws TierConflict where createOnly. A throw may leave a partial
+   * blob: the caller lists the id as garbage or leaves it to the sweep. A body that throws aborts
+   * the put.
    */
   put(request: PutRequest): Promise<Stored>;
 
   /**
    * The bytes of the range (whole without), every byte verified against our own checksum where the
-   * layout allows it, never wrong bytes. Small reads resolve to a Uint8Array that the caller owns; large ones
-   * to a stream whose chunks stay valid until the next one is asked for. Missing: TierMissing. Staged
-   * and offline: TierOffline. Beyond repair: Corrupt.
+   * layout allows it, never wrong bytes. Small reads resolve to a Uint8Array that the caller owns;
+   * large ones to a stream whose chunks stay valid until the next one is asked for. Missing:
+   * TierMissing. Staged and offline: TierOffline. Beyond repair: Corrupt.
    */
   read(location: BlobLocation, options?: ReadOptions): Promise<Body>;
 
@@ -109,7 +114,10 @@ export interface Tier {
     signal?: AbortSignal,
   ): Promise<{ checksum: string; sizeBytes: number }>;
 
-  /** Asks the provider to make a staged blob readable for `days`. A repeat call raises the priority or does nothing. Immediate tiers: resolves at once. */
+  /**
+   * Asks the provider to make a staged blob readable for `days`. A repeat call raises the priority
+   * or does nothing. Immediate tiers: resolves at once.
+   */
   stage(location: BlobLocation, options: { priority: StagePriority; days: number }): Promise<void>;
   /** Immediate tiers: always ready. */
   stageStatus(location: BlobLocation): Promise<StageStatus>;
