@@ -22,6 +22,8 @@ export interface SegmentLocation {
   empty: number;
   /** Lanes not durable when the write was acknowledged: treat as lost, heal. */
   unconfirmed: number;
+  /** Drives (bit i = position i in the group) that were away: they took the first lanes. Absent: none. */
+  away?: number;
 }
 
 /** One shard file a drive (large parts and packs of a node group). */
@@ -36,6 +38,7 @@ export interface ShardLocation {
   stripeBytes: number;
   empty: number;
   unconfirmed: number;
+  away?: number;
 }
 
 /** One named blob of a remote tier (directory, s3, gcs, azure). */

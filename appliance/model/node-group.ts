@@ -1,0 +1,107 @@
+// What a tier of drives can do beside storing blobs: tell the state of its drives, and be kept whole by
+// workers. Workers and the admin API know this face only; tiers/node-group implements it.
+
+import type { BlobLocation, SegmentLocation, ShardLocation } from './location.ts';
+import type { Tier } from './tier.ts';
+
+/**
+ * up · healing: in use, but what it held before it was replaced is still being rebuilt · full: only
+ * reads and deletes · failing: left out for a while after errors or slowness · missing: not there or not
+ * mounted · foreign: another drive stands at its place, never touched.
+ */
+export type DriveState = 'up' | 'healing' | 'full' | 'failing' | 'missing' | 'foreign';
+
+export interface DriveInfo {
+  tier: string;
+  group: number;
+  /** Index in the group. */
+  position: number;
+  path: string;
+  state: DriveState;
+  /** Errors seen since this process started. */
+  errors: number;
+  /** Why it is not simply up, for people; '' if it is. */
+  note: string;
+  capacityBytes: number;
+  freeBytes: number;
+  /** Drives with equal text share a device: they fail together. */
+  device: string;
+}
+
+export interface StepProgress {
+  done: boolean;
+  /** Files, batches or locations looked at so far. */
+  checked: number;
+  /** Bytes read and written so far. */
+  bytes: number;
+  /** Lanes written anew so far. */
+  repaired: number;
+  /** What could not be repaired, as people would look for it: a durability alarm each. */
+  lost: readonly string[];
+}
+
+/** Work in bounded steps (a few MiB each), so that a worker can throttle it and give up its lease. */
+export interface StepJob {
+  /** Does the next bit. After `done` it does nothing. */
+  step(): Promise<StepProgress>;
+  /** Frees what it holds; safe twice and at any time between steps. */
+  stop(): Promise<void>;
+}
+
+export interface SegmentInfo {
+  group: number;
+  segment: string;
+  /** Bytes of the objects ever written into it is not known without reading; this is its file's extent. */
+  extentBytes: number;
+  /** Bytes of objects in it that delete() was called for, as far as noted (a hint, may be too low). */
+  deadBytes: number;
+  /** Engine ms at which it was opened. */
+  openedAt: number;
+  /** Nobody will ever append to it. */
+  settled: boolean;
+}
+
+export interface SegmentRecord {
+  bucketId: string;
+  key: string;
+  location: SegmentLocation;
+  length: number;
+}
+
+export interface NodeGroupTier extends Tier {
+  readonly kind: 'node-group';
+
+  /** Every drive of every group, by group and position. Never throws for a drive that is down. */
+  drives(): Promise<DriveInfo[]>;
+
+  /**
+   * Refills replaced drives (state healing) from the others; done at once when there is none. A drive
+   * turns `up` only after a pass that found nothing missing. Needs no metadata.
+   */
+  heal(): StepJob;
+
+  /**
+   * Rewrites the lanes of one location that are missing or damaged (those it calls unconfirmed, most
+   * often). `partial`: a drive that it needs is still down, try later. Corrupt if beyond repair.
+   */
+  healLocation(location: SegmentLocation | ShardLocation): Promise<'whole' | 'partial'>;
+
+  /** Reads everything back and repairs it. One pass over all groups. */
+  scrub(): StepJob;
+
+  /** Every segment of every group. */
+  segments(): AsyncIterable<SegmentInfo>;
+  /** Every record of a segment, verified; records beyond repair are left out and told by `scrub`. */
+  records(group: number, segment: string): AsyncIterable<SegmentRecord>;
+  /** Frees a whole settled segment: only after every record's object was read afresh (B4). */
+  freeSegment(group: number, segment: string): Promise<void>;
+}
+
+export function isNodeGroupTier(tier: Tier): tier is NodeGroupTier {
+  return 'kind' in tier && tier.kind === 'node-group';
+}
+
+/** True if bytes stand short of full redundancy: a row of `heals` is due with the commit. */
+export function needsHeal(location: BlobLocation): boolean {
+  return location.kind !== 'remote' && location.unconfirmed !== 0;
+}
