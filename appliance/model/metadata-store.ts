@@ -52,11 +52,11 @@ export type CommitResult =
 
 export interface RangeQuery {
   table: Table;
-  /** Inclusive. */
+  /** Inclusive lower bound, in either direction. */
   from?: string;
   /** Exclusive lower bound, instead of `from`: where a page that ended with this id goes on. */
   after?: string;
-  /** Exclusive. */
+  /** Exclusive upper bound: where a page in reverse goes on. */
   to?: string;
   /** 1 to 10,000. */
   limit: number;
@@ -65,6 +65,13 @@ export interface RangeQuery {
    * Top-level fields to leave out where that is cheap (a hint: they may be present all the same).
    */
   without?: readonly string[];
+  /**
+   * `objects` only: the caller lists. Each document then comes as a plain LIST needs it, about four
+   * times cheaper: `versions` holds at most the newest, with its id, isNull, deleteMarker,
+   * lastModified, sizeBytes, etag, storageClass, owner, checksum and restore; its parts, headers,
+   * metadata and operation are empty, and so is `history`. Such a value is never written back.
+   */
+  listing?: boolean;
 }
 
 export type Change =
