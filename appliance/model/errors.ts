@@ -4,6 +4,7 @@
 
 /** Codes that S3 clients see under these very names (api/s3/errors.ts gives each its status). */
 export type S3Code =
+  | 'AccessControlListNotSupported'
   | 'AccessDenied'
   | 'AuthorizationHeaderMalformed'
   | 'AuthorizationQueryParametersError'
@@ -14,6 +15,7 @@ export type S3Code =
   | 'ConditionalRequestConflict'
   | 'EntityTooLarge'
   | 'EntityTooSmall'
+  | 'IllegalLocationConstraintException'
   | 'IllegalVersioningConfigurationException'
   | 'IncompleteBody'
   | 'InsufficientCapacity'
@@ -32,6 +34,7 @@ export type S3Code =
   | 'InvalidStorageClass'
   | 'InvalidTag'
   | 'InvalidTier'
+  | 'InvalidToken'
   | 'InvalidURI'
   | 'KeyTooLongError'
   | 'MalformedTrailerError'

@@ -66,6 +66,12 @@ export interface PutAnswer {
   versionId: string | undefined;
 }
 
+/**
+ * Refusals that clients must be able to tell apart carry details, which api turns into headers too:
+ * NoSuchKey because the current version is a delete marker, and MethodNotAllowed for the version id of
+ * one: { DeleteMarker: 'true', VersionId }; InvalidRange: { ActualObjectSize }; InvalidObjectState:
+ * { StorageClass }.
+ */
 export interface GetObject extends VersionName {
   /**
    * Wanted bytes; resolved against the size by the engine: a suffix has offset < 0 and length =
