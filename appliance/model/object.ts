@@ -134,8 +134,14 @@ export type Block =
 export interface PackMember {
   object: string;
   versionId: string;
-  /** The locations of its parts inside the pack. */
+  /** Ids of the locations it was copied from. */
+  from: string[];
+  /** Ids of the locations of its parts inside the pack, one behind another from `offset` on. */
   locations: string[];
+  offset: number;
+  length: number;
+  /** The rule that moved it. */
+  rule?: string;
 }
 
 export type UploadState = 'open' | 'completing' | 'aborting' | 'completed' | 'aborted';

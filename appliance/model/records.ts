@@ -36,20 +36,38 @@ export interface Lease {
   until: number;
 }
 
-/** Row of `moves`, id = move id: the intent (protocol E). */
+/**
+ * Row of `moves`, id = move id: the intent (protocol E). One row a batch of copies made together (a
+ * pack, or some versions); each version is committed on its own.
+ */
 export interface Move {
   format: 1;
   id: string;
   kind: 'transition' | 'restore' | 'promote' | 'compact' | 'rebalance';
-  object: string;
-  versionId: string;
-  from: string[];
-  /** Ids of the copies being made. */
-  to: string[];
-  /** The pack that the copy is part of. */
+  /** copying: bytes may be anywhere. copied: durable and verified, commits may have begun. */
+  phase: 'copying' | 'copied';
+  /** Where the copies go. */
+  tier: string;
+  /** What the versions show afterwards; unchanged without. */
+  storageClass?: string;
+  /** Without a pack: what is copied. */
+  members: MoveMember[];
+  /** The pack that the copies are: its row of `packs` names its members. */
   pack?: string;
   lease: { name: string; epoch: number };
+  policyRevision?: string;
+  runId?: string;
   startedAt: number;
+}
+
+export interface MoveMember {
+  object: string;
+  versionId: string;
+  /** Ids of the locations copied from. */
+  from: string[];
+  /** Once copied: the new locations, in the order of `from`. */
+  copy?: Location[];
+  rule?: string;
 }
 
 /** Row of `checkpoints`, id = job name and scope. */
