@@ -109,11 +109,11 @@ export function tableText(
 }
 
 export interface Paint {
-  bold(text: string): string;
-  dim(text: string): string;
-  green(text: string): string;
-  yellow(text: string): string;
-  red(text: string): string;
+  bold: (text: string) => string;
+  dim: (text: string) => string;
+  green: (text: string) => string;
+  yellow: (text: string) => string;
+  red: (text: string) => string;
 }
 
 /** Colours where the output wants them; otherwise the text as it is. */

@@ -248,3 +248,33 @@ export interface HealthAnswer {
   /** What does not serve, each with its reason. */
   reasons: string[];
 }
+
+/** What one bucket, tier or class cost in the month so far. */
+export interface CostLine {
+  name: string;
+  /** Average over the whole month: byte-hours ÷ hours of the month. */
+  averageBytes: number;
+  storage: number;
+  requests: number;
+  /** Moves between tiers. */
+  transitions: number;
+  retrieval: number;
+  /** Minimum storage times not kept. */
+  earlyDeletion: number;
+  total: number;
+}
+
+export interface CostReportAnswer {
+  /** YYYY-MM, engine clock, UTC. */
+  month: string;
+  by: 'bucket' | 'tier' | 'class';
+  currency: string;
+  /** Up to when the meters are counted; null where nothing has been metered. */
+  through: string | null;
+  lines: CostLine[];
+  total: CostLine;
+  /** Each price book's provider, region, date and source. */
+  prices: string[];
+  /** Stale books, tiers without a price, and whatever else makes the figures less than exact. */
+  notes: string[];
+}
