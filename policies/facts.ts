@@ -37,6 +37,8 @@ export interface VersionFacts {
   newerNoncurrent: number | undefined;
   /** Engine ms of the last read or write, day grain; undefined where reads are not recorded. */
   lastAccessAt: number | undefined;
+  /** Engine ms of the last recorded read, day grain. */
+  lastReadAt: number | undefined;
   contentType: string | undefined;
   owner: string;
   tags: Readonly<Record<string, string>> | undefined;
@@ -144,6 +146,7 @@ export function factsOfVersion(
     successorAt: place.successorAt,
     newerNoncurrent: place.newerNoncurrent,
     lastAccessAt: lastAccess(version, context.readsRecordedSince),
+    lastReadAt: lastRead(version),
     contentType: version.headers['content-type'],
     owner: version.owner,
     tags: version.tags,
@@ -156,11 +159,7 @@ export function factsOfVersion(
   };
 }
 
-export function factsOfUpload(
-  bucket: string,
-  upload: Upload,
-  storedBytes: number | undefined = undefined,
-): UploadFacts {
+export function factsOfUpload(bucket: string, upload: Upload, storedBytes?: number): UploadFacts {
   return {
     subject: 'upload',
     bucket,
@@ -174,11 +173,13 @@ export function factsOfUpload(
   };
 }
 
+function lastRead(version: Version): number | undefined {
+  return version.lastAccessDay === undefined ? undefined : version.lastAccessDay * DAY_MS;
+}
+
 /** A write counts as an access; so does the beginning of the records, as nothing earlier is known. */
 function lastAccess(version: Version, recordedSince: number | undefined): number | undefined {
-  const read = version.lastAccessDay === undefined ? undefined : version.lastAccessDay * DAY_MS;
-  if (recordedSince === undefined) {
-    return read === undefined ? undefined : Math.max(read, version.lastModified);
-  }
-  return Math.max(recordedSince, version.lastModified, read ?? 0);
+  const read = lastRead(version);
+  if (read === undefined && recordedSince === undefined) return undefined;
+  return Math.max(recordedSince ?? 0, version.lastModified, read ?? 0);
 }
