@@ -1,0 +1,84 @@
+// Encodes and rebuilds the lanes of slots in the arena. The kernel that makes parity is written at the
+// first use of a slot size, kernels for losses when they first occur: of the 21 loss patterns of 4+2,
+// a group with one dead drive ever sees a handful.
+
+import assert from 'node:assert/strict';
+import type { Arena, Slot } from './arena.ts';
+import { emitKernel, GROUP_BYTES } from './emitter.ts';
+import { parityOf, recovery, type Code, type Combination } from './field.ts';
+import { wasm } from './wasm.ts';
+
+type Kernel = (address: number, bytes: number) => void;
+
+const KERNELS_MAX = 128;
+
+export const roundToGroup = (bytes: number): number => Math.ceil(bytes / GROUP_BYTES) * GROUP_BYTES;
+
+export class Codec {
+  readonly code: Code;
+  readonly arena: Arena;
+  readonly #parity = new Map<number, Kernel>();
+  /** In order of last use, oldest first. */
+  readonly #rebuilds = new Map<string, Kernel>();
+
+  constructor(code: Code, arena: Arena) {
+    this.code = code;
+    this.arena = arena;
+  }
+
+  /**
+   * Makes all parity lanes of a slot from all data lanes, over the first `bytes` of each (a multiple of
+   * 64). Lanes without data must have been zeroed.
+   */
+  encode(slot: Slot, bytes: number): void {
+    if (bytes === 0) return;
+    assert.ok(bytes % GROUP_BYTES === 0 && bytes <= slot.laneBytes, 'whole groups inside the lane');
+    let kernel = this.#parity.get(slot.stride);
+    if (kernel === undefined) {
+      kernel = this.#compile(parityOf(this.code), slot.stride);
+      this.#parity.set(slot.stride, kernel);
+    }
+    kernel(slot.base, bytes);
+  }
+
+  /**
+   * Makes the lanes of `want` from those of `have` (bit masks; lanes of `empty` count as zeros whatever
+   * the slot holds there), over `bytes` bytes from `from`. False if `have` does not suffice.
+   */
+  rebuild(
+    slot: Slot,
+    lanes: { have: number; empty: number; want: number },
+    span: { from: number; bytes: number },
+  ): boolean {
+    const { from, bytes } = span;
+    assert.ok(from % GROUP_BYTES === 0 && bytes % GROUP_BYTES === 0, 'whole groups');
+    assert.ok(from + bytes <= slot.laneBytes, 'inside the lane');
+    const combination = recovery(this.code, lanes);
+    if (combination === undefined) return false;
+    if (bytes === 0 || lanes.want === 0) return true;
+    const name = `${slot.stride} ${combination.sources.join()} ${lanes.want} ${lanes.empty}`;
+    let kernel = this.#rebuilds.get(name);
+    if (kernel === undefined) kernel = this.#compile(combination, slot.stride);
+    else this.#rebuilds.delete(name);
+    this.#rebuilds.set(name, kernel);
+    if (this.#rebuilds.size > KERNELS_MAX) {
+      this.#rebuilds.delete(this.#rebuilds.keys().next().value as string);
+    }
+    kernel(slot.base + from, bytes);
+    return true;
+  }
+
+  #compile(combination: Combination, stride: number): Kernel {
+    if (combination.sources.length === 0) {
+      return (address, bytes) => {
+        const memory = new Uint8Array(this.arena.memory.buffer);
+        for (const lane of combination.targets) {
+          memory.fill(0, address + lane * stride, address + lane * stride + bytes);
+        }
+      };
+    }
+    const module = new wasm.Module(emitKernel(combination, stride, this.arena.pages));
+    const instance = new wasm.Instance(module, { firn: { memory: this.arena.memory } });
+    return instance.exports['run'] as Kernel;
+  }
+}
