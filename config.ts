@@ -100,6 +100,15 @@ const settings = z.strictObject({
     .record(z.string().regex(/^[A-Z][A-Z0-9_-]{0,63}$/, 'a class is A-Z, 0-9, _ and -'), name)
     .optional(),
   lifecycleIntervalSeconds: seconds.default(3600),
+  guardRails: z
+    .strictObject({
+      deletedShareMax: z.number().min(0).max(1).default(0.1),
+      deletedBytesMax: z.int().min(0).optional(),
+      costMax: z.number().min(0).optional(),
+    })
+    .prefault({}),
+  priceBooks: z.array(z.string().min(1)).default([]),
+  metricsSigned: z.boolean().default(false),
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   debug: debug.prefault({}),
 });
@@ -170,6 +179,7 @@ function complete(
     processes: parsed.processes ?? Math.max(1, availableParallelism()),
     tiers,
     storageClasses,
+    priceBooks: parsed.priceBooks.map((book) => resolve(from.base, book)),
     root: rootKeys(from.env),
     file: from.path,
   };
@@ -390,8 +400,25 @@ export function readCredentials(
   return accessKey && secretKey ? { accessKey, secretKey } : undefined;
 }
 
-/** The role of this process: set by the primary for its children. */
-export function processRole(env: Environment = process.env): 'primary' | 'api' | 'worker' {
-  const role = env['FIRN_ROLE'];
-  return role === 'api' || role === 'worker' ? role : 'primary';
+/** Which part this process plays, and its name: set by the primary for its children. */
+export function processPart(env: Environment = process.env): {
+  part: 'primary' | 'api' | 'worker';
+  name: string;
+} {
+  const part = env['FIRN_PART'];
+  if (part !== 'api' && part !== 'worker') return { part: 'primary', name: 'primary' };
+  return { part, name: env['FIRN_PROCESS'] ?? part };
+}
+
+/**
+ * What a child's environment adds: its part, and threads enough for six drives to sync at once (with
+ * the default four, a batch waited 0.8 ms instead of 0.6).
+ */
+export function childEnvironment(part: 'api' | 'worker', name: string): Record<string, string> {
+  return { FIRN_PART: part, FIRN_PROCESS: name, UV_THREADPOOL_SIZE: '16' };
+}
+
+/** Price books that the operator adds: name and text, checked by whoever parses them. */
+export function priceBookFiles(config: Config): { name: string; text: string }[] {
+  return config.priceBooks.map((file) => ({ name: file, text: readFileSync(file, 'utf8') }));
 }
