@@ -55,7 +55,6 @@ export interface Move {
   /** The pack that the copies are: its row of `packs` names its members. */
   pack?: string;
   lease: { name: string; epoch: number };
-  policyRevision?: string;
   runId?: string;
   startedAt: number;
 }
