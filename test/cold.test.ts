@@ -1,0 +1,319 @@
+// Cold tiers: one contract on a directory (both kinds), Azurite, fake-gcs-server and versitygw, then
+// what each medium can do to us beside: foreign roots, missing mounts, damaged files, broken networks.
+
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
+import { readFile, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import type { Clock, Random } from '../appliance/model/clock.ts';
+import type { BlobLocation, RemoteLocation } from '../appliance/model/location.ts';
+import { DirectoryTier } from '../tiers/cold/directory/directory-tier.ts';
+import {
+  bytesOf,
+  failsWith,
+  freshId,
+  sampleBytes,
+  tierContract,
+  type TierHarness,
+} from './contract/tier.ts';
+
+const random: Random = { bytes: (count) => randomBytes(count) };
+
+class HandClock implements Clock {
+  #offset = 0;
+  wall(): number {
+    return Date.now();
+  }
+  now(): number {
+    return Date.now() + this.#offset;
+  }
+  advance(ms: number): void {
+    this.#offset += ms;
+  }
+}
+
+const nameOf = (location: BlobLocation): string => (location as RemoteLocation).name;
+const owner = { bucketId: '00112233445566ff', key: 'k' };
+
+async function scratch(): Promise<string> {
+  return mkdtemp(join(tmpdir(), 'firn-cold-'));
+}
+
+async function flipByte(path: string, at: number): Promise<void> {
+  const file = await open(path, 'r+');
+  const byte = Buffer.alloc(1);
+  await file.read(byte, 0, 1, at);
+  byte[0] = (byte[0] as number) ^ 0x10;
+  await file.write(byte, 0, 1, at);
+  await file.close();
+}
+
+// --- directory ---------------------------------------------------------------------------------
+
+async function directoryHarness(retrieval: 'immediate' | 'staged'): Promise<TierHarness> {
+  const base = await scratch();
+  const directory = join(base, 'root');
+  const clock = new HandClock();
+  const settings = { kind: 'directory', name: 'cold', directory, retrieval } as const;
+  const make = (): DirectoryTier =>
+    new DirectoryTier({ ...settings, stageSeconds: 60 }, { clock, random });
+  const tier = make();
+  await tier.open();
+  return {
+    tier,
+    cleanup: async () => {
+      await tier.close();
+      await rm(base, { recursive: true, force: true });
+    },
+    corrupt: (location) =>
+      flipByte(join(directory, nameOf(location)), Math.floor(location.length * 0.7)),
+    advance: (ms) => {
+      clock.advance(ms);
+      return Promise.resolve();
+    },
+    unopenable: () => new DirectoryTier({ ...settings, directory: tmpdir() }, { clock, random }),
+    twin: async () => {
+      const twin = make();
+      await twin.open();
+      return twin;
+    },
+  };
+}
+
+tierContract(test, 'directory', () => directoryHarness('immediate'));
+tierContract(test, 'directory, staged', () => directoryHarness('staged'), { stageMs: 60_000 });
+
+async function inDirectory(
+  use: (tier: DirectoryTier, directory: string, clock: HandClock) => Promise<void>,
+  more: { retrieval?: 'staged'; storeId?: string } = {},
+): Promise<void> {
+  const base = await scratch();
+  const directory = join(base, 'root');
+  const clock = new HandClock();
+  const tier = new DirectoryTier(
+    { kind: 'directory', name: 'cold', directory, ...more },
+    { clock, random },
+  );
+  await tier.open();
+  try {
+    await use(tier, directory, clock);
+  } finally {
+    await tier.close();
+    await rm(base, { recursive: true, force: true });
+  }
+}
+
+const directoryTier = (directory: string, more: { name?: string; storeId?: string } = {}) =>
+  new DirectoryTier(
+    { kind: 'directory', name: 'cold', directory, ...more },
+    { clock: new HandClock(), random },
+  );
+
+test('directory: a root of another tier, store, or of strangers is refused and left alone', async (t) => {
+  await inDirectory(
+    async (_, directory) => {
+      await failsWith(t, 'DriveForeign', () => directoryTier(directory, { name: 'other' }).open());
+      await failsWith(t, 'DriveForeign', () => directoryTier(directory, { storeId: 'b' }).open());
+      await directoryTier(directory, { storeId: 'a' }).open();
+      const strangers = await scratch();
+      await writeFile(join(strangers, 'thesis.txt'), 'mine');
+      await failsWith(t, 'DriveForeign', () => directoryTier(strangers).open());
+      t.deepEqual(await readdir(strangers), ['thesis.txt']);
+      await writeFile(join(strangers, 'firn-tier.json'), '{"kind":');
+      await failsWith(t, 'DriveForeign', () => directoryTier(strangers).open());
+      await rm(strangers, { recursive: true });
+      const identity = join(directory, 'firn-tier.json');
+      const text = await readFile(identity, 'utf8');
+      await writeFile(identity, text.replace('"format":1', '"format":2'));
+      await failsWith(t, 'FormatUnknown', () => directoryTier(directory).open());
+    },
+    { storeId: 'a' },
+  );
+});
+
+test('directory: a missing mount is unavailable, not a lost object, and takes no bytes', async (t) => {
+  await inDirectory(async (tier, directory) => {
+    const bytes = sampleBytes(1000);
+    const { location } = await tier.put({ id: freshId(), body: bytes, owner });
+    await rename(directory, `${directory}.away`);
+    await failsWith(t, 'TierUnavailable', () => tier.read(location));
+    await mkdir(directory);
+    await failsWith(t, 'TierUnavailable', () => tier.read(location));
+    await failsWith(t, 'TierUnavailable', () => tier.put({ id: freshId(), body: bytes, owner }));
+    t.deepEqual(await readdir(directory), [], 'nothing was written into the empty mount point');
+    await rm(directory, { recursive: true });
+    await rename(`${directory}.away`, directory);
+    t.deepEqual(Buffer.from(await bytesOf(await tier.read(location))), Buffer.from(bytes));
+  });
+});
+
+test('directory: no key leads a path out of the root', async (t) => {
+  await inDirectory(async (tier, directory) => {
+    const keys = [
+      '../../../x',
+      '/etc/passwd',
+      '..',
+      '.',
+      '',
+      'a\u0000b',
+      'ü'.repeat(500),
+      '.hidden',
+      'nul\r\n',
+      '-rf',
+      'x'.repeat(1024),
+      'a/b/',
+      'CON',
+      '%2e%2e%2f',
+    ];
+    for (const key of keys) {
+      const { location } = await tier.put({
+        id: freshId(),
+        body: sampleBytes(5),
+        owner,
+        name: key,
+      });
+      t.regex(
+        nameOf(location),
+        /^objects\/[0-9a-f]{2}\/[0-9a-f]{32}-[A-Za-z0-9_-][A-Za-z0-9._-]*$/,
+      );
+      t.is((await tier.verify(location)).sizeBytes, 5);
+    }
+    t.deepEqual((await readdir(directory)).toSorted(), [
+      'drafts',
+      'firn-tier.json',
+      'objects',
+      'packs',
+      'staged',
+    ]);
+    const forged = { kind: 'remote', tier: 'cold', length: 5, id: freshId() } as const;
+    for (const name of ['../../etc/passwd', `packs/zz/${forged.id}.zip`, 'firn-tier.json']) {
+      await t.throwsAsync(tier.read({ ...forged, name }));
+      await t.throwsAsync(tier.delete({ ...forged, name }));
+    }
+  });
+});
+
+test('directory: every kind of damage is Corrupt, never bytes', async (t) => {
+  const damages: [string, (path: string) => Promise<void>][] = [
+    ['data cut short', (path) => truncate(path, 100_000)],
+    ['data emptied', (path) => truncate(path, 0)],
+    ['data grown', (path) => writeFile(path, 'x', { flag: 'a' })],
+    ['a bit of data', (path) => flipByte(path, 180_000)],
+    ['label gone', (path) => rm(`${path}~label`)],
+    ['label magic', (path) => flipByte(`${path}~label`, 2)],
+    ['label header', (path) => flipByte(`${path}~label`, 40)],
+    [
+      'label sums cut',
+      async (path) => truncate(`${path}~label`, (await sizeOf(`${path}~label`)) - 9),
+    ],
+    ['label emptied', (path) => truncate(`${path}~label`, 0)],
+  ];
+  for (const [what, damage] of damages) {
+    await inDirectory(async (tier, directory) => {
+      const bytes = sampleBytes(200_000);
+      const id = freshId();
+      const { location } = await tier.put({ id, body: bytes, owner });
+      await damage(join(directory, nameOf(location)));
+      await failsWith(t, 'Corrupt', async () => bytesOf(await tier.read(location)));
+      await failsWith(t, 'Corrupt', () => tier.verify(location));
+      t.pass(what);
+    });
+  }
+});
+
+const truncate = async (path: string, length: number): Promise<void> => {
+  const file = await open(path, 'r+');
+  await file.truncate(length);
+  await file.close();
+};
+const sizeOf = async (path: string): Promise<number> => (await readFile(path)).length;
+
+test('directory: putting the same bytes again heals what was damaged since', async (t) => {
+  await inDirectory(async (tier, directory) => {
+    const bytes = sampleBytes(200_000);
+    const id = freshId();
+    const { location } = await tier.put({ id, body: bytes, owner });
+    await flipByte(join(directory, nameOf(location)), 3);
+    await tier.put({ id, body: bytes, owner });
+    t.deepEqual(Buffer.from(await bytesOf(await tier.read(location))), Buffer.from(bytes));
+  });
+});
+
+test('directory: a crash at any step leaves nothing readable or the whole blob', async (t) => {
+  await inDirectory(async (tier, directory) => {
+    const bytes = sampleBytes(100_000);
+    const id = freshId();
+    const { location } = await tier.put({ id, body: bytes, owner });
+    const path = join(directory, nameOf(location));
+    // Between label and bytes: the name is claimed, nothing is there.
+    await rm(path);
+    await failsWith(t, 'TierMissing', () => tier.read(location));
+    const listed = await Array.fromAsync(tier.list());
+    t.deepEqual(listed, []);
+    await failsWith(t, 'TierConflict', () =>
+      tier.put({ id, body: sampleBytes(100_000, 2), owner }),
+    );
+    await tier.put({ id, body: bytes, owner });
+    t.is((await tier.verify(location)).sizeBytes, bytes.length);
+    // Drafts of a crash go at a later start, young ones stay.
+    const old = new Date(Date.now() - 3 * 86_400_000);
+    await writeFile(join(directory, 'drafts', 'old'), 'x');
+    await utimes(join(directory, 'drafts', 'old'), old, old);
+    await writeFile(join(directory, 'drafts', 'young'), 'x');
+    await directoryTier(directory).open();
+    t.deepEqual(await readdir(join(directory, 'drafts')), ['young']);
+  });
+});
+
+test('directory: eight writers of one name with different bytes, one wins, all others know', async (t) => {
+  await inDirectory(async (_, directory) => {
+    for (let round = 0; round < 10; round += 1) {
+      const id = freshId();
+      const tiers = Array.from({ length: 8 }, () => directoryTier(directory));
+      const results = await Promise.allSettled(
+        tiers.map(async (tier, i) => {
+          await tier.open();
+          return tier.put({ id, body: sampleBytes(3000, i + 1), owner });
+        }),
+      );
+      const won = results.flatMap((r) => (r.status === 'fulfilled' ? [r.value] : []));
+      t.is(won.length, 1);
+      for (const r of results) {
+        if (r.status === 'rejected') t.is((r.reason as { code?: string }).code, 'TierConflict');
+      }
+      const first = won[0];
+      const reader = tiers[0];
+      if (first === undefined || reader === undefined) continue;
+      t.is((await reader.verify(first.location)).checksum, first.checksum);
+    }
+  });
+});
+
+test('directory, staged: priorities differ, a raise brings it nearer, and a restart forgets nothing', async (t) => {
+  await inDirectory(
+    async (tier, directory, clock) => {
+      const { location } = await tier.put({ id: freshId(), body: sampleBytes(10), owner });
+      await tier.stage(location, { priority: 'Bulk', days: 1 });
+      const bulk = await tier.stageStatus(location);
+      await tier.stage(location, { priority: 'Expedited', days: 1 });
+      const raised = await tier.stageStatus(location);
+      await tier.stage(location, { priority: 'Bulk', days: 1 });
+      t.deepEqual(await tier.stageStatus(location), raised, 'never made later again');
+      t.true(bulk.state === 'staging' && raised.state === 'staging');
+      if (bulk.state !== 'staging' || raised.state !== 'staging') return;
+      t.true((raised.readyAt ?? 0) < (bulk.readyAt ?? 0));
+      const again = new DirectoryTier(
+        { kind: 'directory', name: 'cold', directory, retrieval: 'staged' },
+        { clock, random },
+      );
+      await again.open();
+      t.deepEqual(await again.stageStatus(location), raised);
+      clock.advance(60_000);
+      const ready = await again.stageStatus(location);
+      t.is(ready.state, 'ready');
+    },
+    { retrieval: 'staged' },
+  );
+});
