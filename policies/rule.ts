@@ -80,8 +80,8 @@ export type RuleOrigin =
 
 export interface Rule {
   /**
-   * Unique over all sets: the id in a policy file; `BUCKET/ID` of S3 lifecycle, with `/ACTION` behind it
-   * where one S3 rule has several actions.
+   * Unique over all sets: the id in a policy file; `BUCKET/ID/ACTION` of S3 lifecycle, as one S3 rule
+   * may have several actions.
    */
   id: string;
   origin: RuleOrigin;
