@@ -14,10 +14,10 @@ export interface DriveFile {
   /** The same, blocking this thread: only where the bytes are likely in the page cache. */
   readNow(target: Uint8Array, position: number): number;
   /**
-   * Writes all of it (short writes are looped) at `position`. Durable on return if the file was opened
+   * Writes all of it, one behind another (short writes are looped), at `position`. Durable on return if the file was opened
    * with `durable`, else after sync. The bytes must not change until then.
    */
-  write(bytes: Uint8Array, position: number): Promise<void>;
+  write(bytes: Uint8Array | readonly Uint8Array[], position: number): Promise<void>;
   /** fdatasync. After an error this file may never be synced again: what was lost is not known. */
   sync(): Promise<void>;
   /** Grows or cuts to this length without writing; the new part reads as zeros. */

@@ -12,6 +12,14 @@ type Kernel = (address: number, bytes: number) => void;
 
 const KERNELS_MAX = 128;
 
+/** Bit masks of lanes. */
+export interface Lanes {
+  have: number;
+  /** Data lanes that count as zeros. */
+  empty: number;
+  want: number;
+}
+
 export const roundToGroup = (bytes: number): number => Math.ceil(bytes / GROUP_BYTES) * GROUP_BYTES;
 
 export class Codec {
@@ -45,27 +53,31 @@ export class Codec {
    * Makes the lanes of `want` from those of `have` (bit masks; lanes of `empty` count as zeros whatever
    * the slot holds there), over `bytes` bytes from `from`. False if `have` does not suffice.
    */
-  rebuild(
-    slot: Slot,
-    lanes: { have: number; empty: number; want: number },
-    span: { from: number; bytes: number },
-  ): boolean {
+  rebuild(slot: Slot, lanes: Lanes, span: { from: number; bytes: number }): boolean {
     const { from, bytes } = span;
     assert.ok(from % GROUP_BYTES === 0 && bytes % GROUP_BYTES === 0, 'whole groups');
     assert.ok(from + bytes <= slot.laneBytes, 'inside the lane');
-    const combination = recovery(this.code, lanes);
-    if (combination === undefined) return false;
-    if (bytes === 0 || lanes.want === 0) return true;
-    const name = `${slot.stride} ${combination.sources.join()} ${lanes.want} ${lanes.empty}`;
+    const kernel = this.#recoveryKernel(slot.stride, lanes);
+    if (kernel === undefined) return false;
+    if (bytes > 0 && lanes.want !== 0) kernel(slot.base + from, bytes);
+    return true;
+  }
+
+  #recoveryKernel(stride: number, lanes: Lanes): Kernel | undefined {
+    const name = `${stride} ${lanes.have} ${lanes.empty} ${lanes.want}`;
     let kernel = this.#rebuilds.get(name);
-    if (kernel === undefined) kernel = this.#compile(combination, slot.stride);
-    else this.#rebuilds.delete(name);
+    if (kernel === undefined) {
+      const combination = recovery(this.code, lanes);
+      if (combination === undefined) return undefined;
+      kernel = this.#compile(combination, stride);
+    } else {
+      this.#rebuilds.delete(name);
+    }
     this.#rebuilds.set(name, kernel);
     if (this.#rebuilds.size > KERNELS_MAX) {
       this.#rebuilds.delete(this.#rebuilds.keys().next().value as string);
     }
-    kernel(slot.base + from, bytes);
-    return true;
+    return kernel;
   }
 
   #compile(combination: Combination, stride: number): Kernel {

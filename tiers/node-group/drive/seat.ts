@@ -1,0 +1,162 @@
+// One place of a group and the drive that stands there: whether it may be written or read now. The
+// dangers: a drive that fails or hangs slows every write down (its breaker leaves it out for a while), a
+// sync that failed is retried and lies (a file is never synced again after an error), a drive fills up
+// to the last byte so that not even deletes work (writes stop at 95 %, workers' at 98 %).
+
+import type { Drive, DriveUsage } from '../../../appliance/model/drive.ts';
+import type { DriveState } from '../../../appliance/model/node-group.ts';
+import type { Identity } from './identity.ts';
+
+const READ_ERRORS_MAX = 3;
+const READ_ERRORS_WINDOW_MS = 60_000;
+/** Slower than its peers by this factor, for this long: left out. */
+const SLOW_FACTOR = 5;
+const SLOW_FLOOR_MS = 50;
+const SLOW_FOR_MS = 60_000;
+
+export interface SeatLimits {
+  fullShare: number;
+  reserveShare: number;
+  breakerMs: number;
+}
+
+export class Seat {
+  readonly drive: Drive;
+  readonly position: number;
+  identity: Identity | undefined;
+  usage: DriveUsage | undefined;
+  /** Errors since the start of this process. */
+  errors = 0;
+  /** Smoothed ms of a durable write. */
+  writeMs = 0;
+  readonly #limits: SeatLimits;
+  #absence: { state: 'missing' | 'foreign'; note: string } | undefined = {
+    state: 'missing',
+    note: 'not opened yet',
+  };
+  #outUntil = 0;
+  #outNote = '';
+  #noSpaceUntil = 0;
+  #readErrors: number[] = [];
+  #slowSince = 0;
+
+  constructor(drive: Drive, position: number, limits: SeatLimits) {
+    this.drive = drive;
+    this.position = position;
+    this.#limits = limits;
+  }
+
+  arrived(identity: Identity): void {
+    this.identity = identity;
+    this.#absence = undefined;
+  }
+
+  gone(state: 'missing' | 'foreign', note: string): void {
+    this.#absence = { state, note };
+  }
+
+  get present(): boolean {
+    return this.#absence === undefined;
+  }
+
+  /** False while the breaker is open. */
+  get trusted(): boolean {
+    return this.present && (this.#outUntil === 0 || this.#outUntil <= performance.now());
+  }
+
+  /** May take new bytes. Workers may go on where requests must stop. */
+  writable(reserve: boolean): boolean {
+    return this.trusted && !this.#full(reserve);
+  }
+
+  /** Present but full: the answer to a write is InsufficientCapacity, not DriveUnavailable. */
+  full(reserve: boolean): boolean {
+    return this.trusted && this.#full(reserve);
+  }
+
+  #full(reserve: boolean): boolean {
+    if (this.#noSpaceUntil > performance.now()) return true;
+    if (this.usage === undefined) return false;
+    const share = reserve ? this.#limits.reserveShare : this.#limits.fullShare;
+    return this.usage.freeBytes < this.usage.capacityBytes * (1 - share);
+  }
+
+  get state(): DriveState {
+    if (this.#absence !== undefined) return this.#absence.state;
+    if (!this.trusted) return 'failing';
+    if (this.#full(false)) return 'full';
+    return this.identity?.healing === true ? 'healing' : 'up';
+  }
+
+  get note(): string {
+    if (this.#absence !== undefined) return this.#absence.note;
+    if (!this.trusted) return this.#outNote;
+    if (this.#full(false)) return 'takes no new bytes: free room, or add a group';
+    return this.identity?.healing === true ? 'being refilled from the other drives' : '';
+  }
+
+  /** A write or sync failed: whatever was in that file is lost to us, and the drive rests. */
+  writeFailed(error: unknown): void {
+    this.errors += 1;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOSPC' || code === 'EDQUOT') {
+      this.#noSpaceUntil = performance.now() + this.#limits.breakerMs;
+      return;
+    }
+    this.rest(`a write failed: ${error instanceof Error ? error.message : String(error)}`);
+  }
+
+  stalled(): void {
+    this.errors += 1;
+    this.rest('a write did not end in time');
+  }
+
+  /** Reads may fail on one bad sector: a few in a minute are borne. */
+  readFailed(error: unknown): void {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return;
+    this.errors += 1;
+    const now = performance.now();
+    this.#readErrors = this.#readErrors.filter((at) => at > now - READ_ERRORS_WINDOW_MS);
+    this.#readErrors.push(now);
+    if (this.#readErrors.length >= READ_ERRORS_MAX) {
+      this.rest(`reads failed: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  rest(note: string): void {
+    this.#outUntil = performance.now() + this.#limits.breakerMs;
+    this.#outNote = note;
+    this.#readErrors = [];
+  }
+
+  /** True once the rest is over and the drive has not been tried since. */
+  get dueForTrial(): boolean {
+    return this.present && this.#outUntil !== 0 && this.#outUntil <= performance.now();
+  }
+
+  recovered(): void {
+    this.#outUntil = 0;
+    this.#outNote = '';
+    this.#slowSince = 0;
+    this.writeMs = 0;
+  }
+
+  wrote(ms: number): void {
+    this.writeMs = this.writeMs === 0 ? ms : this.writeMs * 0.9 + ms * 0.1;
+  }
+
+  /** Compares with what the others take; long enough far above it, the drive rests. */
+  judgeSlowness(peerMs: number): void {
+    const now = performance.now();
+    const slow = this.writeMs > SLOW_FLOOR_MS && this.writeMs > SLOW_FACTOR * peerMs;
+    if (!slow) this.#slowSince = 0;
+    else if (this.#slowSince === 0) this.#slowSince = now;
+    else if (now - this.#slowSince > SLOW_FOR_MS) {
+      this.rest(
+        `writes take ${Math.round(this.writeMs)} ms, those of its peers ${Math.round(peerMs)}`,
+      );
+      this.writeMs = 0;
+    }
+  }
+}
