@@ -6,14 +6,14 @@
 // are the parts that all moves share, and copies of single versions; packs are in pack-move.ts.
 // Design and crash table: MOVES.md.
 
-import type { EventName } from '../model/event-sink.ts';
 import { FirnError, isFirnError, type ErrorCode } from '../model/errors.ts';
-import { keyOfObjectId, newId, newLocationId } from '../model/ids.ts';
+import { newId, newLocationId } from '../model/ids.ts';
 import type { BlobLocation, Location } from '../model/location.ts';
 import type { LastAction, Part, Version } from '../model/object.ts';
 import type { Move } from '../model/records.ts';
 import type { Stored, Tier } from '../model/tier.ts';
 import type { Core } from './core.ts';
+import { emitEvent } from './events.ts';
 import { listGarbage } from './garbage.ts';
 import { inFlight } from './in-flight.ts';
 import type { LeaseGuard } from './lease.ts';
@@ -336,7 +336,7 @@ export async function commitMove(
     ...(last === undefined ? {} : { last }),
   });
   const tells = outcome === 'moved' && ACTION[options.kind] !== undefined;
-  if (tells) emit(core, moving, 's3:LifecycleTransition');
+  if (tells) emitEvent(core.context, 's3:LifecycleTransition', moving);
   return outcome;
 }
 
@@ -357,18 +357,6 @@ function lastAction(
     ...(policyRevision === undefined ? {} : { policyRevision }),
     ...(options.runId === undefined ? {} : { runId: options.runId }),
   };
-}
-
-export function emit(
-  core: Core,
-  subject: Pick<MovingVersion, 'bucket' | 'object' | 'version'>,
-  name: EventName,
-): void {
-  const { bucket, object, version } = subject;
-  const { id: versionId, sizeBytes, etag } = version;
-  const key = keyOfObjectId(object);
-  const at = core.context.clock.now();
-  core.context.events.emit({ name, at, bucket, key, versionId, sizeBytes, etag });
 }
 
 /**

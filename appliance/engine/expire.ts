@@ -1,0 +1,68 @@
+// Deletion by a policy. It happens only to the very version that was judged, in the place where it was
+// judged to be: a key that was overwritten between the look and the act keeps its new version, and a
+// marker that got company stays. The danger is an unattended DELETE of what nobody decided about.
+
+import type { Bucket } from '../model/bucket.ts';
+import { newId, objectId } from '../model/ids.ts';
+import type { Version } from '../model/object.ts';
+import { commitObject } from './commit.ts';
+import type { Core } from './core.ts';
+import type { Draft } from './draft.ts';
+import { emitEvent } from './events.ts';
+import { versionById } from './relocate.ts';
+import { newMarker, putOnTop } from './versions.ts';
+
+export interface Expiry {
+  bucket: Bucket;
+  key: string;
+  /** Internal id of the version judged, also of a null version. */
+  versionId: string;
+  /** add-delete-marker: DELETE of the key. remove-version: this version goes, for good. */
+  effect: 'remove-version' | 'add-delete-marker';
+  /** As judged; the version is spared when it is not so any more. lone: a marker with nothing behind. */
+  place: 'current' | 'noncurrent' | 'lone';
+}
+
+/** `lost`: the key has changed since; the next pass judges anew. */
+export type ExpiryOutcome = 'expired' | 'lost';
+
+/** Durable on return. A repeat call answers `lost`. Throws as commitObject does. */
+export async function expireVersion(core: Core, expiry: Expiry): Promise<ExpiryOutcome> {
+  const { bucket, key, versionId, effect } = expiry;
+  const row = await core.buckets.fresh(bucket.name);
+  if (row?.value.id !== bucket.id || row.value.state !== 'live') return 'lost';
+  // Somebody turned versioning on or off: what was judged would now mean something else.
+  if (row.value.versioning !== bucket.versioning) return 'lost';
+  const operation = newId(core.context.random);
+  const { answer } = await commitObject(core, {
+    object: objectId(bucket.id, key),
+    reason: 'delete',
+    async change(draft): Promise<Version | undefined> {
+      const version = await versionById(draft, versionId);
+      if (version === undefined || !isInPlace(draft, version, expiry)) return undefined;
+      if (effect === 'add-delete-marker') {
+        const at = core.context.clock.now();
+        const marker = newMarker({ owner: bucket.owner, at, operation });
+        return putOnTop(draft, bucket.versioning, marker);
+      }
+      await draft.remove(version);
+      return version;
+    },
+  });
+  if (answer === undefined) return 'lost';
+  const name =
+    effect === 'add-delete-marker'
+      ? 's3:LifecycleExpiration:DeleteMarkerCreated'
+      : 's3:LifecycleExpiration:Delete';
+  emitEvent(core.context, name, { bucket: bucket.name, key, version: answer });
+  return 'expired';
+}
+
+function isInPlace(draft: Draft, version: Version, expiry: Expiry): boolean {
+  const isCurrent = draft.current?.id === version.id;
+  if (expiry.place === 'noncurrent') return !isCurrent;
+  if (!isCurrent) return false;
+  if (expiry.place === 'current') return !version.deleteMarker;
+  const { base } = draft;
+  return version.deleteMarker && base?.versions.length === 1 && base.history.length === 0;
+}
