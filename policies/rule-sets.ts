@@ -4,6 +4,10 @@
 
 import type { Bucket } from '../appliance/model/bucket.ts';
 import type { PolicySet } from '../appliance/model/records.ts';
+import { hashOf } from './canonical-json.ts';
+import { rulesOfLifecycle } from './lifecycle-rules.ts';
+import { parseLifecycleXml } from './lifecycle-xml.ts';
+import { parsePolicyFile } from './policy-file.ts';
 import type { RuleSet } from './rule.ts';
 
 export interface RuleSetOptions {
@@ -18,9 +22,25 @@ export interface RuleSetOptions {
  * checked before, so a throw means that configuration changed under it.
  */
 export function buildRuleSets(
-  _policies: Pick<PolicySet, 'files' | 'revision'> | undefined,
-  _buckets: readonly Pick<Bucket, 'name' | 'lifecycleXml' | 'lifecycleSizeFloor'>[],
-  _options: RuleSetOptions,
+  policies: Pick<PolicySet, 'files' | 'revision'> | undefined,
+  buckets: readonly Pick<Bucket, 'name' | 'lifecycleXml' | 'lifecycleSizeFloor'>[],
+  options: RuleSetOptions,
 ): RuleSet[] {
-  throw new Error('not yet');
+  const sets: RuleSet[] = [];
+  if (policies !== undefined) {
+    const rules = policies.files.flatMap(({ name, text }) => parsePolicyFile(name, text));
+    sets.push({ name: 'policies', revision: policies.revision, rules });
+  }
+  for (const bucket of buckets) {
+    if (bucket.lifecycleXml === undefined) continue;
+    const rules = rulesOfLifecycle(bucket, parseLifecycleXml(bucket.lifecycleXml, options));
+    const revision = `lifecycle-${hashOf([bucket.lifecycleXml, bucket.lifecycleSizeFloor ?? ''])}`;
+    sets.push({ name: bucket.name, revision: revision.slice(0, 26), rules });
+  }
+  return sets;
+}
+
+/** Revision of a set of policy files: of their names and texts. */
+export function revisionOf(files: PolicySet['files']): string {
+  return hashOf(files.map(({ name, text }) => [name, text])).slice(0, 16);
 }
