@@ -6,6 +6,14 @@ import type { MetadataStore } from '../model/metadata-store.ts';
 import type { Packer } from '../model/packer.ts';
 import type { Tier } from '../model/tier.ts';
 
+/** What the engine counts beside events: contention and repairs that no answer shows. */
+export type EngineCount =
+  | 'commit-conflict' // a compare-and-swap lost and was tried again
+  | 'commit-expired' // a commit came too late for B2 or B3
+  | 'bucket-reverted' // a writer found its bucket `deleting` and took the deletion back (A6)
+  | 'creation-undone' // a writer found its bucket gone and removed what it had created (A6)
+  | 'read-relocated'; // bytes were not where the document said: read again, found elsewhere
+
 export interface EngineContext {
   store: MetadataStore;
   tiers: ReadonlyMap<string, Tier>;
@@ -23,4 +31,8 @@ export interface EngineContext {
   restoreDayMs: number;
   /** How long rows of other processes may be stale in this one's caches: 0 on LMDB (section "What may be cached"). */
   staleMs: number;
+  /** Keep each version's last day of access (for rules on access). Off: a GET never leads to a write. */
+  accessDays?: boolean;
+  /** For metrics. Never throws, never waits. */
+  count?: (what: EngineCount) => void;
 }

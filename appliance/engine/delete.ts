@@ -1,0 +1,63 @@
+// DELETE. Unversioned: the null version goes. Versioned: a delete marker comes on top and nothing goes.
+// By version id: exactly that version goes. An absent key or version is a success (S3), never an error;
+// a version that comes back after an acknowledged DELETE is the danger (I2).
+
+import { NULL_VERSION, newId, objectId } from '../model/ids.ts';
+import type { Version } from '../model/object.ts';
+import type { DeleteAnswer, DeleteObject } from '../model/requests.ts';
+import { commitObject } from './commit.ts';
+import { checkDelete, isConditional } from './conditions.ts';
+import { confirmBucket } from './confirm-bucket.ts';
+import type { Core } from './core.ts';
+import type { Draft } from './draft.ts';
+import { emitEvent } from './events.ts';
+import { checkKey, checkVersionId, shownVersionId, subjectOf } from './names.ts';
+import { newMarker, putOnTop } from './versions.ts';
+
+/** Durable on return. A repeat call by version id, or on an unversioned bucket, changes nothing. */
+export async function deleteObject(core: Core, request: DeleteObject): Promise<DeleteAnswer> {
+  checkKey(request);
+  checkVersionId(request.versionId);
+  const bucket = await core.buckets.live(request.bucket);
+  const { key, conditions, versionId } = request;
+  const object = objectId(bucket.id, key);
+  const subject = subjectOf(request);
+  const marks = versionId === undefined && bucket.versioning !== 'off';
+  const operation = newId(core.context.random);
+  const { answer, created } = await commitObject(core, {
+    object,
+    reason: 'delete',
+    conditional: isConditional(conditions),
+    change: async (draft): Promise<{ removed?: Version; made?: Version }> => {
+      if (!marks) return { ...(await removeVersion(draft, request, subject)) };
+      checkDelete(conditions, draft.current, subject);
+      const at = core.context.clock.now();
+      const marker = newMarker({ owner: request.owner, at, operation });
+      return { made: await putOnTop(draft, bucket.versioning, marker) };
+    },
+  });
+  const name = { bucket: bucket.name, key };
+  const { made, removed } = answer;
+  if (made !== undefined) {
+    await confirmBucket(core, { bucket, object, created, versionId: made.id });
+    emitEvent(core.context, 's3:ObjectRemoved:DeleteMarkerCreated', { ...name, version: made });
+    return { versionId: shownVersionId(bucket, made), deleteMarker: true };
+  }
+  if (removed !== undefined) {
+    emitEvent(core.context, 's3:ObjectRemoved:Delete', { ...name, version: removed });
+  }
+  return { versionId, deleteMarker: removed?.deleteMarker === true };
+}
+
+async function removeVersion(
+  draft: Draft,
+  request: DeleteObject,
+  subject: string,
+): Promise<{ removed?: Version }> {
+  // A bucket that never was versioned holds null versions only.
+  const version = await draft.find(request.versionId ?? NULL_VERSION);
+  checkDelete(request.conditions, version, subject);
+  if (version === undefined) return {};
+  await draft.remove(version);
+  return { removed: version };
+}

@@ -1,0 +1,116 @@
+// Bytes are freed late (protocol B). What a commit stops naming is listed here before that commit (B1),
+// with an instant before which no collector touches it. The danger: bytes freed while a reader, or a
+// writer that lost and tried again, still holds their name. One row a location, whoever listed it
+// first; listing it again only ever moves the instant further away.
+
+import { FirnError } from '../model/errors.ts';
+import { LISTED_AGE_MS_MAX } from '../model/limits.ts';
+import type { Location } from '../model/location.ts';
+import type { Change } from '../model/metadata-store.ts';
+import type { Garbage, Heal } from '../model/records.ts';
+import type { EngineContext } from './context.ts';
+
+export interface Released {
+  locations: readonly Location[];
+  /** Ids of rows of `blocks`. */
+  blocks: readonly string[];
+}
+
+export interface Listing {
+  /** objectId of the document that may still name it. */
+  object: string;
+  uploadId?: string;
+  reason: Garbage['reason'];
+}
+
+const BULK_MAX = 1000;
+const RAISES_MAX = 16;
+
+export function garbageOfBlock(block: string): string {
+  return `block/${block}`;
+}
+
+/** How long a commit may rest on its listing (B2); shorter where debug settings shorten the grace. */
+function listedAgeMs(context: EngineContext): number {
+  return Math.min(LISTED_AGE_MS_MAX, context.graceMs / 4);
+}
+
+/**
+ * Lists candidates, durably on return. Returns the engine instant up to which a commit that stops
+ * naming them may happen (B2). A repeat call raises `notBefore` and changes nothing else. A condemned
+ * row is left: its bytes are named by no committed document, so the commit that lists it must lose.
+ */
+export async function listGarbage(
+  context: EngineContext,
+  released: Released,
+  listing: Listing,
+): Promise<number> {
+  const now = context.clock.now();
+  const rows: { id: string; value: Garbage }[] = [];
+  const shared = { format: 1, notBefore: now + context.graceMs, ...listing } as const;
+  for (const location of released.locations) {
+    rows.push({ id: location.id, value: { ...shared, location } });
+  }
+  for (const block of released.blocks) {
+    rows.push({ id: garbageOfBlock(block), value: { ...shared, block } });
+  }
+  for (let at = 0; at < rows.length; at += BULK_MAX) {
+    const some = rows.slice(at, at + BULK_MAX);
+    const changes = some.map(({ id, value }): Change => ({
+      kind: 'insert',
+      table: 'garbage',
+      id,
+      value,
+    }));
+    const results = await context.store.bulk(changes);
+    for (let i = 0; i < some.length; i++) {
+      const row = some[i];
+      if (row !== undefined && results[i]?.outcome !== 'done') await raise(context, row);
+    }
+  }
+  return now + listedAgeMs(context);
+}
+
+/** The row stands already: move its instant, by compare-and-swap (B1). */
+async function raise(context: EngineContext, row: { id: string; value: Garbage }): Promise<void> {
+  for (let i = 0; i < RAISES_MAX; i++) {
+    const old = await context.store.get<Garbage>('garbage', row.id);
+    if (old === undefined) {
+      const inserted = await context.store.insert('garbage', row.id, row.value);
+      if (inserted.outcome === 'done') return;
+      continue;
+    }
+    if (old.value.condemned === true || old.value.notBefore >= row.value.notBefore) return;
+    const value: Garbage = { ...old.value, notBefore: row.value.notBefore };
+    const replaced = await context.store.replace({
+      table: 'garbage',
+      id: row.id,
+      expected: old.revision,
+      value,
+    });
+    if (replaced.outcome === 'done') return;
+  }
+  throw new FirnError('SlowDown', 'the row of a candidate changes too fast', {
+    subject: row.id,
+    retryable: true,
+  });
+}
+
+/**
+ * Puts locations that were written short of full redundancy on the heal list, before the commit that
+ * names them: an acknowledged write that is one drive from loss is never without its row.
+ */
+export async function listHeals(
+  context: EngineContext,
+  locations: readonly Location[],
+): Promise<void> {
+  const changes: Change[] = [];
+  for (const location of locations) {
+    if (location.kind !== 'segment' && location.kind !== 'shards') continue;
+    if (location.unconfirmed === 0) continue;
+    const value: Heal = { format: 1, location, since: context.clock.now(), attempts: 0 };
+    changes.push({ kind: 'insert', table: 'heals', id: location.id, value });
+  }
+  // A conflict: the row stands already.
+  if (changes.length > 0) await context.store.bulk(changes);
+}

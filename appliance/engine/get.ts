@@ -1,0 +1,163 @@
+// GET and HEAD. One read of the document, then the bytes. The dangers: wrong bytes, another version's
+// bytes, and bytes of an archived object that a client believes to be online.
+
+import type { Bucket } from '../model/bucket.ts';
+import { FirnError } from '../model/errors.ts';
+import { NULL_VERSION, objectId } from '../model/ids.ts';
+import type { ObjectDocument, Part, Restore, Version } from '../model/object.ts';
+import type { GetAnswer, GetObject, HeadAnswer, VersionName } from '../model/requests.ts';
+import type { ByteRange } from '../model/tier.ts';
+import { checkRead } from './conditions.ts';
+import type { EngineContext } from './context.ts';
+import type { Core } from './core.ts';
+import { findVersion, loadParts, reread } from './history.ts';
+import { checkKey, checkVersionId, isArchived, shownVersionId, subjectOf } from './names.ts';
+import { rangeOfPart, resolveRange } from './range.ts';
+import { readVersion } from './read-version.ts';
+
+/** Names of `details` that an answer without the object carries: headers, no elements of the body. */
+const MARKER_DETAIL = 'DeleteMarker';
+const VERSION_DETAIL = 'VersionId';
+
+export interface Found {
+  bucket: Bucket;
+  object: string;
+  version: Version;
+  /** Empty unless asked for, where a block holds them. */
+  parts: readonly Part[];
+}
+
+/**
+ * The version a request means. NoSuchBucket, NoSuchKey (also where the current version is a delete
+ * marker), NoSuchVersion, MethodNotAllowed for a delete marker asked for by id.
+ */
+export async function findObject(
+  core: Core,
+  name: VersionName,
+  options: { parts?: boolean } = {},
+): Promise<Found> {
+  checkKey(name);
+  checkVersionId(name.versionId);
+  const { store } = core.context;
+  const bucket = await core.buckets.live(name.bucket);
+  const object = objectId(bucket.id, name.key);
+  let parts: readonly Part[] = [];
+  const version = await reread(object, async () => {
+    const row = await store.get<ObjectDocument>('objects', object);
+    if (row === undefined) return undefined;
+    const found = await findVersion(store, row.value, name.versionId);
+    // Inside the same look at the document: a block may be gone at the next.
+    if (found !== undefined && options.parts === true) parts = await loadParts(store, found);
+    return found;
+  });
+  if (version === undefined) throw absent(name);
+  if (!version.deleteMarker) return { bucket, object, version, parts };
+  const details = {
+    [MARKER_DETAIL]: 'true',
+    [VERSION_DETAIL]: version.isNull ? NULL_VERSION : version.id,
+  };
+  throw name.versionId === undefined
+    ? new FirnError('NoSuchKey', 'The specified key does not exist.', {
+        subject: subjectOf(name),
+        details: { Key: name.key, ...details },
+      })
+    : new FirnError('MethodNotAllowed', 'A delete marker can only be deleted', {
+        subject: subjectOf(name),
+        details,
+      });
+}
+
+function absent(name: VersionName): FirnError {
+  const { key, versionId } = name;
+  if (versionId === undefined) {
+    return new FirnError('NoSuchKey', 'The specified key does not exist.', {
+      subject: subjectOf(name),
+      details: { Key: key },
+    });
+  }
+  return new FirnError('NoSuchVersion', 'The specified version does not exist.', {
+    subject: subjectOf(name),
+    details: { Key: key, [VERSION_DETAIL]: versionId },
+  });
+}
+
+/** A restored copy that can be read now. */
+export function liveRestore(context: EngineContext, version: Version): Restore | undefined {
+  const { restore } = version;
+  if (restore?.state !== 'ready' || restore.copy === undefined) return undefined;
+  return (restore.expiry ?? 0) > context.clock.now() ? restore : undefined;
+}
+
+/** As headers show it: pending, or ready and not lapsed. */
+function shownRestore(context: EngineContext, version: Version): Restore | undefined {
+  if (version.restore === undefined || version.restore.state === 'pending') return version.restore;
+  return liveRestore(context, version);
+}
+
+/** Everything up to the bytes: conditions and range resolved. */
+async function resolve(
+  core: Core,
+  request: GetObject,
+  options: { parts: boolean },
+): Promise<{ found: Found; answer: HeadAnswer }> {
+  const { partNumber } = request;
+  if (request.range !== undefined && partNumber !== undefined) {
+    throw new FirnError('InvalidRequest', 'Cannot specify both Range header and partNumber');
+  }
+  const found = await findObject(core, request, {
+    parts: options.parts || partNumber !== undefined,
+  });
+  const { bucket, version } = found;
+  const subject = subjectOf(request);
+  checkRead(request.conditions, version, subject);
+  let range: ByteRange = { offset: 0, length: version.sizeBytes };
+  if (partNumber !== undefined) {
+    range = rangeOfPart(version, found.parts, partNumber);
+  } else if (request.range !== undefined) {
+    range = resolveRange(request.range, version.sizeBytes, subject);
+  }
+  const answer: HeadAnswer = {
+    bucket,
+    version,
+    versionId: shownVersionId(bucket, version),
+    range,
+    partial: request.range !== undefined || partNumber !== undefined,
+    restore: shownRestore(core.context, version),
+  };
+  return { found, answer };
+}
+
+/** What HEAD answers; archived objects too. */
+export async function headObject(core: Core, request: GetObject): Promise<HeadAnswer> {
+  return (await resolve(core, request, { parts: false })).answer;
+}
+
+/**
+ * The object's bytes. InvalidObjectState for a class whose tier is staged, unless a restored copy is
+ * live: by class, also while a fresh object's bytes are still hot, because S3 shows it so.
+ */
+export async function getObject(core: Core, request: GetObject): Promise<GetAnswer> {
+  const { found, answer } = await resolve(core, request, { parts: true });
+  const { object, version, parts } = found;
+  const fromCopy = requireOnline(core.context, version, subjectOf(request));
+  const { range } = answer;
+  const { signal } = request;
+  const body = await readVersion(core, { object, version, parts, fromCopy, range, signal });
+  core.accessDays?.note(object, version);
+  return { ...answer, body };
+}
+
+/** True: read the restored copy. Throws InvalidObjectState where there is none and one is needed. */
+export function requireOnline(context: EngineContext, version: Version, subject: string): boolean {
+  if (!isArchived(context, version.storageClass)) return false;
+  if (liveRestore(context, version) !== undefined) return true;
+  throw invalidState(version, subject);
+}
+
+export function invalidState(version: Version, subject: string): FirnError {
+  return new FirnError(
+    'InvalidObjectState',
+    "The operation is not valid for the object's storage class",
+    { subject, details: { StorageClass: version.storageClass } },
+  );
+}

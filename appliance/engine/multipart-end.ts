@@ -1,0 +1,301 @@
+// How a multipart upload ends: rolled forward to its object, or aborted; then its parts' rows go and
+// what nobody names is listed (C4). Every step may be taken by several processes and after any crash.
+// The dangers, each met by the model before it was met here: a second roll-forward that undoes an
+// acknowledged DELETE (C2), 412 answered and the object committed all the same (C3), an abort that
+// frees what a Complete has just named (C1).
+
+import { FirnError, isFirnError } from '../model/errors.ts';
+import { afterPrefix, objectId } from '../model/ids.ts';
+import { UPLOAD_KEPT_MS } from '../model/limits.ts';
+import type { Location } from '../model/location.ts';
+import type { Change, Row } from '../model/metadata-store.ts';
+import type { Block, Upload, Version } from '../model/object.ts';
+import type { UploadName } from '../model/requests.ts';
+import { commitObject } from './commit.ts';
+import { checkWrite } from './conditions.ts';
+import { confirmBucket } from './confirm-bucket.ts';
+import type { Core } from './core.ts';
+import type { Draft } from './draft.ts';
+import { emitEvent } from './events.ts';
+import { listGarbage } from './garbage.ts';
+import { carried } from './names.ts';
+import {
+  locationsOfPart,
+  noSuchUpload,
+  partPages,
+  readUpload,
+  uploadRowId,
+} from './upload-rows.ts';
+import { putOnTop } from './versions.ts';
+
+type Completing = NonNullable<Upload['completing']>;
+
+export type RolledForward =
+  | { outcome: 'completed'; version: Version }
+  /** A condition was false: the upload is open again (C3). */
+  | { outcome: 'refused'; error: FirnError }
+  /** The upload is not completing (any more), or its bucket is gone. */
+  | { outcome: 'ended' };
+
+const REFUSED = 'refused';
+
+function rowIdOf(upload: Upload): string {
+  return uploadRowId(objectId(upload.bucketId, upload.key), upload.uploadId);
+}
+
+/** The version that the upload makes, or made; without its parts once it is completed. */
+export function versionOf(upload: Upload, versionId: string): Version {
+  const { isNull } = upload.completing as Completing;
+  return { ...fieldsOf(upload), id: versionId, isNull };
+}
+
+function fieldsOf(upload: Upload): Omit<Version, 'id' | 'isNull'> {
+  const completing = upload.completing as Completing;
+  const { at, sizeBytes, etag, parts, partsBlock, partCount, checksum, operation } = completing;
+  const version: Omit<Version, 'id' | 'isNull'> = {
+    ...carried(upload),
+    deleteMarker: false,
+    lastModified: at,
+    sizeBytes,
+    etag,
+    parts,
+    partCount,
+    operation,
+  };
+  if (partsBlock !== undefined) version.partsBlock = partsBlock;
+  if (checksum !== undefined) version.checksum = checksum;
+  return version;
+}
+
+/**
+ * Brings a completing upload to its end, by its Complete or by whoever finds it: idempotent, and safe
+ * beside others that do the same. Throws MetadataUnavailable in doubt; a repeat call then goes on.
+ */
+export async function rollForward(core: Core, known: Upload): Promise<RolledForward> {
+  const { store, clock, graceMs } = core.context;
+  // The upload stands now, so it and its recorded operation stand for 48 h: time enough (B3, C2).
+  const heldUntil = clock.now() + graceMs / 2;
+  const row = await store.get<Upload>('uploads', rowIdOf(known));
+  const completing = row?.value.completing;
+  if (row === undefined || completing === undefined) return { outcome: 'ended' };
+  if (row.value.state === 'completed') {
+    const version = versionOf(row.value, row.value.result?.versionId ?? '');
+    return { outcome: 'completed', version };
+  }
+  if (row.value.state !== 'completing') return { outcome: 'ended' };
+  const upload = row.value;
+  const bucket = await core.buckets.fresh(completing.bucket);
+  if (bucket?.value.id !== upload.bucketId) {
+    await endAborted(core, row);
+    return { outcome: 'ended' };
+  }
+  const object = objectId(upload.bucketId, upload.key);
+  const subject = `${completing.bucket}/${upload.key}`;
+  const committed = await commitObject(core, {
+    object,
+    reason: 'overwrite',
+    heldUntil,
+    change: (draft) => decide(draft, upload, subject),
+  });
+  const { answer } = committed;
+  if (answer.refused !== undefined) {
+    await reopen(core, row);
+    return { outcome: 'refused', error: answer.refused };
+  }
+  const { versionId } = answer;
+  try {
+    const { created } = committed;
+    await confirmBucket(core, { bucket: bucket.value, object, created, versionId });
+  } catch (error) {
+    if (!isFirnError(error, 'NoSuchBucket')) throw error;
+    await endAborted(core, row);
+    return { outcome: 'ended' };
+  }
+  const version = versionOf(upload, versionId);
+  await endCompleted(core, row, versionId);
+  if (committed.changed) {
+    const name = { bucket: completing.bucket, key: upload.key };
+    emitEvent(core.context, 's3:ObjectCreated:CompleteMultipartUpload', { ...name, version });
+  }
+  return { outcome: 'completed', version };
+}
+
+/** Commits the version unless this operation was decided before; records what was decided (C2, C3). */
+async function decide(
+  draft: Draft,
+  upload: Upload,
+  subject: string,
+): Promise<{ versionId: string; refused?: FirnError }> {
+  const { operation, conditions, isNull } = upload.completing as Completing;
+  const before = draft.operation(operation);
+  if (before === REFUSED) return { versionId: '', refused: refusal(undefined, subject) };
+  if (before !== undefined) return { versionId: before };
+  try {
+    checkWrite(conditions, draft.current, subject);
+  } catch (error) {
+    if (!isFirnError(error)) throw error;
+    draft.record(operation, REFUSED);
+    return { versionId: '', refused: refusal(error, subject) };
+  }
+  const version = await putOnTop(draft, isNull ? 'off' : 'enabled', fieldsOf(upload));
+  draft.record(operation, version.id);
+  return { versionId: version.id };
+}
+
+function refusal(error: FirnError | undefined, subject: string): FirnError {
+  const message = 'At least one of the pre-conditions you specified did not hold';
+  return error ?? new FirnError('PreconditionFailed', message, { subject });
+}
+
+/** Completing → open, after the refusal is recorded (C3). The block is listed first (B1). */
+async function reopen(core: Core, row: Row<Upload>): Promise<void> {
+  const { completing, ...upload } = row.value;
+  await listBlock(core, row.value, completing?.partsBlock);
+  await swapUpload(core, row, { ...upload, state: 'open' });
+}
+
+async function listBlock(core: Core, upload: Upload, block: string | undefined): Promise<void> {
+  if (block === undefined) return;
+  const object = objectId(upload.bucketId, upload.key);
+  const { uploadId } = upload;
+  const listing = { object, uploadId, reason: 'upload' } as const;
+  await listGarbage(core.context, { locations: [], blocks: [block] }, listing);
+}
+
+/** False: another process has changed the row; it, or the next look, goes on from there. */
+async function swapUpload(core: Core, row: Row<Upload>, value: Upload): Promise<boolean> {
+  const { id, revision } = row;
+  const change = { table: 'uploads', id, expected: revision, value } as const;
+  return (await core.context.store.replace(change)).outcome === 'done';
+}
+
+async function endCompleted(core: Core, row: Row<Upload>, versionId: string): Promise<void> {
+  const upload = row.value;
+  const { partsBlock, parts, ...completing } = upload.completing as Completing;
+  const kept = new Set(parts.map((part) => part.location.id));
+  if (partsBlock !== undefined) {
+    const block = await core.context.store.get<Block>('blocks', partsBlock);
+    const named = block?.value.kind === 'parts' ? block.value.parts : [];
+    for (const part of named) kept.add(part.location.id);
+  }
+  const ended: Upload = {
+    ...upload,
+    state: 'completed',
+    endedAt: core.context.clock.now(),
+    completing: { ...completing, parts: [] },
+    result: { versionId, etag: completing.etag },
+  };
+  if (await swapUpload(core, row, ended)) await dropParts(core, ended, kept);
+}
+
+/** Open or completing → aborting → aborted; its parts are listed in between. */
+async function endAborted(core: Core, row: Row<Upload>): Promise<void> {
+  const { completing, ...upload } = row.value;
+  // Its parts are those of the rows; its block is named by nobody else.
+  await listBlock(core, row.value, completing?.partsBlock);
+  const aborting: Upload = { ...upload, state: 'aborting', endedAt: core.context.clock.now() };
+  if (!(await swapUpload(core, row, aborting))) return;
+  await finishAbort(core, aborting);
+}
+
+async function finishAbort(core: Core, upload: Upload): Promise<void> {
+  await dropParts(core, upload, new Set());
+  const row = await core.context.store.get<Upload>('uploads', rowIdOf(upload));
+  if (row?.value.state !== 'aborting') return;
+  await swapUpload(core, row, { ...row.value, state: 'aborted' });
+}
+
+/**
+ * Lists what the rows of an ended upload name, replaced parts too, less what the version names (C4), and
+ * removes the rows. Listing what a document names would be harmless (B4), and 10,000 rows for nothing.
+ */
+async function dropParts(core: Core, upload: Upload, kept: ReadonlySet<string>): Promise<void> {
+  const { context } = core;
+  const object = objectId(upload.bucketId, upload.key);
+  const { uploadId } = upload;
+  for await (const rows of partPages(context.store, uploadId)) {
+    const locations: Location[] = [];
+    const removals: Change[] = [];
+    for (const { id, revision, value } of rows) {
+      removals.push({ kind: 'remove', table: 'parts', id, expected: revision });
+      for (const location of locationsOfPart(value)) {
+        if (!kept.has(location.id)) locations.push(location);
+      }
+    }
+    const listing = { object, uploadId, reason: 'upload' } as const;
+    if (locations.length > 0) await listGarbage(context, { locations, blocks: [] }, listing);
+    // A row that changed meanwhile is its writer's to list and remove (C1).
+    await context.store.bulk(removals);
+  }
+}
+
+/** Ends an open upload. NoSuchUpload when it has ended, also by a Complete that was under way. */
+export async function abortUpload(core: Core, name: UploadName): Promise<void> {
+  for (;;) {
+    const { row } = await readUpload(core, name);
+    switch (row.value.state) {
+      case 'open':
+        await endAborted(core, row);
+        break;
+      case 'completing':
+        await rollForward(core, row.value);
+        continue;
+      case 'aborting':
+        await finishAbort(core, row.value);
+        return;
+      case 'completed':
+      case 'aborted':
+        throw noSuchUpload(name);
+    }
+    const now = await core.context.store.get<Upload>('uploads', row.id);
+    if (now?.value.state === 'aborted' || now === undefined) return;
+  }
+}
+
+/**
+ * For workers: takes an upload from wherever a crash left it to where it belongs. Open ones stay open;
+ * 48 h after its end its operations are forgotten, then its row goes (C2). True: the row is gone.
+ */
+export async function settleUpload(core: Core, row: Row<Upload>): Promise<boolean> {
+  const upload = row.value;
+  const { store, clock } = core.context;
+  if (upload.state === 'open') return false;
+  if (upload.state === 'completing') {
+    await rollForward(core, upload);
+    return false;
+  }
+  if (upload.state === 'aborting') await finishAbort(core, upload);
+  // Rows that a crash between the end and this left behind; all are listed: what is named stays (B4).
+  else await dropParts(core, upload, new Set());
+  if (upload.state === 'aborting' || clock.now() < (upload.endedAt ?? 0) + UPLOAD_KEPT_MS) {
+    return false;
+  }
+  await commitObject(core, {
+    object: objectId(upload.bucketId, upload.key),
+    reason: 'upload',
+    change: (draft) => draft.forgetOperationsOf(upload.uploadId),
+  });
+  return (await store.remove('uploads', row.id, row.revision)).outcome === 'done';
+}
+
+/** Ends every upload of a bucket that is being deleted (A6). */
+export async function endUploadsOf(core: Core, bucketId: string): Promise<void> {
+  const from = `${bucketId}/`;
+  const to = afterPrefix(from) as string;
+  let after: string | undefined;
+  for (;;) {
+    const rows = await core.context.store.range<Upload>({
+      table: 'uploads',
+      ...(after === undefined ? { from } : { after }),
+      to,
+      limit: 100,
+    });
+    for (const row of rows) {
+      if (row.value.state === 'open') await endAborted(core, row);
+      else if (row.value.state === 'completing') await rollForward(core, row.value);
+    }
+    const last = rows.at(-1);
+    if (last === undefined) return;
+    after = last.id;
+  }
+}

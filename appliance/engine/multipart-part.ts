@@ -1,0 +1,229 @@
+// UploadPart, UploadPartCopy and ListParts. A part's row is written only under an open upload, and the
+// upload is looked at again behind it (C1). The danger: a part that arrives while the upload ends, and
+// whose bytes then nobody names and nobody frees, or that is freed while the object names it.
+
+import { FirnError, isFirnError } from '../model/errors.ts';
+import { locationBirth, objectId } from '../model/ids.ts';
+import { PARTS_MAX, PUT_BYTES_MAX } from '../model/limits.ts';
+import { newChecksum, type RunningChecksum } from '../model/checksum.ts';
+import type { BlobLocation } from '../model/location.ts';
+import type { CommitResult, Row } from '../model/metadata-store.ts';
+import type { Upload, UploadPart } from '../model/object.ts';
+import type {
+  ListPartsAnswer,
+  PutPart,
+  ReadConditions,
+  UploadName,
+  VersionName,
+} from '../model/requests.ts';
+import type { Body, ByteRange } from '../model/tier.ts';
+import { checkCopySource } from './conditions.ts';
+import type { Core } from './core.ts';
+import { findObject, requireOnline } from './get.ts';
+import { listGarbage, listHeals } from './garbage.ts';
+import { landingTier, subjectOf } from './names.ts';
+import { readVersion } from './read-version.ts';
+import { storeBytes } from './store-bytes.ts';
+import {
+  PART_PAGE,
+  isEnded,
+  locationsOfPart,
+  noSuchUpload,
+  partRowId,
+  readUpload,
+  uploadRowId,
+} from './upload-rows.ts';
+
+/** The part, durable on return. A repeat call with the same number replaces it. */
+export async function putPart(core: Core, request: PutPart): Promise<UploadPart> {
+  const { context } = core;
+  const { number } = request;
+  if (!Number.isInteger(number) || number < 1 || number > PARTS_MAX) {
+    throw new FirnError(
+      'InvalidArgument',
+      `Part number must be an integer between 1 and ${PARTS_MAX}, inclusive`,
+      { details: { ArgumentName: 'partNumber', ArgumentValue: String(number) } },
+    );
+  }
+  const { bucket, row } = await readUpload(core, request);
+  if (row.value.state !== 'open') throw noSuchUpload(request);
+  const { key, sizeBytes, contentMd5, signal } = request;
+  const summed = new SummedBody(row.value, request);
+  const { stored, ...bytes } = await storeBytes(context, {
+    tier: landingTier(context, row.value.storageClass),
+    bucketId: bucket.id,
+    key,
+    body: summed.body,
+    sizeBytes,
+    contentMd5,
+    signal,
+    keepsEmpty: true,
+  });
+  if (stored === undefined) throw new FirnError('InternalError', 'a part without a place');
+  const { location, checksum } = stored;
+  const part: UploadPart = {
+    format: 1,
+    uploadId: request.uploadId,
+    number,
+    location,
+    sizeBytes: bytes.sizeBytes,
+    etag: bytes.etag,
+    checksum,
+    lastModified: context.clock.now(),
+    replaced: [],
+  };
+  const clientChecksum = summed.checksum();
+  if (clientChecksum !== undefined) part.clientChecksum = clientChecksum;
+  const written = await writePart(core, { part, location, object: objectId(bucket.id, key) });
+  await requireStanding(core, { ...request, object: objectId(bucket.id, key), written });
+  return written.value;
+}
+
+/**
+ * A part's checksum: the client's own, else ours where the upload asks for one of every part (an upload
+ * of FULL_OBJECT type combines them).
+ */
+class SummedBody {
+  readonly body: Body;
+  readonly #request: PutPart;
+  readonly #running: RunningChecksum | undefined;
+
+  constructor(upload: Upload, request: PutPart) {
+    this.#request = request;
+    const { checksumAlgorithm } = upload;
+    this.#running = checksumAlgorithm === undefined ? undefined : newChecksum(checksumAlgorithm);
+    this.body =
+      this.#running === undefined || request.body instanceof Uint8Array
+        ? request.body
+        : summing(request.body, this.#running);
+  }
+
+  /** After the body has ended. */
+  checksum(): UploadPart['clientChecksum'] {
+    const own = this.#request.checksum?.();
+    const running = this.#running;
+    if (running === undefined || own?.algorithm === running.algorithm) return own;
+    if (this.#request.body instanceof Uint8Array) running.update(this.#request.body);
+    return { algorithm: running.algorithm, type: 'FULL_OBJECT', value: running.digest() };
+  }
+}
+
+async function* summing(
+  body: AsyncIterable<Uint8Array>,
+  running: RunningChecksum,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of body) {
+    running.update(chunk);
+    yield chunk;
+  }
+}
+
+interface NewPart {
+  part: UploadPart;
+  location: BlobLocation;
+  object: string;
+}
+
+/** Inserts the part's row or replaces it; a replaced part's location stays in the row (C1). */
+async function writePart(core: Core, made: NewPart): Promise<Row<UploadPart>> {
+  const { store, graceMs } = core.context;
+  const { part, location } = made;
+  const id = partRowId(part.uploadId, part.number);
+  // B3: a row names only what is young.
+  const options = { notAfter: locationBirth(location.id) + graceMs / 2 };
+  try {
+    await listHeals(core.context, [location]);
+    for (;;) {
+      const old = await store.get<UploadPart>('parts', id);
+      let value = part;
+      let result: CommitResult;
+      if (old === undefined) {
+        result = await store.insert('parts', id, value, options);
+      } else {
+        value = { ...part, replaced: locationsOfPart(old.value) };
+        const expected = old.revision;
+        result = await store.replace({ table: 'parts', id, expected, value }, options);
+      }
+      if (result.outcome === 'done') return { id, revision: result.revision, value };
+      if (result.outcome === 'expired') {
+        throw new FirnError('RequestTimeout', 'the part took longer than half a grace to arrive');
+      }
+    }
+  } catch (error) {
+    // In doubt it may be named: left to the sweep (B6).
+    if (!isFirnError(error, 'MetadataUnavailable')) await release(core, made, [location]);
+    throw error;
+  }
+}
+
+async function release(
+  core: Core,
+  of: { object: string; part: { uploadId: string } },
+  locations: UploadPart['replaced'],
+): Promise<void> {
+  const { object } = of;
+  const listing = { object, uploadId: of.part.uploadId, reason: 'lost' } as const;
+  await listGarbage(core.context, { locations, blocks: [] }, listing);
+}
+
+/** C1, second half: an upload that has ended meanwhile will not look at this row again. */
+async function requireStanding(
+  core: Core,
+  written: UploadName & { object: string; written: Row<UploadPart> },
+): Promise<void> {
+  const { store } = core.context;
+  const { object, uploadId } = written;
+  const upload = await store.get<Upload>('uploads', uploadRowId(object, uploadId));
+  if (!isEnded(upload?.value.state)) return;
+  const row = written.written;
+  await release(core, { object, part: row.value }, locationsOfPart(row.value));
+  await store.remove('parts', row.id, row.revision);
+  throw noSuchUpload(written);
+}
+
+export interface CopyPart extends UploadName {
+  number: number;
+  source: VersionName;
+  range?: ByteRange;
+  sourceConditions?: ReadConditions;
+}
+
+/** A part made of another object's bytes. InvalidRange when the range is not within them. */
+export async function copyPart(core: Core, request: CopyPart): Promise<UploadPart> {
+  const { source, range, sourceConditions, ...name } = request;
+  const { object, version, parts } = await findObject(core, source, { parts: true });
+  checkCopySource(sourceConditions, version, subjectOf(source));
+  const fromCopy = requireOnline(core.context, version, subjectOf(source));
+  const wanted = range ?? { offset: 0, length: version.sizeBytes };
+  if (wanted.offset < 0 || wanted.offset + wanted.length > version.sizeBytes) {
+    throw new FirnError('InvalidRange', 'The specified copy range is invalid for the source', {
+      subject: subjectOf(source),
+      details: { ActualObjectSize: String(version.sizeBytes) },
+    });
+  }
+  if (wanted.length > PUT_BYTES_MAX) {
+    throw new FirnError('InvalidRequest', 'The specified copy source is larger than the maximum');
+  }
+  const body = await readVersion(core, { object, version, parts, fromCopy, range: wanted });
+  return putPart(core, { ...name, body, sizeBytes: wanted.length });
+}
+
+/** Parts of an open upload above the number `after`. */
+export async function listParts(
+  core: Core,
+  query: UploadName & { after: number; limit: number },
+): Promise<ListPartsAnswer> {
+  const { row } = await readUpload(core, query);
+  if (isEnded(row.value.state)) throw noSuchUpload(query);
+  const limit = Math.min(query.limit, PART_PAGE);
+  if (limit <= 0) return { upload: row.value, parts: [], next: undefined };
+  const after = Math.min(Math.max(query.after, 0), 99_999);
+  const rows = await core.context.store.range<UploadPart>({
+    table: 'parts',
+    after: partRowId(query.uploadId, after),
+    to: `${query.uploadId}0`,
+    limit: limit + 1,
+  });
+  const parts = rows.slice(0, limit).map(({ value }) => value);
+  return { upload: row.value, parts, next: rows.length > limit ? parts.at(-1)?.number : undefined };
+}

@@ -1,0 +1,120 @@
+// PUT of an object. Bytes first, durable under a fresh name, then one compare-and-swap of the key's
+// document, then the bucket once more (A6), then the answer. A crash in between leaves bytes that
+// nobody names (the sweep finds them) and never a name without bytes (I1). Of the 250 µs that a PUT of
+// 4 KiB may cost, about 20 are this layer's, half of that MD5.
+
+import type { Bucket } from '../model/bucket.ts';
+import type { EventName } from '../model/event-sink.ts';
+import { newId, objectId } from '../model/ids.ts';
+import type { ObjectDocument, Part, Version } from '../model/object.ts';
+import type { PutAnswer, PutObject, WriteConditions } from '../model/requests.ts';
+import { commitObject } from './commit.ts';
+import { checkWrite, isConditional } from './conditions.ts';
+import { confirmBucket } from './confirm-bucket.ts';
+import type { Core } from './core.ts';
+import { emitEvent } from './events.ts';
+import {
+  carried,
+  checkKey,
+  checkMetadata,
+  landingTier,
+  shownVersionId,
+  subjectOf,
+} from './names.ts';
+import { storeBytes, type StoredBytes } from './store-bytes.ts';
+import { putOnTop } from './versions.ts';
+
+/**
+ * Durable on return, and current unless a later write has replaced it. A repeat call makes another
+ * version (or replaces the null version by equal bytes).
+ */
+export async function putObject(core: Core, request: PutObject): Promise<PutAnswer> {
+  const { context } = core;
+  checkKey(request);
+  checkMetadata(request.metadata);
+  const tier = landingTier(context, request.storageClass);
+  const bucket = await core.buckets.live(request.bucket);
+  const { key, body, sizeBytes, contentMd5, signal, conditions } = request;
+  if (isConditional(conditions)) await refuseEarly(core, bucket, request);
+  const bucketId = bucket.id;
+  const bytes = await storeBytes(context, {
+    tier,
+    bucketId,
+    key,
+    body,
+    sizeBytes,
+    contentMd5,
+    signal,
+  });
+  const version: Omit<Version, 'id' | 'isNull'> = {
+    ...carried(request),
+    ...describe(core, bytes),
+  };
+  const checksum = request.checksum?.();
+  if (checksum !== undefined) version.checksum = checksum;
+  // A stream may have taken hours, and versioning may have been enabled meanwhile.
+  const state = body instanceof Uint8Array ? bucket : await core.buckets.live(request.bucket);
+  return commitVersion(core, {
+    bucket: state,
+    key,
+    version,
+    conditions,
+    event: 's3:ObjectCreated:Put',
+  });
+}
+
+/** Size, etag, parts and the operation's id of bytes just stored as one part. */
+export function describe(
+  core: Core,
+  bytes: StoredBytes,
+): Pick<Version, 'deleteMarker' | 'lastModified' | 'sizeBytes' | 'etag' | 'parts' | 'operation'> {
+  const { stored, sizeBytes, etag } = bytes;
+  const parts: Part[] =
+    stored === undefined
+      ? []
+      : [{ number: 1, location: stored.location, sizeBytes, etag, checksum: stored.checksum }];
+  return {
+    deleteMarker: false,
+    lastModified: core.context.clock.now(),
+    sizeBytes,
+    etag,
+    parts,
+    // The location's id is as unique as any, and a call of the random source less.
+    operation: stored?.location.id ?? newId(core.context.random),
+  };
+}
+
+export interface VersionToCommit {
+  bucket: Bucket;
+  key: string;
+  version: Omit<Version, 'id' | 'isNull'>;
+  conditions: WriteConditions | undefined;
+  event: EventName;
+}
+
+/** Puts freshly stored bytes on top of their key. */
+export async function commitVersion(core: Core, made: VersionToCommit): Promise<PutAnswer> {
+  const { bucket, key, conditions, event } = made;
+  const object = objectId(bucket.id, key);
+  const subject = subjectOf({ bucket: bucket.name, key });
+  const { answer, created } = await commitObject(core, {
+    object,
+    reason: 'overwrite',
+    fresh: made.version.parts.map((part) => part.location),
+    conditional: isConditional(conditions),
+    change: (draft) => {
+      checkWrite(conditions, draft.current, subject);
+      return putOnTop(draft, bucket.versioning, made.version);
+    },
+  });
+  await confirmBucket(core, { bucket, object, created, versionId: answer.id });
+  emitEvent(core.context, event, { bucket: bucket.name, key, version: answer });
+  return { bucket, version: answer, versionId: shownVersionId(bucket, answer) };
+}
+
+/** A condition that is false already is answered before 5 GiB are sent for nothing. */
+async function refuseEarly(core: Core, bucket: Bucket, request: PutObject): Promise<void> {
+  const { store } = core.context;
+  const row = await store.get<ObjectDocument>('objects', objectId(bucket.id, request.key));
+  checkWrite(request.conditions, row?.value.versions[0], subjectOf(request));
+}
