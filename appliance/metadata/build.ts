@@ -3,8 +3,19 @@
 
 import { join } from 'node:path';
 import type { Clock, Random } from '../model/clock.ts';
-import type { MetadataStore } from '../model/metadata-store.ts';
+import type {
+  Change,
+  CommitOptions,
+  CommitResult,
+  MetadataStore,
+} from '../model/metadata-store.ts';
+import type { RangeQuery, Revision, Row, Table } from '../model/metadata-store.ts';
+import { FirnError } from '../model/errors.ts';
 import { LmdbMetadataStore } from './lmdb/lmdb-metadata-store.ts';
+import type {
+  MongoMetadataStore,
+  MongoMetadataStoreOptions,
+} from './mongo/mongo-metadata-store.ts';
 
 export interface MetadataSettings {
   /** mongodb:// or mongodb+srv://, with the database as path (`firn` without). Absent: LMDB. */
@@ -19,9 +30,81 @@ export interface MetadataSettings {
 
 /** Builds, opens nothing. */
 export function buildMetadata(settings: MetadataSettings): MetadataStore {
-  const { url, dataDirectory, clock } = settings;
-  if (url === undefined) {
-    return new LmdbMetadataStore({ directory: join(dataDirectory, 'metadata'), clock });
+  const { url, dataDirectory, clock, processName } = settings;
+  if (url !== undefined) return new DeferredMongoStore({ url, clock, processName });
+  return new LmdbMetadataStore({ directory: join(dataDirectory, 'metadata'), clock });
+}
+
+/** The MongoDB store, its module and the driver loaded by open(). Passes everything on. */
+class DeferredMongoStore implements MetadataStore {
+  readonly name = 'mongo';
+  readonly #options: MongoMetadataStoreOptions;
+  #store: MongoMetadataStore | undefined;
+
+  constructor(options: MongoMetadataStoreOptions) {
+    this.#options = options;
   }
-  throw new Error('not yet');
+
+  async open(): Promise<void> {
+    const { MongoMetadataStore } = await import('./mongo/mongo-metadata-store.ts');
+    this.#store ??= new MongoMetadataStore(this.#options);
+    await this.#store.open();
+  }
+
+  async close(): Promise<void> {
+    await this.#store?.close();
+  }
+
+  healthy(): boolean {
+    return this.#store?.healthy() === true;
+  }
+
+  get<T>(
+    table: Table,
+    id: string,
+    options?: { linearizable?: boolean },
+  ): Promise<Row<T> | undefined> {
+    return this.#opened().get<T>(table, id, options);
+  }
+
+  insert(table: Table, id: string, value: object, options?: CommitOptions): Promise<CommitResult> {
+    return this.#opened().insert(table, id, value, options);
+  }
+
+  replace(
+    change: { table: Table; id: string; expected: Revision; value: object },
+    options?: CommitOptions,
+  ): Promise<CommitResult> {
+    return this.#opened().replace(change, options);
+  }
+
+  remove(
+    table: Table,
+    id: string,
+    expected: Revision,
+    options?: CommitOptions,
+  ): Promise<CommitResult> {
+    return this.#opened().remove(table, id, expected, options);
+  }
+
+  range<T>(query: RangeQuery): Promise<Row<T>[]> {
+    return this.#opened().range<T>(query);
+  }
+
+  bulk(changes: readonly Change[]): Promise<CommitResult[]> {
+    return this.#opened().bulk(changes);
+  }
+
+  count(table: Table, bounds?: { from?: string; to?: string }): Promise<number> {
+    return this.#opened().count(table, bounds);
+  }
+
+  snapshot(): ReturnType<MetadataStore['snapshot']> {
+    return this.#opened().snapshot();
+  }
+
+  #opened(): MongoMetadataStore {
+    if (this.#store !== undefined) return this.#store;
+    throw new FirnError('MetadataUnavailable', 'the metadata store is not open');
+  }
 }
