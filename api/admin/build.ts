@@ -12,7 +12,9 @@ import { FirnError } from '../../appliance/model/errors.ts';
 import { newId } from '../../appliance/model/ids.ts';
 import { MiB } from '../../appliance/model/limits.ts';
 import { authenticate, checkBody } from './authenticate.ts';
+import { renderMetrics } from '../metrics.ts';
 import { answerOf } from './errors.ts';
+import { gauges } from './gauges.ts';
 import { openApiDocument } from './openapi.ts';
 import type { AdminOptions } from './options.ts';
 import { isTextAnswer } from './route.ts';
@@ -102,7 +104,7 @@ function openPaths(options: AdminOptions): Router {
   router.get('/metrics', async (ctx: Context) => {
     if (options.metricsSigned) await authenticated(ctx, options);
     ctx.type = 'text/plain; version=0.0.4; charset=utf-8';
-    ctx.body = await options.metrics();
+    ctx.body = await renderMetrics(await options.requestSnapshots(), await gauges(options));
   });
   return router;
 }

@@ -2,15 +2,12 @@
 // nothing, and asks the workers for work only by rows (`runs`, `restores`), so that it can run in the
 // primary process beside children that crash and come back.
 
-import type {
-  AccountAnswer,
-  DriveAnswer,
-  KeyAnswer,
-  NewKeyAnswer,
-} from '../../appliance/model/answers.ts';
+import type { AccountAnswer, KeyAnswer, NewKeyAnswer } from '../../appliance/model/answers.ts';
 import type { Clock, Random } from '../../appliance/model/clock.ts';
 import type { MetadataStore } from '../../appliance/model/metadata-store.ts';
 import type { Tier } from '../../appliance/model/tier.ts';
+import type { TierPricing } from '../../policies/cost/cost-model.ts';
+import type { MetricsSnapshot } from '../metrics.ts';
 
 /** Accounts and keys as the engine keeps them (appliance/engine/accounts.ts), cut to what we use. */
 export interface AdminAccounts {
@@ -47,16 +44,17 @@ export interface AdminOptions {
   lifecycleDayMs: number;
   /** Why Firn does not serve right now, one reason each; empty when everything does. */
   readiness(): Promise<string[]>;
-  /** Prometheus text of all processes (metrics.ts renders it). */
-  metrics(): Promise<string>;
+  /** Counts of every api process (RequestMetrics.snapshot). */
+  requestSnapshots(): Promise<MetricsSnapshot[]>;
   /** True: /metrics needs a signature too. */
   metricsSigned: boolean;
-  drives(): Promise<DriveAnswer[]>;
   /** Only with debug.sandboxClock: moves the engine's clock in every process before it resolves. */
   advanceClock?: (days: number) => Promise<{ offsetMs: number }>;
   guardRails: GuardRailSettings;
-  /** Price books beyond those that are built in: name and YAML text. */
+  /** Price books beyond those that come with Firn: name and YAML text. */
   priceBooks: readonly { name: string; text: string }[];
+  /** Tier → class of a price book; default: local drives. A tier that is not in it has no price. */
+  pricing?: Readonly<Record<string, TierPricing>>;
   /** What of ours went wrong: request id and error. Secrets never get here. */
   fault(requestId: string, error: unknown): void;
 }
@@ -66,6 +64,6 @@ export interface GuardRailSettings {
   /** Share of all objects that a policy may delete at once, 0 to 1. */
   deletedShareMax: number;
   deletedBytesMax?: number;
-  /** One-off cost of a policy. */
-  costMax?: { amount: number; currency: string };
+  /** One-off cost of a policy, in the currency of the price books. */
+  costMax?: number;
 }

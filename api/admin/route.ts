@@ -16,7 +16,7 @@ export interface RouteInput<Query, Body> {
   /** Media types that the caller takes, as sent. */
   accept: string;
   /** How far long work is; sent as a line of JSON where the caller takes that. */
-  progress(event: { objects: number; bytes: number }): void;
+  progress: (event: { objects: number; bytes: number }) => void;
   /** Aborted when the caller hangs up. */
   signal: AbortSignal;
 }
@@ -43,7 +43,7 @@ export interface Route {
   streams: boolean;
   /** Media types besides JSON. */
   texts: readonly string[];
-  handle(input: RouteInput<unknown, unknown>): Promise<object>;
+  handle: (input: RouteInput<unknown, unknown>) => Promise<object>;
 }
 
 interface RouteSpec<Query extends z.ZodObject, Body extends z.ZodObject> extends Omit<
@@ -55,7 +55,7 @@ interface RouteSpec<Query extends z.ZodObject, Body extends z.ZodObject> extends
   texts?: readonly string[];
   query?: Query;
   body?: Body;
-  handle(input: RouteInput<z.infer<Query>, z.infer<Body>>): Promise<object>;
+  handle: (input: RouteInput<z.infer<Query>, z.infer<Body>>) => Promise<object>;
 }
 
 /** Ties the schemas of a route to the types that its function sees. */

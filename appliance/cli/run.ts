@@ -52,11 +52,11 @@ function buildProgram(bench: Bench): Command {
   program
     .description('Tiered S3 storage: objects arrive hot, sink by policy, come back on request.')
     .version(io.version, '-V, --version', 'print the version')
-    .option('--config FILE', 'settings file')
-    .option('--endpoint URL', 'address of the admin API')
-    .option('--s3-endpoint URL', 'address of S3')
-    .option('--credentials FILE', 'credentials file in the format of the aws CLI')
-    .option('--profile NAME', 'profile in that file (default: default)')
+    .option('--config <FILE>', 'settings file')
+    .option('--endpoint <URL>', 'address of the admin API')
+    .option('--s3-endpoint <URL>', 'address of S3')
+    .option('--credentials <FILE>', 'credentials file in the format of the aws CLI')
+    .option('--profile <NAME>', 'profile in that file (default: default)')
     .showSuggestionAfterError(true)
     .addHelpText('after', AFTER_HELP);
   addStartVerbs(program, bench);

@@ -7,6 +7,7 @@ import type { Heal } from '../../../appliance/model/records.ts';
 import { route } from '../route.ts';
 import type { Route } from '../route.ts';
 import { allRows, timeOf } from '../rows.ts';
+import { drivesOf } from '../drives.ts';
 import { clockAnswer, drivesAnswer, healAnswer } from '../schemas.ts';
 import { recentRuns } from './runs.ts';
 
@@ -18,7 +19,7 @@ export const applianceRoutes: readonly Route[] = [
     summary: 'Every drive of the node groups and its state',
     tag: 'appliance',
     answer: drivesAnswer,
-    handle: async ({ options }) => ({ drives: await options.drives() }),
+    handle: async ({ options }) => ({ drives: await drivesOf(options.tiers) }),
   }),
   route({
     id: 'getHealStatus',
@@ -36,7 +37,7 @@ export const applianceRoutes: readonly Route[] = [
         bytes += row.value.location.length;
         oldest = Math.min(oldest, row.value.since);
       }
-      const drives = await options.drives();
+      const drives = await drivesOf(options.tiers);
       return {
         waiting,
         bytes,

@@ -12,9 +12,9 @@ export function addAccountVerbs(program: Command, bench: Bench): void {
   const create = account
     .command('create')
     .description('make an account')
-    .requiredOption('--id ID', 'letters, digits, . _ and -')
-    .requiredOption('--display-name NAME')
-    .option('--email EMAIL')
+    .requiredOption('--id <ID>', 'letters, digits, . _ and -')
+    .requiredOption('--display-name <NAME>')
+    .option('--email <EMAIL>')
     .option('--admin', 'may use the admin API')
     .option(...JSON_FLAG);
   examples(create, 'account create --id ana --display-name "Ana Ruiz" --email ana@example.org');
@@ -29,16 +29,16 @@ export function addAccountVerbs(program: Command, bench: Bench): void {
   const createKey = key
     .command('create')
     .description('make a key pair; its secret is shown once')
-    .requiredOption('--account ID')
-    .option('--access-key KEY', 'a given pair instead of a new one')
-    .option('--secret-key SECRET', '(other users of this machine may see it while this runs)')
+    .requiredOption('--account <ID>')
+    .option('--access-key <KEY>', 'a given pair instead of a new one')
+    .option('--secret-key <SECRET>', '(other users of this machine may see it while this runs)')
     .option(...JSON_FLAG);
   examples(createKey, 'key create --account ana');
   act(createKey, bench, createKeyVerb);
   const listKeys = key
     .command('list')
     .description('key pairs, without secrets')
-    .option('--account ID')
+    .option('--account <ID>')
     .option(...JSON_FLAG);
   act(listKeys, bench, listKeysVerb);
   const revoke = key

@@ -13,8 +13,8 @@ export function addCostVerbs(program: Command, bench: Bench): void {
   const report = cost
     .command('report')
     .description('a month by bucket, tier or class, from meters and dated price books')
-    .option('--month YYYY-MM', 'default: the current month')
-    .option('--by WHAT', 'bucket, tier or class', 'tier')
+    .option('--month <YYYY-MM>', 'default: the current month')
+    .option('--by <WHAT>', 'bucket, tier or class', 'tier')
     .option('--csv', 'print CSV with FOCUS columns')
     .option('--html', 'print a page')
     .option(...JSON_FLAG);

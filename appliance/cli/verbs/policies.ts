@@ -33,7 +33,7 @@ export function addPolicyVerbs(program: Command, bench: Bench): void {
     .command('apply')
     .argument('[FILE...]', 'policy files or folders (default: the active policy)')
     .description('make a planned policy the active one')
-    .option('--plan HASH', 'the hash that plan printed; without it, you are asked')
+    .option('--plan <HASH>', 'the hash that plan printed; without it, you are asked')
     .option('--force', 'pass the guard rails')
     .option(...JSON_FLAG);
   examples(apply, 'apply deploy/policies/demo.yaml --plan 5f0c…');
@@ -60,7 +60,7 @@ export function addPolicyVerbs(program: Command, bench: Bench): void {
     .command('test')
     .argument('<FILE>', 'cases: objects, a date, and the action expected')
     .description('run golden cases against policy files, without touching anything')
-    .option('--policy FILE...', 'policy files or folders (default: the active policy)')
+    .option('--policy <FILE...>', 'policy files or folders (default: the active policy)')
     .option(...JSON_FLAG);
   examples(test, 'policy test cases.yaml --policy policies/');
   act(test, bench, testVerb);
@@ -80,7 +80,7 @@ export function addPolicyVerbs(program: Command, bench: Bench): void {
     const command = run
       .command(kind)
       .description(what)
-      .option('--bucket BUCKET', 'only this bucket')
+      .option('--bucket <BUCKET>', 'only this bucket')
       .option('--wait', 'until it is done')
       .option(...JSON_FLAG);
     if (kind === 'lifecycle') examples(command, 'run lifecycle --bucket photos --wait');

@@ -19,8 +19,8 @@ export function addRestoreVerbs(program: Command, bench: Bench): void {
     .command('quote')
     .argument('<s3://BUCKET/PREFIX>')
     .description('objects, bytes, packs, money and time, before anything is started')
-    .requiredOption('--days N', 'how long the copies stay readable')
-    .option('--tier TIER', 'Expedited, Standard or Bulk', 'Standard')
+    .requiredOption('--days <N>', 'how long the copies stay readable')
+    .option('--tier <TIER>', 'Expedited, Standard or Bulk', 'Standard')
     .option(...JSON_FLAG);
   examples(quote, 'restore quote s3://photos/2024/ --days 7 --tier Bulk');
   act(quote, bench, quoteVerb);
@@ -29,9 +29,9 @@ export function addRestoreVerbs(program: Command, bench: Bench): void {
     .command('start')
     .argument('[s3://BUCKET/PREFIX]')
     .description('start it: by a quote, or by prefix, days and tier')
-    .option('--quote ID', 'do what this quote said')
-    .option('--days N', 'how long the copies stay readable')
-    .option('--tier TIER', 'Expedited, Standard or Bulk')
+    .option('--quote <ID>', 'do what this quote said')
+    .option('--days <N>', 'how long the copies stay readable')
+    .option('--tier <TIER>', 'Expedited, Standard or Bulk')
     .option('--wait', 'until every object is readable')
     .option(...JSON_FLAG);
   examples(start, 'restore start --quote 0193…', 'restore start s3://photos/2024/ --days 7 --wait');

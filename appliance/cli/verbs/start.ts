@@ -20,9 +20,9 @@ export function addStartVerbs(program: Command, bench: Bench): void {
   const demo = program
     .command('demo')
     .description('the whole life of 3,003 objects on scratch data, in under two minutes')
-    .option('--data DIR', 'keep the data here (default: a new directory for temporary files)')
-    .option('--tree DIR', "upload this tree (default: part of the project's node_modules)")
-    .option('--metadata URL', 'keep metadata on this MongoDB: mongodb://…');
+    .option('--data <DIR>', 'keep the data here (default: a new directory for temporary files)')
+    .option('--tree <DIR>', "upload this tree (default: part of the project's node_modules)")
+    .option('--metadata <URL>', 'keep metadata on this MongoDB: mongodb://…');
   examples(demo, 'demo', 'demo --tree ~/photos', 'demo --metadata mongodb://127.0.0.1:27017/');
   act(demo, bench, async ({ session, flags }) => {
     if (session.io.demo === undefined) throw notHere('demo');

@@ -1,0 +1,161 @@
+// `./firn demo`: the whole life of a few thousand real objects on scratch data, in under two minutes:
+// uploaded, planned, sunk from hot to warm to cold to archive, explained, quoted, restored, compared byte
+// by byte, and paid for. It pretends nothing: a real server, real files, the same API as everybody's.
+
+import { mkdirSync, mkdtempSync, readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { countOf, durationText, sizeText } from '../../appliance/cli/human.ts';
+import type { CliIo, DemoOptions } from '../../appliance/cli/io.ts';
+import { paintFor } from '../../appliance/cli/table.ts';
+import { FirnError } from '../../appliance/model/errors.ts';
+import { startScratchFirn } from './child.ts';
+import type { ScratchFirn } from './child.ts';
+import { BUCKET, openStage } from './stage.ts';
+import type { Stage } from './stage.ts';
+import { compare, cost, explain, planAndApply, restore, sink, tryToRead, upload } from './steps.ts';
+import { defaultObjects, treeObjects } from './tree.ts';
+
+/** One day behind each bound of the policy, so that every tier is seen. */
+const DAYS = [40, 120, 400];
+
+/** 0: every byte came back. 1: something failed or differs, and what is said. */
+export async function runDemo(options: DemoOptions, io: CliIo): Promise<number> {
+  const project = resolve(import.meta.dirname, '..', '..');
+  const interrupt = io.signal === undefined ? ownInterrupt() : undefined;
+  const signal = io.signal ?? (interrupt as Interrupt).signal;
+  const startedAt = io.wall();
+  const objects =
+    options.tree === undefined
+      ? await defaultObjects(project)
+      : await treeObjects(resolve(options.tree));
+  const data = scratchFolder(options.data);
+  const bytes = objects.reduce((sum, one) => sum + one.sizeBytes, 0);
+  io.stdout.write(
+    `${paintFor(io.stdout).bold('Firn demo')}: ` +
+      `${countOf(objects.length, 'object')}, ${sizeText(bytes)}, scratch data in ${data}\n`,
+  );
+  let firn: ScratchFirn | undefined;
+  let stage: Stage | undefined;
+  try {
+    firn = await startScratchFirn({
+      project,
+      data,
+      metadata: options.metadata === undefined ? undefined : ownDatabase(options.metadata, data),
+      signal,
+    });
+    stage = openStage({ io, firn, objects, signal });
+    const store = options.metadata === undefined ? 'LMDB' : 'MongoDB';
+    stage.heading('Start', `a real \`firn serve\` with metadata on ${store}`);
+    stage.say(`  ready in ${durationText(io.wall() - startedAt)}: S3 at ${firn.s3Endpoint}`);
+    return await play(stage, { project, data, startedAt });
+  } finally {
+    await stage?.admin.close();
+    await stage?.s3.close();
+    await firn?.stop();
+    interrupt?.end();
+  }
+}
+
+async function play(
+  stage: Stage,
+  given: { project: string; data: string; startedAt: number },
+): Promise<number> {
+  await upload(stage);
+  await planAndApply(stage, join(given.project, 'deploy', 'policies', 'demo.yaml'));
+  await sink(stage, DAYS);
+  const key = stage.objects[0]?.key ?? '';
+  await explain(stage, key);
+  await tryToRead(stage, key);
+  await restore(stage);
+  const different = await compare(stage);
+  await cost(stage);
+  ending(stage, given);
+  if (different.length === 0) return 0;
+  stage.io.stderr.write(
+    `firn: ${countOf(different.length, 'object')} came back different: this is a bug in Firn.\n` +
+      `      Keep ${given.data} and report it with ${stage.firn.log}\n`,
+  );
+  return 1;
+}
+
+/** How to look around, and how to be rid of it. */
+function ending(stage: Stage, given: { data: string; startedAt: number }): void {
+  const { bold, dim } = stage.paint;
+  const took = durationText(stage.io.wall() - given.startedAt);
+  const { config, credentialsFile, s3Endpoint } = stage.firn;
+  const pack = firstPack(given.data);
+  const lines: [string, string][] = [
+    ['serve it again', `./firn serve --config ${config}`],
+    ['look around', `./firn usage --config ${config}`],
+    ['', `./firn explain s3://${BUCKET}/${stage.objects[0]?.key ?? ''} --config ${config}`],
+    [
+      'by the aws CLI',
+      `AWS_SHARED_CREDENTIALS_FILE=${credentialsFile} AWS_REGION=us-east-1 \\\n` +
+        `                    aws --endpoint-url ${s3Endpoint} s3 ls s3://${BUCKET}/ --recursive`,
+    ],
+    ...(pack === undefined ? [] : [['open a pack', `unzip -l ${pack}`] as [string, string]]),
+    ['remove it all', `rm -r ${given.data}`],
+  ];
+  stage.say(`\n${bold('Done')} in ${took}. Firn is stopped; its data stays:\n`);
+  for (const [title, command] of lines) stage.say(`  ${dim(title.padEnd(18))}${command}`);
+}
+
+function scratchFolder(named: string | undefined): string {
+  if (named === undefined) return mkdtempSync(join(tmpdir(), 'firn-demo-'));
+  const data = resolve(named);
+  mkdirSync(data, { recursive: true });
+  if (readdirSync(data).length === 0) return data;
+  throw new FirnError('UsageError', `${data} is not empty`, {
+    subject: data,
+    hint: 'the demo starts from nothing: name a new folder, or remove that one',
+  });
+}
+
+/** A database of its own on the given server: a demo must never meet an installation's rows. */
+function ownDatabase(url: string, data: string): string {
+  const parsed = URL.parse(url);
+  if (parsed === null || !/^mongodb(\+srv)?:$/.test(parsed.protocol)) {
+    throw new FirnError('UsageError', `${url} is no address of a MongoDB`, {
+      hint: 'give --metadata mongodb://HOST:PORT/',
+    });
+  }
+  if (parsed.pathname.length <= 1) {
+    parsed.pathname = `/firn-demo-${data.replace(/[^A-Za-z0-9]+/g, '').slice(-12)}`;
+  }
+  return parsed.href;
+}
+
+function firstPack(data: string): string | undefined {
+  for (const tier of ['archive', 'cold']) {
+    try {
+      const names = readdirSync(join(data, tier), { recursive: true }) as string[];
+      const zip = names.find((name) => name.endsWith('.zip'));
+      if (zip !== undefined) return join(data, tier, zip);
+    } catch {
+      // The tier was never used.
+    }
+  }
+  return undefined;
+}
+
+interface Interrupt {
+  signal: AbortSignal;
+  end(): void;
+}
+
+/** Ctrl-C ends the demo in order: the server is its child and must not outlive it. */
+function ownInterrupt(): Interrupt {
+  const controller = new AbortController();
+  const abort = (): void =>
+    controller.abort(new FirnError('ServiceUnavailable', 'interrupted: the demo was not finished'));
+  process.once('SIGINT', abort);
+  process.once('SIGTERM', abort);
+  return {
+    signal: controller.signal,
+    end: () => {
+      process.off('SIGINT', abort);
+      process.off('SIGTERM', abort);
+    },
+  };
+}
