@@ -9,6 +9,10 @@ import { join } from 'node:path';
 import test from 'ava';
 import type { Clock, Random } from '../appliance/model/clock.ts';
 import type { BlobLocation, RemoteLocation } from '../appliance/model/location.ts';
+import type { Tier } from '../appliance/model/tier.ts';
+import { S3Client } from '../tiers/cold/s3/s3-client.ts';
+import { buildS3Tier, type S3TierSettings } from '../tiers/cold/s3/s3-tier.ts';
+import { findS3Gateway, startS3Gateway, type Found } from './peers.ts';
 import { DirectoryTier } from '../tiers/cold/directory/directory-tier.ts';
 import {
   bytesOf,
@@ -17,7 +21,11 @@ import {
   sampleBytes,
   tierContract,
   type TierHarness,
+  type TierRegistrar,
 } from './contract/tier.ts';
+
+// Before the first test is declared: ava takes no declaration after a wait.
+const gatewayFound = await findS3Gateway();
 
 const random: Random = { bytes: (count) => randomBytes(count) };
 
@@ -316,4 +324,70 @@ test('directory, staged: priorities differ, a raise brings it nearer, and a rest
     },
     { retrieval: 'staged' },
   );
+});
+
+// --- s3 ----------------------------------------------------------------------------------------
+
+/** Registers a suite, or as many skipped tests with the reason where its server cannot be had. */
+function registerWith(found: Found, name: string): TierRegistrar {
+  if ('path' in found) return test;
+  process.stderr.write(`${name}: skipped, ${found.missing}\n`);
+  return { serial: test.serial.skip };
+}
+
+let gateway: Awaited<ReturnType<typeof startS3Gateway>> | undefined;
+
+test.before(async () => {
+  if (!('path' in gatewayFound)) return;
+  gateway = await startS3Gateway();
+});
+test.after.always(async () => {
+  await gateway?.stop();
+});
+
+/** Quick to give up and to try again, so that faults are seen in test time. */
+const quick = { timeoutMs: 10_000, backoffMs: 5, concurrency: 4 } as const;
+
+async function freshBucket(): Promise<{ settings: S3TierSettings; client: S3Client }> {
+  if (gateway === undefined) throw new Error('the gateway is not running');
+  const { url: endpoint, accessKey, secretKey, region } = gateway;
+  const bucket = `cold-${randomBytes(6).toString('hex')}`;
+  const place = { endpoint, bucket, accessKey, secretKey, region, prefix: 'a b/' };
+  const client = new S3Client({ ...place, concurrency: 2, timeoutMs: 10_000 });
+  await client.done({ method: 'PUT', signal: AbortSignal.timeout(10_000) });
+  return {
+    settings: { kind: 's3', name: 'cold', partBytes: 5 * 1024 * 1024, ...quick, ...place },
+    client,
+  };
+}
+
+async function opened(tier: Tier): Promise<Tier> {
+  await tier.open();
+  return tier;
+}
+
+async function s3Harness(): Promise<TierHarness> {
+  const { settings, client } = await freshBucket();
+  const make = (more: Partial<S3TierSettings> = {}): Tier =>
+    buildS3Tier({ ...settings, ...more }, { random });
+  const tier = await opened(make());
+  return {
+    tier,
+    cleanup: async () => {
+      await tier.close();
+      await client.close();
+    },
+    corrupt: (location) =>
+      flipByte(
+        join(gateway?.directory ?? '', settings.bucket, 'a b', nameOf(location)),
+        Math.floor(location.length * 0.7),
+      ),
+    unopenable: () => make({ bucket: 'no-such-bucket', retries: 0 }),
+    twin: () => opened(make()),
+  };
+}
+
+tierContract(registerWith(gatewayFound, 's3'), 's3 (versitygw)', s3Harness, {
+  verifiesRanges: false,
+  largeBytes: 12 * 1024 * 1024 + 5,
 });

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import type { ExecutionContext, TestFn } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { newLocationId } from '../../appliance/model/ids.ts';
 import type { Clock, Random } from '../../appliance/model/clock.ts';
 import { isFirnError, type ErrorCode } from '../../appliance/model/errors.ts';
@@ -36,6 +36,11 @@ export interface TierTraits {
   largeBytes?: number;
   /** Staged: longest time that Standard staging takes in the double, ms. */
   stageMs?: number;
+}
+
+/** ava's test, or what registers the same as skipped. */
+export interface TierRegistrar {
+  serial(title: string, run: (t: ExecutionContext) => Promise<void>): void;
 }
 
 type Make = () => Promise<TierHarness>;
@@ -130,7 +135,7 @@ async function bringOnline(h: TierHarness, location: BlobLocation, stageMs: numb
 
 /** Registers the suite; names start with the adapter's. Runs serially: one medium, two cores. */
 export function tierContract(
-  test: TestFn,
+  test: TierRegistrar,
   name: string,
   make: Make,
   traits: TierTraits = {},
