@@ -1,0 +1,150 @@
+// CopyObject: read, store again, commit as a PUT. Two objects never share a location: what frees one
+// would free the other. The new bytes' MD5 is compared with the source's where the source has one, so
+// that a copy can't launder damage.
+
+import { newChecksum, checksumOf } from '../model/checksum.ts';
+import { FirnError } from '../model/errors.ts';
+import { PUT_BYTES_MAX } from '../model/limits.ts';
+import type { ChecksumAlgorithm, ObjectChecksum, Version } from '../model/object.ts';
+import type { CopyAnswer, CopyObject } from '../model/requests.ts';
+import type { Body } from '../model/tier.ts';
+import { checkCopySource } from './conditions.ts';
+import type { Core } from './core.ts';
+import { findObject, requireOnline, type Found } from './get.ts';
+import {
+  carried,
+  checkKey,
+  checkMetadata,
+  landingTier,
+  shownVersionId,
+  subjectOf,
+} from './names.ts';
+import { commitVersion, describe } from './put.ts';
+import { readVersion } from './read-version.ts';
+import { storeBytes } from './store-bytes.ts';
+
+/** What a copy gets when the request names no class (S3): not the source's. */
+const COPY_CLASS = 'STANDARD';
+
+/**
+ * Durable on return. InvalidRequest for a copy to itself that changes nothing, InvalidObjectState for an
+ * archived source without a restored copy, PreconditionFailed by the source's conditions.
+ */
+export async function copyObject(core: Core, request: CopyObject): Promise<CopyAnswer> {
+  const { context } = core;
+  checkKey(request);
+  if (request.replaceMetadata !== undefined) checkMetadata(request.replaceMetadata.metadata);
+  const storageClass = request.storageClass ?? COPY_CLASS;
+  const tier = landingTier(context, storageClass);
+  const bucket = await core.buckets.live(request.bucket);
+  const found = await findObject(core, request.source, { parts: true });
+  const source = found.version;
+  const subject = subjectOf(request.source);
+  checkCopySource(request.sourceConditions, source, subject);
+  refuseIdle(request, source);
+  if (source.sizeBytes > PUT_BYTES_MAX) {
+    throw new FirnError(
+      'InvalidRequest',
+      'The specified copy source is larger than the maximum allowable size for a copy source: 5368709120',
+      { subject },
+    );
+  }
+  const fromCopy = requireOnline(context, source, subject);
+  const { key, signal, conditions } = request;
+  const body = await open(core, found, { fromCopy, signal });
+  const summed = sumFor(request, source, body);
+  const bytes = await storeBytes(context, {
+    tier,
+    bucketId: bucket.id,
+    key,
+    body: summed.body,
+    sizeBytes: source.sizeBytes,
+    // The etag of a multipart object is no MD5 of its bytes.
+    contentMd5: source.partCount === undefined ? source.etag : undefined,
+    signal,
+  });
+  const version: Omit<Version, 'id' | 'isNull'> = {
+    ...carried({ ...kept(request, source), owner: request.owner, storageClass }),
+    ...describe(core, bytes),
+  };
+  const checksum = summed.checksum();
+  if (checksum !== undefined) version.checksum = checksum;
+  const state = await core.buckets.live(request.bucket);
+  const answer = await commitVersion(core, {
+    bucket: state,
+    key,
+    version,
+    conditions,
+    event: 's3:ObjectCreated:Copy',
+  });
+  return { ...answer, sourceVersionId: shownVersionId(found.bucket, source) };
+}
+
+/** Headers, metadata and tags: the request's where it replaces them, else the source's. */
+function kept(
+  request: CopyObject,
+  source: Version,
+): Pick<Version, 'headers' | 'metadata' | 'tags'> {
+  const { headers, metadata } = request.replaceMetadata ?? source;
+  const tags = request.replaceTags ?? source.tags;
+  return tags === undefined ? { headers, metadata } : { headers, metadata, tags };
+}
+
+/** S3 refuses to rewrite the current version by itself. */
+function refuseIdle(request: CopyObject, source: Version): void {
+  const { bucket, key, versionId } = request.source;
+  if (bucket !== request.bucket || key !== request.key || versionId !== undefined) return;
+  const changes =
+    request.replaceMetadata !== undefined ||
+    request.replaceTags !== undefined ||
+    request.checksumAlgorithm !== undefined ||
+    (request.storageClass ?? source.storageClass) !== source.storageClass;
+  if (changes) return;
+  throw new FirnError(
+    'InvalidRequest',
+    "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
+    { subject: subjectOf(request) },
+  );
+}
+
+function open(
+  core: Core,
+  found: Found,
+  options: { fromCopy: boolean; signal: AbortSignal | undefined },
+): Promise<Body> {
+  const { object, version, parts } = found;
+  const range = { offset: 0, length: version.sizeBytes };
+  return readVersion(core, { object, version, parts, range, ...options });
+}
+
+interface Summed {
+  body: Body;
+  /** After the body has ended. */
+  checksum(): ObjectChecksum | undefined;
+}
+
+/** The copy's checksum: the source's, or one made on the way. */
+function sumFor(request: CopyObject, source: Version, body: Body): Summed {
+  const whole = source.checksum?.type === 'FULL_OBJECT' ? source.checksum : undefined;
+  const algorithm: ChecksumAlgorithm | undefined =
+    request.checksumAlgorithm ?? source.checksum?.algorithm;
+  if (algorithm === undefined || whole?.algorithm === algorithm) {
+    return { body, checksum: () => whole };
+  }
+  if (body instanceof Uint8Array) {
+    const value = checksumOf(algorithm, body);
+    return { body, checksum: () => ({ algorithm, type: 'FULL_OBJECT', value }) };
+  }
+  const running = newChecksum(algorithm);
+  const stream = body;
+  async function* summing(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of stream) {
+      running.update(chunk);
+      yield chunk;
+    }
+  }
+  return {
+    body: summing(),
+    checksum: () => ({ algorithm, type: 'FULL_OBJECT', value: running.digest() }),
+  };
+}

@@ -1,0 +1,144 @@
+// The engine's face: each operation is a file of its own, this class names them. Without state but for
+// the core's; many of them, in many processes, serve one store.
+
+import type { Bucket } from '../model/bucket.ts';
+import type {
+  CompleteUpload,
+  CopyAnswer,
+  CopyObject,
+  CreateUpload,
+  DeleteAnswer,
+  DeleteObject,
+  GetAnswer,
+  GetObject,
+  HeadAnswer,
+  ListAnswer,
+  ListBucketsAnswer,
+  ListPartsAnswer,
+  ListQuery,
+  ListUploadsAnswer,
+  ListUploadsQuery,
+  ListVersionsAnswer,
+  ListVersionsQuery,
+  ObjectStore,
+  PutAnswer,
+  PutObject,
+  PutPart,
+  RestoreAnswer,
+  RestoreObject,
+  UploadName,
+} from '../model/requests.ts';
+import type { Upload, UploadPart } from '../model/object.ts';
+import { createBucket, deleteBucket, listBuckets, updateBucket } from './buckets.ts';
+import { copyObject } from './copy.ts';
+import type { Core } from './core.ts';
+import { deleteObject } from './delete.ts';
+import { getObject, headObject } from './get.ts';
+import { listUploads } from './list-uploads.ts';
+import { listVersions } from './list-versions.ts';
+import { listObjects } from './list.ts';
+import { completeUpload } from './multipart-complete.ts';
+import { createUpload } from './multipart-create.ts';
+import { abortUpload } from './multipart-end.ts';
+import { copyPart, listParts, putPart, type CopyPart } from './multipart-part.ts';
+import { putObject } from './put.ts';
+import { restoreObject } from './request-restore.ts';
+
+export class Engine implements ObjectStore {
+  /** For workers: moves, restores and collection run on the same core. */
+  readonly core: Core;
+
+  constructor(core: Core) {
+    this.core = core;
+  }
+
+  /** Writes what is noted behind answers (days of access). The store and tiers are closed by others. */
+  async close(): Promise<void> {
+    await this.core.accessDays?.close();
+  }
+
+  createBucket(request: { name: string; owner: string; region: string }): Promise<Bucket> {
+    return createBucket(this.core, request);
+  }
+
+  getBucket(name: string): Promise<Bucket> {
+    return this.core.buckets.live(name);
+  }
+
+  deleteBucket(name: string): Promise<void> {
+    return deleteBucket(this.core, name);
+  }
+
+  listBuckets(query: {
+    owner: string;
+    prefix?: string;
+    after?: string;
+    limit: number;
+  }): Promise<ListBucketsAnswer> {
+    return listBuckets(this.core, query);
+  }
+
+  updateBucket(name: string, change: (bucket: Bucket) => Bucket): Promise<Bucket> {
+    return updateBucket(this.core, name, change);
+  }
+
+  putObject(request: PutObject): Promise<PutAnswer> {
+    return putObject(this.core, request);
+  }
+
+  getObject(request: GetObject): Promise<GetAnswer> {
+    return getObject(this.core, request);
+  }
+
+  headObject(request: GetObject): Promise<HeadAnswer> {
+    return headObject(this.core, request);
+  }
+
+  deleteObject(request: DeleteObject): Promise<DeleteAnswer> {
+    return deleteObject(this.core, request);
+  }
+
+  copyObject(request: CopyObject): Promise<CopyAnswer> {
+    return copyObject(this.core, request);
+  }
+
+  listObjects(query: ListQuery): Promise<ListAnswer> {
+    return listObjects(this.core, query);
+  }
+
+  listVersions(query: ListVersionsQuery): Promise<ListVersionsAnswer> {
+    return listVersions(this.core, query);
+  }
+
+  createUpload(request: CreateUpload): Promise<Upload> {
+    return createUpload(this.core, request);
+  }
+
+  putPart(request: PutPart): Promise<UploadPart> {
+    return putPart(this.core, request);
+  }
+
+  copyPart(request: CopyPart): Promise<UploadPart> {
+    return copyPart(this.core, request);
+  }
+
+  completeUpload(request: CompleteUpload): Promise<PutAnswer> {
+    return completeUpload(this.core, request);
+  }
+
+  abortUpload(name: UploadName): Promise<void> {
+    return abortUpload(this.core, name);
+  }
+
+  listUploads(query: ListUploadsQuery): Promise<ListUploadsAnswer> {
+    return listUploads(this.core, query);
+  }
+
+  listParts(query: UploadName & { after: number; limit: number }): Promise<ListPartsAnswer> {
+    return listParts(this.core, query);
+  }
+
+  restoreObject(request: RestoreObject): Promise<RestoreAnswer> {
+    return restoreObject(this.core, request);
+  }
+}
