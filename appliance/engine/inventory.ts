@@ -2,7 +2,13 @@
 // documents; nothing is held open between two of them, so a pass over a hundred million keys keeps no
 // old view of the store alive. Old versions in blocks are read only where asked for (A5).
 
-import { BUCKET_ID_LENGTH, afterPrefix, keyOfObjectId, objectId } from '../model/ids.ts';
+import {
+  BUCKET_ID_LENGTH,
+  afterPrefix,
+  compareUtf8,
+  keyOfObjectId,
+  objectId,
+} from '../model/ids.ts';
 import type { Bucket } from '../model/bucket.ts';
 import type { MetadataStore, Row } from '../model/metadata-store.ts';
 import type { ObjectDocument, Version } from '../model/object.ts';
@@ -58,10 +64,10 @@ export async function* inventoryPages(
       ? afterBucket(bucketId)
       : objectId(
           bucketId,
-          ends.reduce((a, b) => (a < b ? a : b)),
+          ends.reduce((a, b) => (compareUtf8(a, b) < 0 ? a : b)),
         );
   let bound: { from: string } | { after: string } =
-    query.after !== undefined && query.after >= prefix
+    query.after !== undefined && compareUtf8(query.after, prefix) >= 0
       ? { after: objectId(bucketId, query.after) }
       : { from: objectId(bucketId, prefix) };
   for (;;) {

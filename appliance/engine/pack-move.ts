@@ -18,6 +18,7 @@ import type { BuiltPack, PackEntry } from '../model/packer.ts';
 import type { Body, Stored } from '../model/tier.ts';
 import type { Core } from './core.ts';
 import { inFlight } from './in-flight.ts';
+import { packObject } from './named.ts';
 import {
   addMoves,
   beginIntent,
@@ -43,11 +44,6 @@ const ALONE_BYTES_MIN = PACK_BYTES_TARGET / 4;
 
 export function goesAlone(version: Version, parts: readonly Part[]): boolean {
   return version.sizeBytes >= ALONE_BYTES_MIN || parts.length > PARTS_INLINE_MAX;
-}
-
-/** The document id that garbage rows of a pack's own blob name. */
-export function packObject(pack: string): string {
-  return `pack/${pack}`;
 }
 
 /** Cuts versions into packs, in the order given: neighbours stay together. */
