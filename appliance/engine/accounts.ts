@@ -1,7 +1,8 @@
 // Accounts and their key pairs. Every request asks for a secret, so the unsealed one is kept by the
-// revision of the row it came from: on LMDB the row is still read each time (5 µs), so a revoked key is
-// refused by every process at once; on MongoDB a row is kept up to `staleMs`, and a revocation is
-// acknowledged only after that. Never in a log, an error or an answer but the one that made it: a secret.
+// revision of the row it came from: on LMDB the row is still read each time (5 µs), so a revoked
+// key is refused by every process at once; on MongoDB a row is kept up to `staleMs`, and a
+// revocation is acknowledged only after that. Never in a log, an error or an answer but the one
+// that made it: a secret.
 
 import { ROOT_ACCOUNT, type Account, type KeyPair } from '../model/bucket.ts';
 import { FirnError } from '../model/errors.ts';
@@ -56,8 +57,9 @@ export class Accounts {
   }
 
   /**
-   * Proves that the master key is the one this store was made with, or makes it so in a new store. Call
-   * before anything is served. SettingsInvalid otherwise: with another key every signature would fail.
+   * Proves that the master key is the one this store was made with, or makes it so in a new store.
+   * Call before anything is served. SettingsInvalid otherwise: with another key every signature
+   * would fail.
    */
   async open(): Promise<void> {
     const { store, masterKey, random } = this.#context;
@@ -137,7 +139,9 @@ export class Accounts {
       });
   }
 
-  /** On return every process refuses the key. Again: nothing changes. InvalidArgument if unknown. */
+  /**
+   * On return every process refuses the key. Again: nothing changes. InvalidArgument if unknown.
+   */
   async revokeKey(accessKey: string): Promise<void> {
     const { store, clock, staleMs } = this.#context;
     for (;;) {
@@ -183,9 +187,9 @@ export class Accounts {
   }
 
   /**
-   * The root account with a key pair, inserted if absent. `won`: this call made the key pair, and its
-   * secret is in the answer; every other host gets undefined. With given keys, a repeat is harmless, and
-   * other keys than those that stand are made beside them.
+   * The root account with a key pair, inserted if absent. `won`: this call made the key pair, and
+   * its secret is in the answer; every other host gets undefined. With given keys, a repeat is
+   * harmless, and other keys than those that stand are made beside them.
    */
   async ensureRoot(given: {
     accessKey?: string;
@@ -270,7 +274,7 @@ export class Accounts {
     const to = afterPrefix(prefix) as string;
     let bound: { from: string } | { after: string } = { from: prefix };
     for (;;) {
-      const rows = await this.#context.store.range<T>({
+      const rows: Row<T>[] = await this.#context.store.range<T>({
         table: 'accounts',
         ...bound,
         to,

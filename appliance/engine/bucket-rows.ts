@@ -1,6 +1,7 @@
-// Reading bucket rows. On LMDB every look is fresh (5 µs); on MongoDB a row may be up to `staleMs` old,
-// an absence never is: who changes or removes a bucket waits that out before it answers. The danger: a
-// PUT into a bucket that another process has begun to delete (A6 catches what this lets through).
+// Reading bucket rows. On LMDB every look is fresh (5 µs); on MongoDB a row may be up to `staleMs`
+// old, an absence never is: who changes or removes a bucket waits that out before it answers. The
+// danger: a PUT into a bucket that another process has begun to delete (A6 catches what this lets
+// through).
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bucket } from '../model/bucket.ts';

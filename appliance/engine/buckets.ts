@@ -1,7 +1,7 @@
-// Buckets: one row each, named by the bucket, changed by compare-and-swap. The danger is a bucket that
-// goes while a key comes (A6): `deleting` is set first, then every cache is waited out, then the keys
-// are looked for, and only an empty bucket's row is removed. A deletion that crashed half way is taken
-// up by whoever next deletes or creates that name.
+// Buckets: one row each, named by the bucket, changed by compare-and-swap. The danger is a bucket
+// that goes while a key comes (A6): `deleting` is set first, then every cache is waited out, then
+// the keys are looked for, and only an empty bucket's row is removed. A deletion that crashed half
+// way is taken up by whoever next deletes or creates that name.
 
 import type { Bucket } from '../model/bucket.ts';
 import { FirnError } from '../model/errors.ts';
@@ -167,8 +167,8 @@ function notEmpty(name: string): FirnError {
 }
 
 /**
- * From `deleting` to its end, by whoever set it or whoever finds it. True: the row is gone. False: a key
- * was there and the bucket is live again, or somebody else has settled it.
+ * From `deleting` to its end, by whoever set it or whoever finds it. True: the row is gone. False:
+ * a key was there and the bucket is live again, or somebody else has settled it.
  */
 async function finishDeletion(core: Core, row: Row<Bucket>): Promise<boolean> {
   const { store } = core.context;
@@ -191,7 +191,9 @@ async function finishDeletion(core: Core, row: Row<Bucket>): Promise<boolean> {
   return true;
 }
 
-/** True if any version or delete marker is there; documents kept for operations only are none (C2). */
+/**
+ * True if any version or delete marker is there; documents kept for operations only are none (C2).
+ */
 async function holdsKey(core: Core, bucketId: string): Promise<boolean> {
   const from = `${bucketId}/`;
   const to = afterPrefix(from) as string;

@@ -1,8 +1,8 @@
-// The commit core: the one place where the document of a key is changed. Read it, change a draft, list
-// what the change stops naming (B1), insert if absent or replace at the revision read (A1); a loser
-// reads again (A4). The dangers: an acknowledged version that another writer's commit dropped, bytes
-// named by a document after they were freed, bytes freed because a commit that never happened was
-// thought to. About 3 µs beside the store's own time where nothing is in the way.
+// The commit core: the one place where the document of a key is changed. Read it, change a draft,
+// list what the change stops naming (B1), insert if absent or replace at the revision read (A1); a
+// loser reads again (A4). The dangers: an acknowledged version that another writer's commit
+// dropped, bytes named by a document after they were freed, bytes freed because a commit that never
+// happened was thought to. About 3 µs beside the store's own time where nothing is in the way.
 
 import assert from 'node:assert/strict';
 import { FirnError, isFirnError } from '../model/errors.ts';
@@ -28,20 +28,20 @@ export interface Commit<A> {
   /** Why what it releases is garbage. */
   reason: Garbage['reason'];
   /**
-   * Bytes written for this change: listed as lost unless the commit names them, or is in doubt (B6).
-   * Those short of full redundancy are put on the heal list first.
+   * Bytes written for this change: listed as lost unless the commit names them, or is in doubt
+   * (B6). Those short of full redundancy are put on the heal list first.
    */
   fresh?: readonly Location[];
   /**
-   * What the change newly names is held by its own upload, known to stand until this engine instant: it
-   * takes the place of the age of the locations, which may be days (B3).
+   * What the change newly names is held by its own upload, known to stand until this engine
+   * instant: it takes the place of the age of the locations, which may be days (B3).
    */
   heldUntil?: number;
   /** The request has conditions: past the bound of attempts the answer is 409 (A4). */
   conditional?: boolean;
   /**
-   * Changes the draft, or throws what to answer; runs once an attempt, so it has no effects elsewhere.
-   * Changing nothing commits nothing.
+   * Changes the draft, or throws what to answer; runs once an attempt, so it has no effects
+   * elsewhere. Changing nothing commits nothing.
    */
   change(draft: Draft): A | Promise<A>;
 }
@@ -65,10 +65,10 @@ function pause(ms: number): Promise<void> {
 }
 
 /**
- * Changes the document of a key. On return the change is durable, once. Throws what `change` throws,
- * and: MetadataUnavailable when the store is away or the commit is in doubt (B6: nothing is listed, the
- * caller does not repeat), ServiceUnavailable when the fresh bytes became too old to be named (B3),
- * ConditionalRequestConflict or SlowDown when a hundred attempts lost.
+ * Changes the document of a key. On return the change is durable, once. Throws what `change`
+ * throws, and: MetadataUnavailable when the store is away or the commit is in doubt (B6: nothing is
+ * listed, the caller does not repeat), ServiceUnavailable when the fresh bytes became too old to be
+ * named (B3), ConditionalRequestConflict or SlowDown when a hundred attempts lost.
  */
 export async function commitObject<A>(core: CommitCore, commit: Commit<A>): Promise<Committed<A>> {
   const turn = core.writers.take(commit.object);
@@ -176,7 +176,9 @@ function tooOld(subject: string): FirnError {
   });
 }
 
-/** Blocks are durable before a document names them (A5). Their ids are fresh: a conflict is a bug. */
+/**
+ * Blocks are durable before a document names them (A5). Their ids are fresh: a conflict is a bug.
+ */
 export async function insertBlocks(
   context: EngineContext,
   blocks: readonly Outcome['blocks'][number][],

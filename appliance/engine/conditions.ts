@@ -1,7 +1,7 @@
 // Conditional requests. A wrong answer here is a lost update, so each is one pure function over the
 // version that the compare-and-swap is about to replace (A4), and S3's precedence is RFC 9110's:
-// If-Match over If-Unmodified-Since, If-None-Match over If-Modified-Since. Dates compare by seconds:
-// HTTP dates have no finer grain.
+// If-Match over If-Unmodified-Since, If-None-Match over If-Modified-Since. Dates compare by
+// seconds: HTTP dates have no finer grain.
 
 import { FirnError } from '../model/errors.ts';
 import type { Version } from '../model/object.ts';
@@ -92,8 +92,8 @@ export function checkWrite(
 }
 
 /**
- * For DELETE, against the version meant (the current one, or that of the version id). Absent: nothing to
- * check. A delete marker has no etag, size or date that could match: only `*` passes.
+ * For DELETE, against the version meant (the current one, or that of the version id). Absent:
+ * nothing to check. A delete marker has no etag, size or date that could match: only `*` passes.
  */
 export function checkDelete(
   conditions: WriteConditions | undefined,

@@ -1,7 +1,8 @@
-// The second half of rule A6, after a commit: the bucket is read again, past every cache. Live still →
-// the deletion that may start now scans after our commit and finds the key. Gone or `deleting` → this
-// write must not be acknowledged as if it would stay. The dangers: a key acknowledged into a bucket that
-// is gone; and, undoing too much, an acknowledged version beneath ours lost.
+// The second half of rule A6, after a commit: the bucket is read again, past every cache. Live
+// still → the deletion that may start now scans after our commit and finds the key. Gone or
+// `deleting` → this write must not be acknowledged as if it would stay. The dangers: a key
+// acknowledged into a bucket that is gone; and, undoing too much, an acknowledged version beneath
+// ours lost.
 
 import type { Bucket } from '../model/bucket.ts';
 import type { Row } from '../model/metadata-store.ts';
@@ -20,8 +21,8 @@ export interface Confirming {
 type ConfirmCore = CommitCore & { readonly buckets: BucketRows };
 
 /**
- * Returns when the write may be acknowledged. Throws NoSuchBucket when the bucket is gone: nothing of
- * the write is left then, or it is on its way out.
+ * Returns when the write may be acknowledged. Throws NoSuchBucket when the bucket is gone: nothing
+ * of the write is left then, or it is on its way out.
  */
 export async function confirmBucket(core: ConfirmCore, confirming: Confirming): Promise<void> {
   const row = await core.buckets.fresh(confirming.bucket.name);
@@ -36,8 +37,9 @@ async function settleLateWrite(
 ): Promise<void> {
   const { bucket, created } = confirming;
   if (created && (await undo(core, confirming))) throw noSuchBucket(bucket.name);
-  // Not ours to undo: a version may lie beneath, or another write on top. The scan of the deletion may
-  // have passed already, so the key itself is the proof that the bucket isn't empty: take it back.
+  // Not ours to undo: a version may lie beneath, or another write on top. The scan of the deletion
+  // may have passed already, so the key itself is the proof that the bucket isn't empty: take it
+  // back.
   for (let row = first; ; row = await core.buckets.fresh(bucket.name)) {
     if (row?.value.id !== bucket.id) break;
     if (row.value.state === 'live') return;

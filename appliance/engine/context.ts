@@ -27,11 +27,20 @@ export interface EngineContext {
   masterKey: Uint8Array;
   /** GRACE_MS, shorter only under debug settings. */
   graceMs: number;
-  /** DAY_MS unless debug.restoreDaySeconds shortens it; shortened, expiry is not rounded to midnight. */
+  /**
+   * DAY_MS unless debug.restoreDaySeconds shortens it; shortened, expiry is not rounded to
+   * midnight.
+   */
   restoreDayMs: number;
-  /** How long rows of other processes may be stale in this one's caches: 0 on LMDB (section "What may be cached"). */
+  /**
+   * How long rows of other processes may be stale in this one's caches: 0 on LMDB (section "What
+   * may be cached").
+   */
   staleMs: number;
-  /** Keep each version's last day of access (for rules on access). Off: a GET never leads to a write. */
+  /**
+   * Keep each version's last day of access (for rules on access). Off: a GET never leads to a
+   * write.
+   */
   accessDays?: boolean;
   /** For metrics. Never throws, never waits. */
   count?: (what: EngineCount) => void;

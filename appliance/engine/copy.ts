@@ -1,6 +1,6 @@
-// CopyObject: read, store again, commit as a PUT. Two objects never share a location: what frees one
-// would free the other. The new bytes' MD5 is compared with the source's where the source has one, so
-// that a copy can't launder damage.
+// CopyObject: read, store again, commit as a PUT. Two objects never share a location: what frees
+// one would free the other. The new bytes' MD5 is compared with the source's where the source has
+// one, so that a copy can't launder damage.
 
 import { newChecksum, checksumOf } from '../model/checksum.ts';
 import { FirnError } from '../model/errors.ts';
@@ -27,8 +27,8 @@ import { storeBytes } from './store-bytes.ts';
 const COPY_CLASS = 'STANDARD';
 
 /**
- * Durable on return. InvalidRequest for a copy to itself that changes nothing, InvalidObjectState for an
- * archived source without a restored copy, PreconditionFailed by the source's conditions.
+ * Durable on return. InvalidRequest for a copy to itself that changes nothing, InvalidObjectState
+ * for an archived source without a restored copy, PreconditionFailed by the source's conditions.
  */
 export async function copyObject(core: Core, request: CopyObject): Promise<CopyAnswer> {
   const { context } = core;

@@ -1,6 +1,6 @@
-// DELETE. Unversioned: the null version goes. Versioned: a delete marker comes on top and nothing goes.
-// By version id: exactly that version goes. An absent key or version is a success (S3), never an error;
-// a version that comes back after an acknowledged DELETE is the danger (I2).
+// DELETE. Unversioned: the null version goes. Versioned: a delete marker comes on top and nothing
+// goes. By version id: exactly that version goes. An absent key or version is a success (S3), never
+// an error; a version that comes back after an acknowledged DELETE is the danger (I2).
 
 import { NULL_VERSION, newId, objectId } from '../model/ids.ts';
 import type { Version } from '../model/object.ts';

@@ -1,7 +1,8 @@
-// The next document of a key, being made: a change is written against a Draft, and the Draft knows what
-// the commit stops naming and what it newly names, so that B1 and B3 hold by construction and no
-// operation keeps books of its own. It also keeps A5: what passes 16 KiB of versions moves, oldest
-// first, into immutable blocks of at most 256; part lists above 64 become a block of their own.
+// The next document of a key, being made: a change is written against a Draft, and the Draft knows
+// what the commit stops naming and what it newly names, so that B1 and B3 hold by construction and
+// no operation keeps books of its own. It also keeps A5: what passes 16 KiB of versions moves,
+// oldest first, into immutable blocks of at most 256; part lists above 64 become a block of their
+// own.
 
 import type { Clock, Random } from '../model/clock.ts';
 import { newLocationId, newVersionId } from '../model/ids.ts';
@@ -90,14 +91,18 @@ export class Draft {
     return this.#versions[0];
   }
 
-  /** As findVersion, over what the draft is by now. May throw BlockMissing: the commit reads again. */
+  /**
+   * As findVersion, over what the draft is by now. May throw BlockMissing: the commit reads again.
+   */
   async find(selector: string | undefined): Promise<Version | undefined> {
     if (selector === undefined) return this.current;
     const at = await this.#place((version) => isSelected(version, selector), selector);
     return at?.versions[at.index];
   }
 
-  /** The version with this id, null version or not: for who remembers the id and not what S3 shows. */
+  /**
+   * The version with this id, null version or not: for who remembers the id and not what S3 shows.
+   */
   async findById(id: string): Promise<Version | undefined> {
     const at = await this.#place((version) => version.id === id, id);
     return at?.versions[at.index];
@@ -136,7 +141,9 @@ export class Draft {
     this.#operations = { ...this.#operations, [id]: outcome };
   }
 
-  /** An upload is gone: nobody asks for its operations any more; their ids begin with its own (C2). */
+  /**
+   * An upload is gone: nobody asks for its operations any more; their ids begin with its own (C2).
+   */
   forgetOperationsOf(uploadId: string): void {
     const kept = Object.entries(this.#operations ?? {}).filter(([id]) => !id.startsWith(uploadId));
     if (kept.length === Object.keys(this.#operations ?? {}).length) return;

@@ -1,5 +1,5 @@
-// The engine's face: each operation is a file of its own, this class names them. Without state but for
-// the core's; many of them, in many processes, serve one store.
+// The engine's face: each operation is a file of its own, this class names them. Without state but
+// for the core's; many of them, in many processes, serve one store.
 
 import type { Bucket } from '../model/bucket.ts';
 import type {
@@ -52,7 +52,9 @@ export class Engine implements ObjectStore {
     this.core = core;
   }
 
-  /** Writes what is noted behind answers (days of access). The store and tiers are closed by others. */
+  /**
+   * Writes what is noted behind answers (days of access). The store and tiers are closed by others.
+   */
   async close(): Promise<void> {
     await this.core.accessDays?.close();
   }

@@ -1,5 +1,5 @@
-// Events of what happened to an object, sent after the commit and never before: a listener that acts on
-// one must find what it tells of.
+// Events of what happened to an object, sent after the commit and never before: a listener that
+// acts on one must find what it tells of.
 
 import type { EventName } from '../model/event-sink.ts';
 import { NULL_VERSION } from '../model/ids.ts';

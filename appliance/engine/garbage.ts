@@ -1,7 +1,7 @@
-// Bytes are freed late (protocol B). What a commit stops naming is listed here before that commit (B1),
-// with an instant before which no collector touches it. The danger: bytes freed while a reader, or a
-// writer that lost and tried again, still holds their name. One row a location, whoever listed it
-// first; listing it again only ever moves the instant further away.
+// Bytes are freed late (protocol B). What a commit stops naming is listed here before that commit
+// (B1), with an instant before which no collector touches it. The danger: bytes freed while a
+// reader, or a writer that lost and tried again, still holds their name. One row a location,
+// whoever listed it first; listing it again only ever moves the instant further away.
 
 import { FirnError } from '../model/errors.ts';
 import { LISTED_AGE_MS_MAX } from '../model/limits.ts';
@@ -30,15 +30,18 @@ export function garbageOfBlock(block: string): string {
   return `block/${block}`;
 }
 
-/** How long a commit may rest on its listing (B2); shorter where debug settings shorten the grace. */
+/**
+ * How long a commit may rest on its listing (B2); shorter where debug settings shorten the grace.
+ */
 function listedAgeMs(context: EngineContext): number {
   return Math.min(LISTED_AGE_MS_MAX, context.graceMs / 4);
 }
 
 /**
  * Lists candidates, durably on return. Returns the engine instant up to which a commit that stops
- * naming them may happen (B2). A repeat call raises `notBefore` and changes nothing else. A condemned
- * row is left: its bytes are named by no committed document, so the commit that lists it must lose.
+ * naming them may happen (B2). A repeat call raises `notBefore` and changes nothing else. A
+ * condemned row is left: its bytes are named by no committed document, so the commit that lists it
+ * must lose.
  */
 export async function listGarbage(
   context: EngineContext,
@@ -97,8 +100,8 @@ async function raise(context: EngineContext, row: { id: string; value: Garbage }
 }
 
 /**
- * Puts locations that were written short of full redundancy on the heal list, before the commit that
- * names them: an acknowledged write that is one drive from loss is never without its row.
+ * Puts locations that were written short of full redundancy on the heal list, before the commit
+ * that names them: an acknowledged write that is one drive from loss is never without its row.
  */
 export async function listHeals(
   context: EngineContext,

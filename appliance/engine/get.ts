@@ -1,5 +1,5 @@
-// GET and HEAD. One read of the document, then the bytes. The dangers: wrong bytes, another version's
-// bytes, and bytes of an archived object that a client believes to be online.
+// GET and HEAD. One read of the document, then the bytes. The dangers: wrong bytes, another
+// version's bytes, and bytes of an archived object that a client believes to be online.
 
 import type { Bucket } from '../model/bucket.ts';
 import { FirnError } from '../model/errors.ts';
@@ -15,7 +15,9 @@ import { checkKey, checkVersionId, isArchived, shownVersionId, subjectOf } from 
 import { rangeOfPart, resolveRange } from './range.ts';
 import { readVersion } from './read-version.ts';
 
-/** Names of `details` that an answer without the object carries: headers, no elements of the body. */
+/**
+ * Names of `details` that an answer without the object carries: headers, no elements of the body.
+ */
 const MARKER_DETAIL = 'DeleteMarker';
 const VERSION_DETAIL = 'VersionId';
 
@@ -133,8 +135,8 @@ export async function headObject(core: Core, request: GetObject): Promise<HeadAn
 }
 
 /**
- * The object's bytes. InvalidObjectState for a class whose tier is staged, unless a restored copy is
- * live: by class, also while a fresh object's bytes are still hot, because S3 shows it so.
+ * The object's bytes. InvalidObjectState for a class whose tier is staged, unless a restored copy
+ * is live: by class, also while a fresh object's bytes are still hot, because S3 shows it so.
  */
 export async function getObject(core: Core, request: GetObject): Promise<GetAnswer> {
   const { found, answer } = await resolve(core, request, { parts: true });
@@ -147,7 +149,9 @@ export async function getObject(core: Core, request: GetObject): Promise<GetAnsw
   return { ...answer, body };
 }
 
-/** True: read the restored copy. Throws InvalidObjectState where there is none and one is needed. */
+/**
+ * True: read the restored copy. Throws InvalidObjectState where there is none and one is needed.
+ */
 export function requireOnline(context: EngineContext, version: Version, subject: string): boolean {
   if (!isArchived(context, version.storageClass)) return false;
   if (liveRestore(context, version) !== undefined) return true;

@@ -1,6 +1,7 @@
-// Reading what a document keeps outside itself (A5): old versions and long part lists live in immutable
-// blocks. A block that is missing means that the document was changed since it was read: whoever meets
-// BlockMissing reads the document again, and only if that says the same is something lost.
+// Reading what a document keeps outside itself (A5): old versions and long part lists live in
+// immutable blocks. A block that is missing means that the document was changed since it was read:
+// whoever meets BlockMissing reads the document again, and only if that says the same is something
+// lost.
 
 import { FirnError } from '../model/errors.ts';
 import { NULL_VERSION } from '../model/ids.ts';
@@ -47,7 +48,9 @@ export function isSelected(version: Version, selector: string): boolean {
   return selector === NULL_VERSION ? version.isNull : version.id === selector && !version.isNull;
 }
 
-/** False if the block certainly doesn't hold it. Ids begin with the key's sequence, newest first. */
+/**
+ * False if the block certainly doesn't hold it. Ids begin with the key's sequence, newest first.
+ */
 export function mayHold(history: readonly HistoryRef[], index: number, selector: string): boolean {
   const ref = history[index] as HistoryRef;
   if (selector === NULL_VERSION) return ref.hasNull !== false;
@@ -97,8 +100,8 @@ export function findById(
 const READS_MAX = 8;
 
 /**
- * Runs `read` again while it meets missing blocks: each run must read the document afresh. Corrupt when
- * the same block is missing twice: a committed document names a block that isn't there (I1).
+ * Runs `read` again while it meets missing blocks: each run must read the document afresh. Corrupt
+ * when the same block is missing twice: a committed document names a block that isn't there (I1).
  */
 export async function reread<A>(subject: string, read: () => Promise<A>): Promise<A> {
   let missing: string | undefined;

@@ -1,6 +1,6 @@
-// ListObjectVersions: every version and delete marker, keys in order, newest first in each. A page may
-// end inside a key; the marker it hands out is the version's own id, also for the null version, because
-// "null" says nothing of its place once it has been replaced.
+// ListObjectVersions: every version and delete marker, keys in order, newest first in each. A page
+// may end inside a key; the marker it hands out is the version's own id, also for the null version,
+// because "null" says nothing of its place once it has been replaced.
 
 import { NULL_VERSION, compareUtf8, objectId } from '../model/ids.ts';
 import type { MetadataStore, Row } from '../model/metadata-store.ts';
@@ -84,7 +84,9 @@ class Listing {
     this.#roller = roller;
   }
 
-  /** A promise only for a key whose versions are not all at hand. `full`: the answer is complete. */
+  /**
+   * A promise only for a key whose versions are not all at hand. `full`: the answer is complete.
+   */
   add(row: Row<ObjectDocument>): Progress | Promise<Progress> {
     const { versions, history } = row.value;
     const key = keyOfRow(row.id);
@@ -154,7 +156,8 @@ async function collect(
   let { marked } = wanted;
   if (marked === NULL_VERSION) {
     marked = (await findVersion(store, document, NULL_VERSION))?.id;
-    // Replaced since: nobody knows which versions were listed behind it. S3's markers are ids of ours.
+    // Replaced since: nobody knows which versions were listed behind it. S3's markers are ids of
+    // ours.
     if (marked === undefined) return [];
   }
   const versions = behind(document.versions, marked);
@@ -168,8 +171,8 @@ async function collect(
 }
 
 /**
- * The versions behind the marked one, in an array of the caller's. Ids begin with the key's sequence, so
- * also a mark that is gone has its place.
+ * The versions behind the marked one, in an array of the caller's. Ids begin with the key's
+ * sequence, so also a mark that is gone has its place.
  */
 function behind(versions: readonly Version[], marked: string | undefined): Version[] {
   if (marked === undefined) return [...versions];

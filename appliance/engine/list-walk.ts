@@ -1,6 +1,6 @@
 // Walking rows in key order for the three listings. A page of keys costs one range read; a common
-// prefix costs one more, however many keys it hides: the walk jumps past it. Rows come in pages and are
-// handled without a promise a row, which is what keeps a listing near the key-only scan.
+// prefix costs one more, however many keys it hides: the walk jumps past it. Rows come in pages and
+// are handled without a promise a row, which is what keeps a listing near the key-only scan.
 
 import { BUCKET_ID_LENGTH, afterPrefix, compareUtf8, objectId } from '../model/ids.ts';
 import { KEY_BYTES_MAX, LIST_KEYS_MAX } from '../model/limits.ts';
@@ -52,8 +52,8 @@ export function keyOfRow(id: string): string {
 }
 
 /**
- * Where a listing goes on behind `after`: behind the key, or behind the whole common prefix where the
- * key is one or lies in one. Undefined: nothing can follow.
+ * Where a listing goes on behind `after`: behind the key, or behind the whole common prefix where
+ * the key is one or lies in one. Undefined: nothing can follow.
  */
 export function startBehind(
   walk: { bucketId: string; prefix: string; delimiter: string },
@@ -94,7 +94,9 @@ export function isImpossiblePrefix(prefix: string): boolean {
   return prefix.includes('\0') || Buffer.byteLength(prefix) > KEY_BYTES_MAX;
 }
 
-/** Pages of rows under the prefix. The caller sets `roller.current` while it goes through a page. */
+/**
+ * Pages of rows under the prefix. The caller sets `roller.current` while it goes through a page.
+ */
 export async function* pages<T>(
   store: MetadataStore,
   walk: Walk,

@@ -1,5 +1,5 @@
-// ListObjects, both versions of it: current versions in key order. Delete markers and keys without a
-// version are passed over, and a common prefix is one only if a key that shows lies under it.
+// ListObjects, both versions of it: current versions in key order. Delete markers and keys without
+// a version are passed over, and a common prefix is one only if a key that shows lies under it.
 
 import { NULL_VERSION } from '../model/ids.ts';
 import type { ObjectDocument } from '../model/object.ts';

@@ -1,6 +1,6 @@
-// CompleteMultipartUpload: check the list, write down in the upload what is to be committed, then roll
-// forward (multipart-end.ts), which any process can do as well. So a Complete happens once, whoever
-// crashes, and a repeated one gets the same answer for 48 h (C2).
+// CompleteMultipartUpload: check the list, write down in the upload what is to be committed, then
+// roll forward (multipart-end.ts), which any process can do as well. So a Complete happens once,
+// whoever crashes, and a repeated one gets the same answer for 48 h (C2).
 
 import { hash } from 'node:crypto';
 import { checksumOfParts } from '../model/checksum.ts';
@@ -20,8 +20,8 @@ import { shownVersionId, subjectOf } from './names.ts';
 import { isEnded, noSuchUpload, partPages, readUpload } from './upload-rows.ts';
 
 /**
- * The object made of the parts, durable on return. A repeat call with the same parts answers the same.
- * InvalidPart, InvalidPartOrder, EntityTooSmall, PreconditionFailed leave the upload open.
+ * The object made of the parts, durable on return. A repeat call with the same parts answers the
+ * same. InvalidPart, InvalidPartOrder, EntityTooSmall, PreconditionFailed leave the upload open.
  */
 export async function completeUpload(core: Core, request: CompleteUpload): Promise<PutAnswer> {
   checkList(request);
@@ -95,7 +95,8 @@ async function choose(core: Core, of: Choosing): Promise<Completing> {
   const row = await context.store.get<ObjectDocument>('objects', object);
   checkWrite(request.conditions, row?.value.versions[0], subjectOf(request));
   const completing: Completing = {
-    // Begins with the upload's id, so that all of an upload's operations are found and forgotten (C2).
+    // Begins with the upload's id, so that all of an upload's operations are found and forgotten
+    // (C2).
     operation: `${upload.uploadId}-${newId(context.random).slice(0, 16)}`,
     // A part without bytes has nothing that a version could name.
     parts: chosen.filter((part) => part.sizeBytes > 0),

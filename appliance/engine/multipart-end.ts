@@ -1,8 +1,8 @@
-// How a multipart upload ends: rolled forward to its object, or aborted; then its parts' rows go and
-// what nobody names is listed (C4). Every step may be taken by several processes and after any crash.
-// The dangers, each met by the model before it was met here: a second roll-forward that undoes an
-// acknowledged DELETE (C2), 412 answered and the object committed all the same (C3), an abort that
-// frees what a Complete has just named (C1).
+// How a multipart upload ends: rolled forward to its object, or aborted; then its parts' rows go
+// and what nobody names is listed (C4). Every step may be taken by several processes and after any
+// crash. The dangers, each met by the model before it was met here: a second roll-forward that
+// undoes an acknowledged DELETE (C2), 412 answered and the object committed all the same (C3), an
+// abort that frees what a Complete has just named (C1).
 
 import { FirnError, isFirnError } from '../model/errors.ts';
 import { afterPrefix, objectId } from '../model/ids.ts';
@@ -68,8 +68,9 @@ function fieldsOf(upload: Upload): Omit<Version, 'id' | 'isNull'> {
 }
 
 /**
- * Brings a completing upload to its end, by its Complete or by whoever finds it: idempotent, and safe
- * beside others that do the same. Throws MetadataUnavailable in doubt; a repeat call then goes on.
+ * Brings a completing upload to its end, by its Complete or by whoever finds it: idempotent, and
+ * safe beside others that do the same. Throws MetadataUnavailable in doubt; a repeat call then goes
+ * on.
  */
 export async function rollForward(core: Core, known: Upload): Promise<RolledForward> {
   const { store, clock, graceMs } = core.context;
@@ -120,7 +121,9 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
   return { outcome: 'completed', version };
 }
 
-/** Commits the version unless this operation was decided before; records what was decided (C2, C3). */
+/**
+ * Commits the version unless this operation was decided before; records what was decided (C2, C3).
+ */
 async function decide(
   draft: Draft,
   upload: Upload,
@@ -206,8 +209,9 @@ async function finishAbort(core: Core, upload: Upload): Promise<void> {
 }
 
 /**
- * Lists what the rows of an ended upload name, replaced parts too, less what the version names (C4), and
- * removes the rows. Listing what a document names would be harmless (B4), and 10,000 rows for nothing.
+ * Lists what the rows of an ended upload name, replaced parts too, less what the version names
+ * (C4), and removes the rows. Listing what a document names would be harmless (B4), and 10,000 rows
+ * for nothing.
  */
 async function dropParts(core: Core, upload: Upload, kept: ReadonlySet<string>): Promise<void> {
   const { context } = core;
@@ -253,8 +257,9 @@ export async function abortUpload(core: Core, name: UploadName): Promise<void> {
 }
 
 /**
- * For workers: takes an upload from wherever a crash left it to where it belongs. Open ones stay open;
- * 48 h after its end its operations are forgotten, then its row goes (C2). True: the row is gone.
+ * For workers: takes an upload from wherever a crash left it to where it belongs. Open ones stay
+ * open; 48 h after its end its operations are forgotten, then its row goes (C2). True: the row is
+ * gone.
  */
 export async function settleUpload(core: Core, row: Row<Upload>): Promise<boolean> {
   const upload = row.value;
@@ -265,7 +270,8 @@ export async function settleUpload(core: Core, row: Row<Upload>): Promise<boolea
     return false;
   }
   if (upload.state === 'aborting') await finishAbort(core, upload);
-  // Rows that a crash between the end and this left behind; all are listed: what is named stays (B4).
+  // Rows that a crash between the end and this left behind; all are listed: what is named stays
+  // (B4).
   else await dropParts(core, upload, new Set());
   if (upload.state === 'aborting' || clock.now() < (upload.endedAt ?? 0) + UPLOAD_KEPT_MS) {
     return false;

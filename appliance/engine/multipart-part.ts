@@ -1,6 +1,7 @@
-// UploadPart, UploadPartCopy and ListParts. A part's row is written only under an open upload, and the
-// upload is looked at again behind it (C1). The danger: a part that arrives while the upload ends, and
-// whose bytes then nobody names and nobody frees, or that is freed while the object names it.
+// UploadPart, UploadPartCopy and ListParts. A part's row is written only under an open upload, and
+// the upload is looked at again behind it (C1). The danger: a part that arrives while the upload
+// ends, and whose bytes then nobody names and nobody frees, or that is freed while the object names
+// it.
 
 import { FirnError, isFirnError } from '../model/errors.ts';
 import { locationBirth, objectId } from '../model/ids.ts';
@@ -80,8 +81,8 @@ export async function putPart(core: Core, request: PutPart): Promise<UploadPart>
 }
 
 /**
- * A part's checksum: the client's own, else ours where the upload asks for one of every part (an upload
- * of FULL_OBJECT type combines them).
+ * A part's checksum: the client's own, else ours where the upload asks for one of every part (an
+ * upload of FULL_OBJECT type combines them).
  */
 class SummedBody {
   readonly body: Body;

@@ -1,5 +1,5 @@
-// What a request may name: keys, version ids, storage classes. The danger: a key that the store takes
-// but S3 does not, or two spellings of one key.
+// What a request may name: keys, version ids, storage classes. The danger: a key that the store
+// takes but S3 does not, or two spellings of one key.
 
 import type { Bucket } from '../model/bucket.ts';
 import { FirnError } from '../model/errors.ts';
@@ -9,7 +9,9 @@ import type { Version } from '../model/object.ts';
 import type { NewVersion } from '../model/requests.ts';
 import type { EngineContext } from './context.ts';
 
-/** The class whose tier takes all new bytes: packed classes are filled from there by a transition. */
+/**
+ * The class whose tier takes all new bytes: packed classes are filled from there by a transition.
+ */
 const LANDING_CLASS = 'STANDARD';
 
 /** What errors name. */
@@ -45,7 +47,9 @@ export function checkVersionId(versionId: string | undefined): void {
   });
 }
 
-/** The tier that new bytes of any class go to. InvalidStorageClass for a class nobody configured. */
+/**
+ * The tier that new bytes of any class go to. InvalidStorageClass for a class nobody configured.
+ */
 export function landingTier(context: EngineContext, storageClass: string): string {
   if (!context.classes.has(storageClass)) {
     throw new FirnError('InvalidStorageClass', 'The storage class you specified is not valid', {

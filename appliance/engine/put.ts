@@ -1,7 +1,7 @@
 // PUT of an object. Bytes first, durable under a fresh name, then one compare-and-swap of the key's
 // document, then the bucket once more (A6), then the answer. A crash in between leaves bytes that
-// nobody names (the sweep finds them) and never a name without bytes (I1). Of the 250 µs that a PUT of
-// 4 KiB may cost, about 20 are this layer's, half of that MD5.
+// nobody names (the sweep finds them) and never a name without bytes (I1). Of the 250 µs that a PUT
+// of 4 KiB may cost, about 20 are this layer's, half of that MD5.
 
 import type { Bucket } from '../model/bucket.ts';
 import type { EventName } from '../model/event-sink.ts';

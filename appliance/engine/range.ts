@@ -1,5 +1,5 @@
-// Which bytes a request means, and in which parts they lie. S3 answers 416 for a range that begins past
-// the end, also on an empty object, and cuts one that ends past it.
+// Which bytes a request means, and in which parts they lie. S3 answers 416 for a range that begins
+// past the end, also on an empty object, and cuts one that ends past it.
 
 import { FirnError } from '../model/errors.ts';
 import type { Part, Version } from '../model/object.ts';

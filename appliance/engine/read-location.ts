@@ -1,6 +1,6 @@
-// Reading the bytes of any location, also of one inside a pack. Shared by GET and by every move. The
-// danger: bytes of a cloud's pack that nobody can check by range are handed out wrong; so what is read
-// whole out of a remote pack is compared with the part's MD5 before its last byte goes out.
+// Reading the bytes of any location, also of one inside a pack. Shared by GET and by every move.
+// The danger: bytes of a cloud's pack that nobody can check by range are handed out wrong; so what
+// is read whole out of a remote pack is compared with the part's MD5 before its last byte goes out.
 
 import { createHash, hash } from 'node:crypto';
 import { FirnError } from '../model/errors.ts';
@@ -9,7 +9,9 @@ import type { Body, ByteRange, ReadOptions, Tier } from '../model/tier.ts';
 import type { EngineContext } from './context.ts';
 import { Recent } from './recent.ts';
 
-/** A pack's row is about 300 bytes; its place never changes (deadBytes does, and is not used here). */
+/**
+ * A pack's row is about 300 bytes; its place never changes (deadBytes does, and is not used here).
+ */
 const PACKS_MAX = 4096;
 
 export interface Place {
@@ -48,7 +50,10 @@ export class LocationReader {
     return { tier: this.#tier(blob), blob, offset: location.offset };
   }
 
-  /** Forgets where a pack is: after TierMissing, in case its row was changed by hand or by a rebuild. */
+  /**
+   * Forgets where a pack is: after TierMissing, in case its row was changed by hand or by a
+   * rebuild.
+   */
   forget(location: Location): void {
     if (location.kind === 'pack') this.#packs.delete(location.pack);
   }
@@ -106,7 +111,9 @@ function matching(body: Body, wanted: Wanted): Body {
   return body;
 }
 
-/** The chunk that completes the length is held until the sum is known: wrong bytes never end well. */
+/**
+ * The chunk that completes the length is held until the sum is known: wrong bytes never end well.
+ */
 async function* matchingStream(
   body: AsyncIterable<Uint8Array>,
   wanted: Wanted,

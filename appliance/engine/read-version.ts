@@ -1,7 +1,7 @@
-// The bytes of a version, over all its parts. A move may take them elsewhere at any instant, and the
-// collector frees the old place a grace later: a reader who does not find the bytes, or finds them
-// damaged, reads the document once more and goes on at the same byte in the new place. Only when the
-// document still names the place that failed is the failure the answer.
+// The bytes of a version, over all its parts. A move may take them elsewhere at any instant, and
+// the collector frees the old place a grace later: a reader who does not find the bytes, or finds
+// them damaged, reads the document once more and goes on at the same byte in the new place. Only
+// when the document still names the place that failed is the failure the answer.
 
 import { FirnError, isFirnError } from '../model/errors.ts';
 import type { Location } from '../model/location.ts';
@@ -31,8 +31,8 @@ interface Reading extends VersionToRead {
 }
 
 /**
- * Opens the range (at least its first stretch, so that a failure is an answer and no broken stream).
- * Small ranges of one part come as an array that is the caller's.
+ * Opens the range (at least its first stretch, so that a failure is an answer and no broken
+ * stream). Small ranges of one part come as an array that is the caller's.
  */
 export async function readVersion(core: Core, wanted: VersionToRead): Promise<Body> {
   const stretches = stretchesOf(wanted.parts, wanted.range);
@@ -89,7 +89,9 @@ function openAt(reading: Reading, stretch: Stretch, done: number): Promise<Body>
   });
 }
 
-/** True if the document, read afresh, names another place for the stretch; `reading` then does too. */
+/**
+ * True if the document, read afresh, names another place for the stretch; `reading` then does too.
+ */
 async function relocate(reading: Reading, stretch: Stretch): Promise<boolean> {
   const { core, object, version } = reading;
   const old = reading.places[stretch.index] as Location;

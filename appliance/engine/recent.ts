@@ -1,6 +1,6 @@
-// A bounded map that forgets what was not used for longest. Only for rows that never change (blocks,
-// places of packs) or that are checked against a revision just read (secrets): nothing else of another
-// process's making may be kept.
+// A bounded map that forgets what was not used for longest. Only for rows that never change
+// (blocks, places of packs) or that are checked against a revision just read (secrets): nothing
+// else of another process's making may be kept.
 
 export class Recent<V> {
   readonly #entries = new Map<string, V>();

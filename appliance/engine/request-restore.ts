@@ -1,7 +1,7 @@
-// RestoreObject, the request's side; workers stage and copy (restore-*.ts). The request's row is written
-// before the version says `pending`: a crash in between leaves a row that no version names, which the
-// worker drops, and never a version that waits for a request nobody has. The danger is S3's state
-// table: a second retrieval paid for, or a live copy cut short by a repeat.
+// RestoreObject, the request's side; workers stage and copy (restore-*.ts). The request's row is
+// written before the version says `pending`: a crash in between leaves a row that no version names,
+// which the worker drops, and never a version that waits for a request nobody has. The danger is
+// S3's state table: a second retrieval paid for, or a live copy cut short by a repeat.
 
 import { FirnError } from '../model/errors.ts';
 import { newRequestId } from '../model/ids.ts';
@@ -25,9 +25,9 @@ const SPEED: Record<StagePriority, number> = { Bulk: 0, Standard: 1, Expedited: 
 
 /**
  * started (202): a worker will bring a copy. upgraded (202): the one under way is asked for faster.
- * extended (200): the live copy's end is counted anew from now, and may come nearer. Durable on return.
- * InvalidObjectState for classes that are online, RestoreAlreadyInProgress for a repeat at the same or a
- * lower speed.
+ * extended (200): the live copy's end is counted anew from now, and may come nearer. Durable on
+ * return. InvalidObjectState for classes that are online, RestoreAlreadyInProgress for a repeat at
+ * the same or a lower speed.
  */
 export async function restoreObject(core: Core, request: RestoreObject): Promise<RestoreAnswer> {
   const { context } = core;
@@ -109,7 +109,10 @@ async function writeRequest(
   return { id, wanted: 'started' };
 }
 
-/** Raises the speed of the request under way; of a batch by prefix only this version's own is raised. */
+/**
+ * Raises the speed of the request under way; of a batch by prefix only this version's own is
+ * raised.
+ */
 async function hasten(core: Core, restore: Restore, tier: StagePriority): Promise<Asked> {
   const { store } = core.context;
   for (;;) {
@@ -124,7 +127,9 @@ async function hasten(core: Core, restore: Restore, tier: StagePriority): Promis
   return { id: restore.requestId, wanted: 'upgraded' };
 }
 
-/** S3's state table, inside the commit. `again`: the state has changed since the row was written. */
+/**
+ * S3's state table, inside the commit. `again`: the state has changed since the row was written.
+ */
 async function decide(
   context: EngineContext,
   draft: Draft,
@@ -155,7 +160,9 @@ async function decide(
   return 'started';
 }
 
-/** Takes a new row back that came to nothing; a worker that has seen it finds no version naming it. */
+/**
+ * Takes a new row back that came to nothing; a worker that has seen it finds no version naming it.
+ */
 async function withdraw(core: Core, asked: Asked): Promise<void> {
   if (asked.wanted !== 'started') return;
   const { store } = core.context;

@@ -1,5 +1,6 @@
-// Secret keys at rest: AES-256-GCM under the master key, bound to the access key they belong to, so that
-// a sealed secret can't be put into another account's row. A stolen copy of the metadata signs nothing.
+// Secret keys at rest: AES-256-GCM under the master key, bound to the access key they belong to, so
+// that a sealed secret can't be put into another account's row. A stolen copy of the metadata signs
+// nothing.
 
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import type { Random } from '../model/clock.ts';

@@ -1,6 +1,7 @@
-// A request's body on its way into a tier: counted, its MD5 taken, both compared with what the client
-// announced before the tier may call the blob whole. The danger: a truncated or altered body that is
-// acknowledged. Small bodies are hashed in one call (8 µs for 4 KiB) while the tier's I/O runs.
+// A request's body on its way into a tier: counted, its MD5 taken, both compared with what the
+// client announced before the tier may call the blob whole. The danger: a truncated or altered body
+// that is acknowledged. Small bodies are hashed in one call (8 µs for 4 KiB) while the tier's I/O
+// runs.
 
 import { createHash, hash } from 'node:crypto';
 import { FirnError } from '../model/errors.ts';
@@ -54,8 +55,8 @@ function tooLarge(): FirnError {
 
 /**
  * Stores the body under a fresh location id. On return the bytes are durable. Throws BadDigest,
- * IncompleteBody, EntityTooLarge, what the body throws and what Tier.put throws; a partial blob is then
- * left to the tier or the sweep (B5).
+ * IncompleteBody, EntityTooLarge, what the body throws and what Tier.put throws; a partial blob is
+ * then left to the tier or the sweep (B5).
  */
 export async function storeBytes(context: EngineContext, bytes: NewBytes): Promise<StoredBytes> {
   const { sizeBytes } = bytes;

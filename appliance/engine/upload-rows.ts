@@ -1,5 +1,6 @@
-// Rows of uploads and their parts: names, reads, and what they name. The upload's row is the mutex of a
-// multipart upload (C1): open → aborting → aborted, or open → completing → completed (or open again).
+// Rows of uploads and their parts: names, reads, and what they name. The upload's row is the mutex
+// of a multipart upload (C1): open → aborting → aborted, or open → completing → completed (or open
+// again).
 
 import { FirnError } from '../model/errors.ts';
 import { objectId } from '../model/ids.ts';

@@ -1,7 +1,7 @@
-// How a version comes to stand on top of a key, by the bucket's versioning state. Off or suspended: the
-// null version is replaced, all others stay. Enabled: nothing is replaced. The danger is the null
-// version written before versioning was enabled: it is a version like any, and only another null
-// version or a DELETE that names it may take its place.
+// How a version comes to stand on top of a key, by the bucket's versioning state. Off or suspended:
+// the null version is replaced, all others stay. Enabled: nothing is replaced. The danger is the
+// null version written before versioning was enabled: it is a version like any, and only another
+// null version or a DELETE that names it may take its place.
 
 import type { Bucket } from '../model/bucket.ts';
 import { NULL_VERSION } from '../model/ids.ts';

@@ -1,6 +1,7 @@
-// Writers of one key take turns inside this process before they compare-and-swap (A4). Without it 64
-// PUTs in flight on one key cost 64 + 63 + … commits, nearly all of them lost; with it each process has
-// one contender. Other processes are not excluded: the swap decides, this only saves work.
+// Writers of one key take turns inside this process before they compare-and-swap (A4). Without it
+// 64 PUTs in flight on one key cost 64 + 63 + … commits, nearly all of them lost; with it each
+// process has one contender. Other processes are not excluded: the swap decides, this only saves
+// work.
 
 export class Writers {
   readonly #waiting = new Map<string, (() => void)[]>();
