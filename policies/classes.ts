@@ -1,12 +1,13 @@
-// Storage classes as rules see them: which is colder, which may follow which, and below what size S3
-// leaves an object where it is. The danger: an object sent up a waterfall by one rule and down by the
-// next, at a fee each time.
+// Storage classes as rules see them: which is colder, which may follow which, and below what size
+// S3 leaves an object where it is. The danger: an object sent up a waterfall by one rule and down
+// by the next, at a fee each time.
 
 import type { SizeFloor } from './rule.ts';
 
 /**
- * S3's preference when several transitions are due on one day, least first: the cheaper class wins, and
- * INTELLIGENT_TIERING over all but the two archives. For classes of ours it is simply hottest first.
+ * S3's preference when several transitions are due on one day, least first: the cheaper class wins,
+ * and INTELLIGENT_TIERING over all but the two archives. For classes of ours it is simply hottest
+ * first.
  */
 export const CLASS_ORDER = [
   'STANDARD',

@@ -1,5 +1,6 @@
 // One rule as closures over facts: what a scan runs, a few tens of nanoseconds a rule and object.
-// `whyNot` says the same in words, for explain; a property test holds both and the reference together.
+// `whyNot` says the same in words, for explain; a property test holds both and the reference
+// together.
 
 import type { ClassRanks } from './classes.ts';
 import { bornAt, sizeOf, type Moment } from './condition-facts.ts';

@@ -1,5 +1,5 @@
-// The facts that a `when:` condition may ask for: a whitelist, typed. A fact that is not known for a
-// subject is undefined, and then no condition on it holds, nor its negation (conditions.ts).
+// The facts that a `when:` condition may ask for: a whitelist, typed. A fact that is not known for
+// a subject is undefined, and then no condition on it holds, nor its negation (conditions.ts).
 
 import { daysSince } from './dates.ts';
 import type { Facts } from './facts.ts';

@@ -1,7 +1,8 @@
-// Conditions of `when:`: json-rules-engine's JSON, checked strictly at load and compiled to closures.
-// Left alone, that engine finds `notEqual` on a missing fact true, `all: []` true, "10" greater than 5
-// and an unknown operator only at run time: each of them deletes what nobody meant. So here a leaf on a
-// missing fact is unknown, unknown stays unknown under `not`, and only true matches.
+// Conditions of `when:`: json-rules-engine's JSON, checked strictly at load and compiled to
+// closures. Left alone, that engine finds `notEqual` on a missing fact true, `all: []` true, "10"
+// greater than 5 and an unknown operator only at run time: each of them deletes what nobody meant.
+// So here a leaf on a missing fact is unknown, unknown stays unknown under `not`, and only true
+// matches.
 
 import {
   CONDITION_FACTS,

@@ -1,7 +1,7 @@
-// S3's arithmetic of days. "1 day" is not 24 hours: an action is due at the event plus N days, rounded up
-// to the next midnight UTC, and an event at exactly midnight waits one full day more. Written on
-// 2014-01-15 10:30 with 3 days → due on 2014-01-19 00:00. With a shortened day (debug) nothing is
-// rounded: there due = event + N short days.
+// S3's arithmetic of days. "1 day" is not 24 hours: an action is due at the event plus N days,
+// rounded up to the next midnight UTC, and an event at exactly midnight waits one full day more.
+// Written on 2014-01-15 10:30 with 3 days → due on 2014-01-19 00:00. With a shortened day (debug)
+// nothing is rounded: there due = event + N short days.
 
 import { DAY_MS } from '../appliance/model/clock.ts';
 
@@ -39,8 +39,8 @@ const INSTANT =
   /^(\d{4})-(\d{2})-(\d{2})(?:T(\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?(Z|[+-]\d{2}:\d{2}))?$/;
 
 /**
- * Milliseconds of an ISO 8601 date (midnight UTC) or instant with zone; undefined if it is neither, or no
- * day of the calendar (Date.parse takes 31 February).
+ * Milliseconds of an ISO 8601 date (midnight UTC) or instant with zone; undefined if it is neither,
+ * or no day of the calendar (Date.parse takes 31 February).
  */
 export function parseInstant(text: string): number | undefined {
   const match = INSTANT.exec(text);

@@ -1,7 +1,8 @@
-// Decides what is due for one version or upload. Two evaluators, one meaning: conditions compiled to
-// closures serve a scan (`decide`, about a million objects a second and core), json-rules-engine is the
-// reference (`confirm`, about two thousand): it confirms every deletion before it happens. Where the two
-// differ the rule is wrong or we are, and the caller stops that rule: a disagreement is a value.
+// Decides what is due for one version or upload. Two evaluators, one meaning: conditions compiled
+// to closures serve a scan (`decide`, about a million objects a second and core), json-rules-engine
+// is the reference (`confirm`, about two thousand): it confirms every deletion before it happens.
+// Where the two differ the rule is wrong or we are, and the caller stops that rule: a disagreement
+// is a value.
 
 import { strict as assert } from 'node:assert';
 import { DAY_MS } from '../appliance/model/clock.ts';
@@ -155,12 +156,21 @@ export class Evaluator {
   }
 
   /**
-   * What is due now, straight to the coldest due class; undefined: nothing, or held. `now` is engine ms
-   * and must be the same for a whole pass. Synchronous, no allocation unless something is due.
+   * What is due now, straight to the coldest due class; undefined: nothing, or held. `now` is
+   * engine ms and must be the same for a whole pass. Synchronous, no allocation unless something is
+   * due.
    */
   decide(facts: Facts, now: number): Decision | undefined {
     const candidates = this.#candidates(facts, now);
     return candidates && this.#decision(candidates, facts, now);
+  }
+
+  /** Why nothing happens although a move is due; undefined: nothing is held back. */
+  heldBack(facts: Facts, now: number): string | undefined {
+    const candidates = this.#candidates(facts, now);
+    if (candidates === undefined) return undefined;
+    const { winner, lost } = resolve(candidates, facts, now, this.#ranks);
+    return winner === undefined ? lost.find(({ kind }) => kind === 'held')?.reason : undefined;
   }
 
   /** The same by json-rules-engine, compared with decide. Never throws on an object's account. */

@@ -1,7 +1,8 @@
-// What rules are asked about: flat, plain facts of one version (or one upload), built from the model's
-// own records and from nothing else. Pure: no clock, no store. A scan makes them a million a minute, so
-// every object has the same fields in the same order (one hidden class). What is not known is
-// `undefined`, and a missing fact never matches a rule: not knowing must never delete anything.
+// What rules are asked about: flat, plain facts of one version (or one upload), built from the
+// model's own records and from nothing else. Pure: no clock, no store. A scan makes them a million
+// a minute, so every object has the same fields in the same order (one hidden class). What is not
+// known is `undefined`, and a missing fact never matches a rule: not knowing must never delete
+// anything.
 
 import { strict as assert } from 'node:assert';
 import type { Bucket } from '../appliance/model/bucket.ts';
@@ -75,16 +76,16 @@ export interface FactsContext {
   /** Tier → share in use, 0 to 1. */
   poolFill?: ReadonlyMap<string, number>;
   /**
-   * Engine ms since when reads are recorded. With it an object never read since counts as read then (or
-   * when it was written, if later). Without it only a recorded read gives lastAccessAt.
+   * Engine ms since when reads are recorded. With it an object never read since counts as read then
+   * (or when it was written, if later). Without it only a recorded read gives lastAccessAt.
    */
   readsRecordedSince?: number;
 }
 
 /**
- * Facts of every version of a key, newest first. `versions` is the whole history (document.versions and
- * then the blocks', A5) where the caller loaded it; by default the inline ones only, which is right for
- * everything but noncurrent rules on keys with a long history.
+ * Facts of every version of a key, newest first. `versions` is the whole history (document.versions
+ * and then the blocks', A5) where the caller loaded it; by default the inline ones only, which is
+ * right for everything but noncurrent rules on keys with a long history.
  */
 export function factsOfKey(
   subject: { bucket: Bucket; key: string; document: ObjectDocument },

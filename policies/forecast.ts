@@ -1,6 +1,6 @@
-// When something may next change for one subject: the instants worth asking the evaluator about. Time
-// acts on a rule through its trigger, through day counts in `when:` and through the end of a restored
-// copy, so the instants are few, and trying each is exact.
+// When something may next change for one subject: the instants worth asking the evaluator about.
+// Time acts on a rule through its trigger, through day counts in `when:` and through the end of a
+// restored copy, so the instants are few, and trying each is exact.
 
 import type { CompiledRule } from './compiled-rule.ts';
 import { bornAt, type Moment } from './condition-facts.ts';

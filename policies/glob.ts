@@ -1,7 +1,7 @@
-// Globs over bucket names, keys and content types. `*` is any run of characters, '/' too (as in S3's
-// access policies), `?` one character, `\` takes the next one literally. Not regular expressions, on
-// purpose: an operator's pattern may not be able to stall a scan, and this matcher never takes more
-// than length × pattern steps.
+// Globs over bucket names, keys and content types. `*` is any run of characters, '/' too (as in
+// S3's access policies), `?` one character, `\` takes the next one literally. Not regular
+// expressions, on purpose: an operator's pattern may not be able to stall a scan, and this matcher
+// never takes more than length × pattern steps.
 
 import type { Glob } from './rule.ts';
 

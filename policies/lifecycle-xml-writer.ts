@@ -1,5 +1,5 @@
-// A lifecycle configuration as canonical XML: what PutBucketLifecycleConfiguration stores (with the ids
-// that were generated) and GetBucketLifecycleConfiguration answers. parse(render(x)) equals x.
+// A lifecycle configuration as canonical XML: what PutBucketLifecycleConfiguration stores (with the
+// ids that were generated) and GetBucketLifecycleConfiguration answers. parse(render(x)) equals x.
 
 import type { LifecycleConfiguration, LifecycleFilter, LifecycleRule } from './lifecycle-xml.ts';
 import { escapeXml } from './xml-elements.ts';

@@ -1,6 +1,6 @@
-// S3 lifecycle XML, read strictly: PutBucketLifecycleConfiguration takes what S3 takes and refuses what
-// S3 refuses, by the same codes. The danger: a rule read wider than it was meant deletes. The way back
-// is lifecycle-xml-writer.ts, to rules lifecycle-rules.ts.
+// S3 lifecycle XML, read strictly: PutBucketLifecycleConfiguration takes what S3 takes and refuses
+// what S3 refuses, by the same codes. The danger: a rule read wider than it was meant deletes. The
+// way back is lifecycle-xml-writer.ts, to rules lifecycle-rules.ts.
 
 import { createHash } from 'node:crypto';
 import type { Bucket } from '../appliance/model/bucket.ts';

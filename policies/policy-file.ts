@@ -1,6 +1,6 @@
-// Reads policy files: YAML, `version: 1`, strict. Unknown fields, warnings, quoted numbers and empty
-// conditions are refused with file, line, column and remedy, because a filter that was dropped in
-// silence widens a delete. README.md beside this lists every field.
+// Reads policy files: YAML, `version: 1`, strict. Unknown fields, warnings, quoted numbers and
+// empty conditions are refused with file, line, column and remedy, because a filter that was
+// dropped in silence widens a delete. README.md beside this lists every field.
 
 import { policyFileSchema, type PolicyFileRule } from './policy-schema.ts';
 import type { Action, Filter, Rule, Trigger } from './rule.ts';

@@ -1,6 +1,6 @@
 // The shape of a policy file, version 1. Strict everywhere: a field that is not known is refused, a
-// number in quotes is no number, and only pairs of trigger and action that make sense pass. The same
-// schema emits the JSON Schema that editors complete from, so the two cannot part.
+// number in quotes is no number, and only pairs of trigger and action that make sense pass. The
+// same schema emits the JSON Schema that editors complete from, so the two cannot part.
 
 import { z } from 'zod';
 import { checkCondition } from './conditions.ts';

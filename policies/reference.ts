@@ -1,10 +1,11 @@
-// The reference evaluator: json-rules-engine runs whole rules as conditions. It costs about 400 µs an
-// object with ten rules, 500 times the compiled closures, so it serves where being wrong is dear: each
-// deletion, one move in a hundred, each explain. Loaded when first asked (its start costs 50 ms).
+// The reference evaluator: json-rules-engine runs whole rules as conditions. It costs about 400 µs
+// an object with ten rules, 500 times the compiled closures, so it serves where being wrong is
+// dear: each deletion, one move in a hundred, each explain. Loaded when first asked (its start
+// costs 50 ms).
 //
-// Its engine keeps one run state: a second run that starts before the first has ended would be skipped
-// in silence when the first ends (read in its source). So runs of one engine stand in line, and a run
-// that does not answer for each rule is an error.
+// Its engine keeps one run state: a second run that starts before the first has ended would be
+// skipped in silence when the first ends (read in its source). So runs of one engine stand in line,
+// and a run that does not answer for each rule is an error.
 
 import { strict as assert } from 'node:assert';
 import type { Engine } from 'json-rules-engine';

@@ -1,8 +1,8 @@
-// Several rules may be due for one version: which one acts, and why the others do not. S3's order: a
-// permanent delete before a transition before a delete marker, the cheaper class before the dearer, the
-// earlier expiry before the later. A late evaluation jumps straight to the coldest due class instead of
-// paying for every step. Bytes that a restore brought back are never moved while the copy stands: others
-// have archived data again before anyone could read it.
+// Several rules may be due for one version: which one acts, and why the others do not. S3's order:
+// a permanent delete before a transition before a delete marker, the cheaper class before the
+// dearer, the earlier expiry before the later. A late evaluation jumps straight to the coldest due
+// class instead of paying for every step. Bytes that a restore brought back are never moved while
+// the copy stands: others have archived data again before anyone could read it.
 
 import type { ClassRanks } from './classes.ts';
 import type { CompiledRule } from './compiled-rule.ts';
@@ -18,8 +18,8 @@ export interface Candidate {
 export interface Lost {
   candidate: Candidate;
   /**
-   * beaten: another acts instead. held: it stays due and waits. holds: it keeps others back (a pin, or
-   * a promotion that has nothing left to do).
+   * beaten: another acts instead. held: it stays due and waits. holds: it keeps others back (a pin,
+   * or a promotion that has nothing left to do).
    */
   kind: 'beaten' | 'held' | 'holds';
   reason: string;

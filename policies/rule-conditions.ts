@@ -1,6 +1,7 @@
-// A whole rule as one json-rules-engine condition: filter, `when:`, trigger and storage class. It is
-// what the reference evaluator runs, and says independently of compiled-rule.ts what a rule means. In
-// negation normal form, so that no `not` ever meets a missing fact (conditions.ts says why).
+// A whole rule as one json-rules-engine condition: filter, `when:`, trigger and storage class. It
+// is what the reference evaluator runs, and says independently of compiled-rule.ts what a rule
+// means. In negation normal form, so that no `not` ever meets a missing fact (conditions.ts says
+// why).
 
 import { strict as assert } from 'node:assert';
 import { DAY_MS } from '../appliance/model/clock.ts';
@@ -130,8 +131,8 @@ function classConditions(
 }
 
 /**
- * A promotion matches in every class: where the version is as high already it still keeps transitions
- * from taking it down again, or the two would move it up and down each day.
+ * A promotion matches in every class: where the version is as high already it still keeps
+ * transitions from taking it down again, or the two would move it up and down each day.
  */
 export function sourceClasses(
   action: { kind: 'transition' | 'promote'; to: string },
@@ -175,9 +176,9 @@ export function conditionOfRule(
 }
 
 /**
- * The same condition without `not`: pushed down to the leaves, where each operator has its opposite. As
- * a leaf on a missing fact is false either way, the whole is true exactly when three-valued logic says
- * true.
+ * The same condition without `not`: pushed down to the leaves, where each operator has its
+ * opposite. As a leaf on a missing fact is false either way, the whole is true exactly when
+ * three-valued logic says true.
  */
 function withoutNot(condition: Condition, negate: boolean): Condition {
   if ('not' in condition) return withoutNot(condition.not, !negate);

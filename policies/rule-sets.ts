@@ -1,6 +1,6 @@
-// Which rules stand: the applied policy files and the lifecycle configuration of each bucket, parsed
-// into one list of sets for Evaluator.compile. Called by the scan at the start of a pass and by the
-// admin api for plan and explain.
+// Which rules stand: the applied policy files and the lifecycle configuration of each bucket,
+// parsed into one list of sets for Evaluator.compile. Called by the scan at the start of a pass and
+// by the admin api for plan and explain.
 
 import type { Bucket } from '../appliance/model/bucket.ts';
 import type { PolicySet } from '../appliance/model/records.ts';
@@ -17,9 +17,9 @@ export interface RuleSetOptions {
 }
 
 /**
- * Sets of the given policy files (undefined: none applied) and of every bucket's lifecycle XML, in the
- * order given. Throws PolicyInvalid or S3's codes, naming file or bucket: what was stored has been
- * checked before, so a throw means that configuration changed under it.
+ * Sets of the given policy files (undefined: none applied) and of every bucket's lifecycle XML, in
+ * the order given. Throws PolicyInvalid or S3's codes, naming file or bucket: what was stored has
+ * been checked before, so a throw means that configuration changed under it.
  */
 export function buildRuleSets(
   policies: Pick<PolicySet, 'files' | 'revision'> | undefined,

@@ -1,7 +1,7 @@
-// What a policy is made of. Policy files (policy-file.ts) and S3 lifecycle XML (lifecycle-xml.ts) are
-// two front doors to this one type, so that one evaluator, one plan and one explain serve both. A rule
-// has one filter, one trigger and one action: S3's rules of many actions become several of ours.
-// The danger it answers: two interpretations of "delete after 30 days" in one system.
+// What a policy is made of. Policy files (policy-file.ts) and S3 lifecycle XML (lifecycle-xml.ts)
+// are two front doors to this one type, so that one evaluator, one plan and one explain serve both.
+// A rule has one filter, one trigger and one action: S3's rules of many actions become several of
+// ours. The danger it answers: two interpretations of "delete after 30 days" in one system.
 
 /** Glob: `*` any run of characters ('/' too), `?` one, `\` takes the next one literally. */
 export type Glob = string;
@@ -80,8 +80,8 @@ export type RuleOrigin =
 
 export interface Rule {
   /**
-   * Unique over all sets: the id in a policy file; `BUCKET/ID/ACTION` of S3 lifecycle, as one S3 rule
-   * may have several actions.
+   * Unique over all sets: the id in a policy file; `BUCKET/ID/ACTION` of S3 lifecycle, as one S3
+   * rule may have several actions.
    */
   id: string;
   origin: RuleOrigin;

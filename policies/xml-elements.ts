@@ -1,7 +1,7 @@
 // XML as a tree of elements that must be accounted for. The parser beneath is lenient, which is
-// dangerous where a dropped filter widens a delete: so well-formedness is checked first, document types
-// are refused outright, values stay text as they were written, and whoever walks the tree names every
-// element it takes. What it did not name is MalformedXML, never ignored.
+// dangerous where a dropped filter widens a delete: so well-formedness is checked first, document
+// types are refused outright, values stay text as they were written, and whoever walks the tree
+// names every element it takes. What it did not name is MalformedXML, never ignored.
 
 import { XMLParser, XMLValidator } from 'fast-xml-parser';
 import { FirnError } from '../appliance/model/errors.ts';

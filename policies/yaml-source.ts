@@ -1,5 +1,6 @@
 // YAML with a place for everything: parse, refuse what is doubtful (warnings, duplicate keys, deep
-// nesting, alias bombs), check against a schema, and say file, line, column and remedy of each problem.
+// nesting, alias bombs), check against a schema, and say file, line, column and remedy of each
+// problem.
 
 import { isMap, isNode, LineCounter, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';

@@ -1,7 +1,7 @@
-// Money arithmetic on price rows: US dollars as numbers, rounded only where they are shown. It counts
-// what calculators forget: billing floors and bytes billed beside each object, fees for leaving too
-// early, requests a pack instead of an object, and egress, which costs nine times the retrieval when a
-// terabyte comes home from an archive ($92.16 against $10.24).
+// Money arithmetic on price rows: US dollars as numbers, rounded only where they are shown. It
+// counts what calculators forget: billing floors and bytes billed beside each object, fees for
+// leaving too early, requests a pack instead of an object, and egress, which costs nine times the
+// retrieval when a terabyte comes home from an archive ($92.16 against $10.24).
 
 import { strict as assert } from 'node:assert';
 import type { ClassPrice, PriceBook, Retrieval, Steps } from './price-book.ts';

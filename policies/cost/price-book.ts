@@ -1,7 +1,7 @@
-// Price books: what a provider charges in one region, as dated YAML data that an operator can edit, never
-// code. Prices go stale and pages disagree, so every book names its date and source, lists the cells
-// that nobody verified, and is flagged once it is older than 180 days. README.md beside it explains the
-// fields.
+// Price books: what a provider charges in one region, as dated YAML data that an operator can edit,
+// never code. Prices go stale and pages disagree, so every book names its date and source, lists
+// the cells that nobody verified, and is flagged once it is older than 180 days. README.md beside
+// it explains the fields.
 
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
