@@ -204,6 +204,7 @@ async function holdsKey(core: Core, bucketId: string): Promise<boolean> {
       ...(after === undefined ? { from } : { after }),
       to,
       limit: after === undefined ? 4 : PAGE,
+      listing: true,
     });
     if (rows.some(({ value }) => value.versions.length > 0)) return true;
     const last = rows.at(-1);

@@ -18,7 +18,8 @@ export interface Walk {
   start?: { from: string } | { after: string };
   /** Rows wanted at most: a hint for the size of a page. */
   limit: number;
-  without?: readonly string[];
+  /** Rows of `objects` as a plain LIST needs them (RangeQuery.listing). */
+  listing?: boolean;
 }
 
 /** Rolls keys up into common prefixes. */
@@ -102,20 +103,14 @@ export async function* pages<T>(
   walk: Walk,
   roller: Roller,
 ): AsyncGenerator<Row<T>[]> {
-  const { table, bucketId, prefix, without } = walk;
+  const { table, bucketId, prefix, listing = false } = walk;
   const low = objectId(bucketId, prefix);
   const to = afterPrefix(low) as string;
   const most = Math.min(walk.limit, LIST_KEYS_MAX) + 1;
   let limit = walk.delimiter === '' ? most : Math.min(most, DELIMITED_PAGE);
   let bound: { from: string } | { after: string } = walk.start ?? { from: low };
   for (;;) {
-    const rows = await store.range<T>({
-      table,
-      ...bound,
-      to,
-      limit,
-      ...(without === undefined ? {} : { without }),
-    });
+    const rows = await store.range<T>({ table, ...bound, to, limit, listing });
     yield rows;
     const last = rows.at(-1);
     if (last === undefined || rows.length < limit) return;

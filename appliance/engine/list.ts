@@ -14,9 +14,6 @@ import {
   type Walk,
 } from './list-walk.ts';
 
-/** Old versions in blocks and operations are not needed to list. */
-const UNLISTED = ['history', 'operations'] as const;
-
 /** One page, as fresh as a GET. `next` is set only when something that shows follows. */
 export async function listObjects(core: Core, query: ListQuery): Promise<ListAnswer> {
   const bucket = await core.buckets.live(query.bucket);
@@ -29,7 +26,7 @@ export async function listObjects(core: Core, query: ListQuery): Promise<ListAns
     prefix,
     delimiter,
     limit,
-    without: UNLISTED,
+    listing: true,
   };
   if (after !== '') {
     const start = startBehind(walk, after);
