@@ -9,7 +9,6 @@ import { commitObject } from './commit.ts';
 import type { Core } from './core.ts';
 import type { Draft } from './draft.ts';
 import { emitEvent } from './events.ts';
-import { versionById } from './relocate.ts';
 import { newMarker, putOnTop } from './versions.ts';
 
 export interface Expiry {
@@ -38,7 +37,7 @@ export async function expireVersion(core: Core, expiry: Expiry): Promise<ExpiryO
     object: objectId(bucket.id, key),
     reason: 'delete',
     async change(draft): Promise<Version | undefined> {
-      const version = await versionById(draft, versionId);
+      const version = await draft.findById(versionId);
       if (version === undefined || !isInPlace(draft, version, expiry)) return undefined;
       if (effect === 'add-delete-marker') {
         const at = core.context.clock.now();

@@ -6,7 +6,6 @@ import type { Location } from '../model/location.ts';
 import type { LastAction, Part, Restore, Version } from '../model/object.ts';
 import type { Garbage } from '../model/records.ts';
 import { commitObject, type CommitCore } from './commit.ts';
-import type { Draft } from './draft.ts';
 import { loadParts } from './history.ts';
 
 /** `lost`: the version is gone or was moved by somebody else; the copy is listed as garbage. */
@@ -23,14 +22,6 @@ export interface Relocation {
   last?: LastAction;
 }
 
-/** The version with this id, null version or not, wherever it is. */
-export async function versionById(draft: Draft, versionId: string): Promise<Version | undefined> {
-  const named = await draft.find(versionId);
-  if (named !== undefined) return named;
-  const unnamed = await draft.find('null');
-  return unnamed?.id === versionId ? unnamed : undefined;
-}
-
 /**
  * Swaps the locations. On return the commit is durable and the old locations were listed before it
  * (B1). Throws as commitObject does; in doubt nothing is listed (B6). A repeat call answers `lost` and
@@ -43,7 +34,7 @@ export async function relocate(core: CommitCore, move: Relocation): Promise<Move
     reason: 'move',
     fresh: [...copies.values()],
     async change(draft): Promise<MoveOutcome> {
-      const version = await versionById(draft, versionId);
+      const version = await draft.findById(versionId);
       if (version === undefined || version.deleteMarker) return 'lost';
       const next = await relocated(core, version, move);
       if (next === undefined) return 'lost';
@@ -113,7 +104,7 @@ export async function changeRestore(core: CommitCore, change: RestoreChange): Pr
     reason,
     ...(fresh === undefined ? {} : { fresh }),
     async change(draft): Promise<boolean> {
-      const version = await versionById(draft, versionId);
+      const version = await draft.findById(versionId);
       if (version === undefined) return false;
       const restore = change.change(version.restore, version);
       if (restore === undefined) return false;

@@ -111,7 +111,9 @@ export interface RestoreRequest {
   /** Where a batch by prefix goes on: the last key looked at. */
   cursor?: string;
   finishedAt?: number;
-  /** Engine ms at which the first of its copies ends, once it is done: when expiry looks at it. */
+  /** Set by the worker once it has nothing more to stage, copy or (cancelled) take back. */
+  settledAt?: number;
+  /** Engine ms at which the first of its copies ends, once settled: when expiry looks at it. */
   expiresAt?: number;
   error?: string;
 }
