@@ -2,33 +2,24 @@
 // nothing, and asks the workers for work only by rows (`runs`, `restores`), so that it can run in the
 // primary process beside children that crash and come back.
 
-import type { AccountAnswer, KeyAnswer, NewKeyAnswer } from '../../appliance/model/answers.ts';
+import type { Accounts } from '../../appliance/engine/accounts.ts';
 import type { Clock, Random } from '../../appliance/model/clock.ts';
 import type { MetadataStore } from '../../appliance/model/metadata-store.ts';
 import type { Tier } from '../../appliance/model/tier.ts';
 import type { TierPricing } from '../../policies/cost/cost-model.ts';
 import type { MetricsSnapshot } from '../metrics.ts';
 
-/** Accounts and keys as the engine keeps them (appliance/engine/accounts.ts), cut to what we use. */
-export interface AdminAccounts {
-  /** Undefined for unknown and revoked keys. */
-  secretOf(accessKey: string): Promise<{ secretKey: string; account: string } | undefined>;
-  getAccount(id: string): Promise<AccountAnswer | undefined>;
-  listAccounts(): Promise<AccountAnswer[]>;
-  createAccount(account: {
-    id: string;
-    displayName: string;
-    email?: string;
-    admin: boolean;
-  }): Promise<AccountAnswer>;
-  listKeys(account?: string): Promise<KeyAnswer[]>;
-  createKey(request: {
-    account: string;
-    accessKey?: string;
-    secretKey?: string;
-  }): Promise<NewKeyAnswer>;
-  revokeKey(accessKey: string): Promise<KeyAnswer>;
-}
+/** Accounts and keys as the engine keeps them, cut to what we use. */
+export type AdminAccounts = Pick<
+  Accounts,
+  | 'secretOf'
+  | 'getAccount'
+  | 'listAccounts'
+  | 'createAccount'
+  | 'listKeys'
+  | 'createKey'
+  | 'revokeKey'
+>;
 
 export interface AdminOptions {
   store: MetadataStore;

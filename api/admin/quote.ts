@@ -13,7 +13,6 @@ import type { QuotedObject } from '../../policies/cost/quote.ts';
 import type { AdminOptions } from './options.ts';
 import { costModelOf, priceLines } from './pricing.ts';
 import { allRows, bucketByName, timeOf } from './rows.ts';
-import { tierOf } from './usage.ts';
 
 const KEPT_MS = 24 * 3_600_000;
 const ROW = 'quote/';
@@ -86,26 +85,33 @@ async function* archived(
   for await (const page of inventoryPages(options.store, bucket.id, { prefix: scope.prefix })) {
     for (const { document } of page) {
       const version = document.versions[0];
-      if (version === undefined || !needsRestore(version, options)) continue;
+      const tier = version === undefined ? undefined : stagedTierOf(version, options);
+      if (version === undefined || tier === undefined) continue;
       objects += 1;
       bytes += version.sizeBytes;
-      yield await quoted(options, version, packSizes);
+      yield await quoted(options, { version, tier }, packSizes);
     }
     progress({ objects, bytes });
   }
 }
 
-function needsRestore(version: Version, options: AdminOptions): boolean {
-  if (version.deleteMarker || version.restore !== undefined) return false;
-  return options.tiers.get(tierOf(version, options.classes))?.retrieval === 'staged';
+/** The staged tier of its class; undefined where the version can be read, or soon can. */
+function stagedTierOf(version: Version, options: AdminOptions): string | undefined {
+  if (version.deleteMarker) return undefined;
+  const tier = options.classes.get(version.storageClass) ?? '';
+  if (options.tiers.get(tier)?.retrieval !== 'staged') return undefined;
+  const { restore } = version;
+  const live = restore?.state === 'pending' || (restore?.expiry ?? 0) > options.clock.now();
+  return live ? undefined : tier;
 }
 
 async function quoted(
   options: AdminOptions,
-  version: Version,
+  given: { version: Version; tier: string },
   packSizes: Map<string, number>,
 ): Promise<QuotedObject> {
-  const base = { sizeBytes: version.sizeBytes, tier: tierOf(version, options.classes) };
+  const { version, tier } = given;
+  const base = { sizeBytes: version.sizeBytes, tier };
   const location = version.parts[0]?.location;
   if (location?.kind !== 'pack') return base;
   let sizeBytes = packSizes.get(location.pack);

@@ -77,3 +77,8 @@ export function route<Query extends z.ZodObject, Body extends z.ZodObject>(
 export function isTextAnswer(answer: object): answer is TextAnswer {
   return 'contentType' in answer && 'text' in answer;
 }
+
+/** The caller asks for this media type by name; JSON is for everybody else. */
+export function isAsked(accept: string, mediaType: string): boolean {
+  return accept.split(',').some((one) => one.split(';')[0]?.trim() === mediaType);
+}

@@ -19,30 +19,46 @@ const difference = {
 export const errorAnswer = z.object({
   code: z.string(),
   message: z.string(),
-  hint: z.string().optional(),
+  hint: z.string().exactOptional(),
 });
+
+const change = z.object({ objects: count, bytes, examples: z.array(z.string()) });
 
 export const planAnswer = z.object({
   hash: z.string(),
-  at: time,
+  evaluatedAt: time,
   activeRevision: z.string().nullable(),
-  inventory: z.object({ objects: count, bytes }),
+  inventory: z.object({ objects: count, bytes, uploads: count }),
   rules: z.array(
     z.object({
       id: z.string(),
       action: z.string(),
-      to: z.string().nullable(),
+      description: z.string().exactOptional(),
       objects: count,
       bytes,
       deletes: count,
       examples: z.array(z.string()),
-      cost: money.nullable(),
-      savingPerMonth: money.nullable(),
+      later: z.object({ objects: count, bytes, firstAt: time.nullable() }),
+      oneOffCost: z.number(),
+      monthlySaving: z.number(),
     }),
   ),
+  totals: z.object({
+    objects: count,
+    bytes,
+    deletes: count,
+    deletedBytes: bytes,
+    oneOffCost: z.number(),
+    monthlySaving: z.number(),
+  }),
+  held: z.object({ objects: count, bytes }),
+  changes: z.object({ added: change, removed: change, changed: change }),
   difference: z.object(difference),
-  warnings: z.array(z.string()),
-  guardRails: z.array(z.string()),
+  breaches: z.array(
+    z.object({ rail: z.string(), limit: z.number(), value: z.number(), message: z.string() }),
+  ),
+  currency: z.string().nullable(),
+  prices: z.array(z.string()),
 }) satisfies z.ZodType<answers.PlanAnswer>;
 
 export const applyAnswer = z.object({
@@ -72,22 +88,34 @@ export const policyTestAnswer = z.object({
   cases: z.array(
     z.object({
       name: z.string(),
+      file: z.string(),
+      line: count,
       passed: z.boolean(),
-      expected: z.string(),
-      actual: z.string(),
+      message: z.string().exactOptional(),
     }),
   ),
 }) satisfies z.ZodType<answers.PolicyTestAnswer>;
+
+const explainedRule = z.object({
+  id: z.string(),
+  action: z.string(),
+  state: z.string(),
+  reason: z.string(),
+  dueAt: time.nullable(),
+});
 
 export const explainAnswer = z.object({
   bucket: z.string(),
   key: z.string(),
   versionId: z.string(),
+  isCurrent: z.boolean(),
   sizeBytes: bytes,
   storageClass: z.string(),
   lastModified: time,
-  rule: z.string().nullable(),
-  lost: z.array(z.object({ rule: z.string(), reason: z.string() })),
+  evaluatedAt: time,
+  rule: explainedRule.nullable(),
+  lost: z.array(explainedRule),
+  held: z.string().nullable(),
   last: z
     .object({
       action: z.string(),
@@ -99,25 +127,19 @@ export const explainAnswer = z.object({
       runId: z.string().nullable(),
     })
     .nullable(),
-  next: z
-    .object({ action: z.string(), to: z.string().nullable(), at: time, rule: z.string() })
-    .nullable(),
-  held: z.string().nullable(),
+  next: z.object({ rule: z.string(), action: z.string(), effect: z.string(), at: time }).nullable(),
   location: z.object({
-    tier: z.string(),
-    retrieval,
+    tier: z.string().nullable(),
+    retrieval: retrieval.nullable(),
+    description: z.string(),
     parts: z.array(
-      z.object({
-        kind: z.string(),
-        id: z.string(),
-        pack: z.string().nullable(),
-        offset: z.number().nullable(),
-        bytes,
-      }),
+      z.looseObject({ kind: z.string(), id: z.string(), tier: z.string(), length: bytes }),
     ),
+    restoredUntil: time.nullable(),
   }),
-  restore: z.object({ state: z.string(), expiry: time.nullable() }).nullable(),
-  costPerMonth: money.nullable(),
+  costPerMonth: z.number().nullable(),
+  currency: z.string().nullable(),
+  confirmed: z.boolean(),
 }) satisfies z.ZodType<answers.ExplainAnswer>;
 
 export const runAnswer = z.object({
@@ -238,6 +260,35 @@ export const accountAnswer = z.object({
 }) satisfies z.ZodType<answers.AccountAnswer>;
 
 export const accountsAnswer = z.object({ accounts: z.array(accountAnswer) });
+
+const costs = z.object({
+  storage: z.number(),
+  requests: z.number(),
+  moves: z.number(),
+  retrieval: z.number(),
+  egress: z.number(),
+  earlyDeletion: z.number(),
+});
+
+export const costReportAnswer = z.object({
+  month: z.string(),
+  by: z.enum(['bucket', 'tier', 'class']),
+  currency: z.string(),
+  daysMetered: count,
+  rows: z.array(
+    z.object({
+      name: z.string(),
+      meanObjects: z.number(),
+      meanBytes: z.number(),
+      costs,
+      total: z.number(),
+    }),
+  ),
+  total: z.number(),
+  days: z.array(z.object({ day: z.string(), bytesByTier: z.record(z.string(), z.number()) })),
+  unpricedTiers: z.array(z.string()),
+  prices: z.array(z.string()),
+}) satisfies z.ZodType<answers.CostReportAnswer>;
 
 export const clockAnswer = z.object({
   now: time,

@@ -22,35 +22,58 @@ export interface PolicyText {
 
 export interface PlannedRule {
   id: string;
-  /** transition, expire, abort-upload, … */
+  /** For example `transition to GLACIER`. */
   action: string;
-  /** Target class of a move. */
-  to: string | null;
-  /** Objects that are due now and this rule would act on. */
+  description?: string;
+  /** Due now: what apply and the next run would do. */
   objects: number;
   bytes: number;
   /** Of those: versions that would be gone, for good or from sight. */
   deletes: number;
-  /** A few of them as s3://bucket/key. */
+  /** A few of them as `bucket/key`. */
   examples: string[];
-  /** Fees of doing it, once. */
-  cost: Money | null;
-  savingPerMonth: Money | null;
+  /** Not due yet, but this rule's turn comes first. */
+  later: { objects: number; bytes: number; firstAt: string | null };
+  /** Fees of doing it, once; 0 where there is no price. */
+  oneOffCost: number;
+  /** Negative: the rule loses money. */
+  monthlySaving: number;
+}
+
+export interface PlannedChange {
+  objects: number;
+  bytes: number;
+  examples: string[];
 }
 
 export interface PlanAnswer {
-  /** What apply takes: of the rules planned and the policy active now. */
+  /** What apply takes: of the rules planned, the rules active now, and the results. */
   hash: string;
-  at: string;
+  evaluatedAt: string;
   /** Revision of the active policy; null before the first apply. */
   activeRevision: string | null;
   /** The whole inventory looked at. */
-  inventory: { objects: number; bytes: number };
+  inventory: { objects: number; bytes: number; uploads: number };
   rules: PlannedRule[];
+  totals: {
+    objects: number;
+    bytes: number;
+    deletes: number;
+    deletedBytes: number;
+    oneOffCost: number;
+    monthlySaving: number;
+  };
+  /** Due, but kept back by a restored copy, a pin or a promotion. */
+  held: { objects: number; bytes: number };
+  /** Acts that only the planned policy does, only the active one, or both otherwise. */
+  changes: { added: PlannedChange; removed: PlannedChange; changed: PlannedChange };
+  /** Rules by id against the active policy. */
   difference: RuleDifference;
-  warnings: string[];
-  /** What apply would refuse, and why. */
-  guardRails: string[];
+  /** Guard rails that it passes: apply refuses without force. */
+  breaches: { rail: string; limit: number; value: number; message: string }[];
+  /** Null: no prices. */
+  currency: string | null;
+  prices: string[];
 }
 
 export interface RuleDifference {
@@ -84,20 +107,34 @@ export interface DiffAnswer extends RuleDifference {
 export interface PolicyTestAnswer {
   passed: number;
   failed: number;
-  cases: { name: string; passed: boolean; expected: string; actual: string }[];
+  /** `message`: what happened instead. */
+  cases: { name: string; file: string; line: number; passed: boolean; message?: string }[];
+}
+
+export interface ExplainedRule {
+  id: string;
+  action: string;
+  /** wins, held, beaten, holds, not-due, no-match. */
+  state: string;
+  reason: string;
+  dueAt: string | null;
 }
 
 export interface ExplainAnswer {
   bucket: string;
   key: string;
   versionId: string;
+  isCurrent: boolean;
   sizeBytes: number;
   storageClass: string;
   lastModified: string;
-  /** The rule that acts now or next; null: none ever will. */
-  rule: string | null;
-  /** Every other rule of the bucket, and why it does not act. */
-  lost: { rule: string; reason: string }[];
+  evaluatedAt: string;
+  /** The rule that acts now; null: none is due. */
+  rule: ExplainedRule | null;
+  /** Every other rule that stands for the bucket, and why it is not the one. */
+  lost: ExplainedRule[];
+  /** What holds a due action back: a restore, a pin. */
+  held: string | null;
   last: {
     action: string;
     at: string;
@@ -107,22 +144,23 @@ export interface ExplainAnswer {
     policyRevision: string | null;
     runId: string | null;
   } | null;
-  next: { action: string; to: string | null; at: string; rule: string } | null;
-  /** What holds a due action back: a restore, a pin. */
-  held: string | null;
+  next: { rule: string; action: string; effect: string; at: string } | null;
   location: {
-    tier: string;
-    retrieval: 'immediate' | 'staged';
-    parts: {
-      kind: string;
-      id: string;
-      pack: string | null;
-      offset: number | null;
-      bytes: number;
-    }[];
+    tier: string | null;
+    /** Null: the tier is not configured any more. */
+    retrieval: 'immediate' | 'staged' | null;
+    /** One line for people. */
+    description: string;
+    /** Locations of the version's parts, in order. */
+    parts: { kind: string; id: string; tier: string; length: number; [field: string]: unknown }[];
+    /** A restored copy is readable until then. */
+    restoredUntil: string | null;
   };
-  restore: { state: string; expiry: string | null } | null;
-  costPerMonth: Money | null;
+  /** Null: the tier has no price. */
+  costPerMonth: number | null;
+  currency: string | null;
+  /** Both evaluators agree; false: the rules are stopped until someone looks. */
+  confirmed: boolean;
 }
 
 export interface RunAnswer {
@@ -249,18 +287,20 @@ export interface HealthAnswer {
   reasons: string[];
 }
 
-/** What one bucket, tier or class cost in the month so far. */
-export interface CostLine {
+/** What one bucket, tier or class cost in a month. */
+export interface CostRow {
   name: string;
-  /** Average over the whole month: byte-hours ÷ hours of the month. */
-  averageBytes: number;
-  storage: number;
-  requests: number;
-  /** Moves between tiers. */
-  transitions: number;
-  retrieval: number;
-  /** Minimum storage times not kept. */
-  earlyDeletion: number;
+  /** Means over the whole month: days without a meter reading count as 0. */
+  meanObjects: number;
+  meanBytes: number;
+  costs: {
+    storage: number;
+    requests: number;
+    moves: number;
+    retrieval: number;
+    egress: number;
+    earlyDeletion: number;
+  };
   total: number;
 }
 
@@ -269,12 +309,14 @@ export interface CostReportAnswer {
   month: string;
   by: 'bucket' | 'tier' | 'class';
   currency: string;
-  /** Up to when the meters are counted; null where nothing has been metered. */
-  through: string | null;
-  lines: CostLine[];
-  total: CostLine;
-  /** Each price book's provider, region, date and source. */
+  /** Days of the month that have readings. */
+  daysMetered: number;
+  rows: CostRow[];
+  total: number;
+  /** Mean bytes stored, by day and tier. */
+  days: { day: string; bytesByTier: Record<string, number> }[];
+  /** They count as 0. */
+  unpricedTiers: string[];
+  /** Each price book: name, date, doubts, sources. */
   prices: string[];
-  /** Stale books, tiers without a price, and whatever else makes the figures less than exact. */
-  notes: string[];
 }

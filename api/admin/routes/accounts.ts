@@ -1,14 +1,33 @@
 // Accounts and key pairs. A secret key leaves Firn exactly once: in the answer that made it.
 
 import { z } from 'zod';
+import type { KeyInfo } from '../../../appliance/engine/accounts.ts';
+import type { AccountAnswer, KeyAnswer } from '../../../appliance/model/answers.ts';
+import type { Account } from '../../../appliance/model/bucket.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { route } from '../route.ts';
 import type { Route } from '../route.ts';
+import { timeOf } from '../rows.ts';
 import { accountAnswer, accountsAnswer, keyAnswer, keysAnswer, newKeyAnswer } from '../schemas.ts';
 
 const accountId = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'letters, digits, . _ and -, at most 64');
+
+const answerOfAccount = (account: Account): AccountAnswer => ({
+  id: account.id,
+  displayName: account.displayName,
+  email: account.email ?? null,
+  admin: account.admin,
+  createdAt: timeOf(account.createdAt),
+});
+
+const answerOfKey = (key: KeyInfo): KeyAnswer => ({
+  accessKey: key.accessKey,
+  account: key.account,
+  createdAt: timeOf(key.createdAt),
+  revokedAt: key.revokedAt === undefined ? null : timeOf(key.revokedAt),
+});
 
 export const accountRoutes: readonly Route[] = [
   route({
@@ -25,13 +44,15 @@ export const accountRoutes: readonly Route[] = [
       admin: z.boolean().default(false),
     }),
     answer: accountAnswer,
-    handle: ({ options, body }) =>
-      options.accounts.createAccount({
-        id: body.id,
-        displayName: body.displayName,
-        admin: body.admin,
-        ...(body.email === undefined ? {} : { email: body.email }),
-      }),
+    handle: async ({ options, body }) =>
+      answerOfAccount(
+        await options.accounts.createAccount({
+          id: body.id,
+          displayName: body.displayName,
+          admin: body.admin,
+          ...(body.email === undefined ? {} : { email: body.email }),
+        }),
+      ),
   }),
   route({
     id: 'listAccounts',
@@ -40,7 +61,9 @@ export const accountRoutes: readonly Route[] = [
     summary: 'All accounts',
     tag: 'accounts',
     answer: accountsAnswer,
-    handle: async ({ options }) => ({ accounts: await options.accounts.listAccounts() }),
+    handle: async ({ options }) => ({
+      accounts: (await options.accounts.listAccounts()).map(answerOfAccount),
+    }),
   }),
   route({
     id: 'createKey',
@@ -53,22 +76,22 @@ export const accountRoutes: readonly Route[] = [
       account: accountId,
       accessKey: z
         .string()
-        .regex(/^[A-Za-z0-9_-]{3,128}$/, '3 to 128 letters, digits, _ and -')
+        .regex(/^[A-Za-z0-9._-]{3,128}$/, '3 to 128 letters, digits, . _ and -')
         .optional(),
       secretKey: z.string().min(8).max(256).optional(),
     }),
     answer: newKeyAnswer,
-    handle: ({ options, body }) => {
+    handle: async ({ options, body }) => {
       if ((body.accessKey === undefined) !== (body.secretKey === undefined)) {
         throw new FirnError('InvalidArgument', 'a key pair is given whole or not at all', {
           hint: 'give accessKey and secretKey, or neither: then a pair is made',
         });
       }
       const { account, accessKey, secretKey } = body;
-      if (accessKey === undefined || secretKey === undefined) {
-        return options.accounts.createKey({ account });
-      }
-      return options.accounts.createKey({ account, accessKey, secretKey });
+      const given =
+        accessKey === undefined || secretKey === undefined ? {} : { accessKey, secretKey };
+      const made = await options.accounts.createKey({ account, ...given });
+      return { ...answerOfKey(made), secretKey: made.secretKey };
     },
   }),
   route({
@@ -80,7 +103,7 @@ export const accountRoutes: readonly Route[] = [
     query: z.strictObject({ account: accountId.optional() }),
     answer: keysAnswer,
     handle: async ({ options, query }) => ({
-      keys: await options.accounts.listKeys(query.account),
+      keys: (await options.accounts.listKeys(query.account)).map(answerOfKey),
     }),
   }),
   route({
@@ -90,6 +113,12 @@ export const accountRoutes: readonly Route[] = [
     summary: 'Refuse a key pair from now on, for good',
     tag: 'accounts',
     answer: keyAnswer,
-    handle: ({ options, params }) => options.accounts.revokeKey(params['accessKey'] ?? ''),
+    handle: async ({ options, params }) => {
+      const accessKey = params['accessKey'] ?? '';
+      await options.accounts.revokeKey(accessKey);
+      const key = (await options.accounts.listKeys()).find((one) => one.accessKey === accessKey);
+      if (key !== undefined) return answerOfKey(key);
+      throw new FirnError('NoSuchKey', `there is no access key ${accessKey}`);
+    },
   }),
 ];

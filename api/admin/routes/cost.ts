@@ -1,12 +1,61 @@
 // usage and cost report.
 
 import { z } from 'zod';
-import { route } from '../route.ts';
+import type { CostReportAnswer } from '../../../appliance/model/answers.ts';
+import type { UsageRow } from '../../../appliance/model/records.ts';
+import { monthOf } from '../../../policies/cost/cost-model.ts';
+import { renderCostCsv, renderCostTable } from '../../../policies/cost/report-formats.ts';
+import { renderCostHtml } from '../../../policies/cost/report-html.ts';
+import { costReport, REPORT_GROUPS } from '../../../policies/cost/report.ts';
+import { costModelOf, priceLines } from '../pricing.ts';
+import { isAsked, route } from '../route.ts';
 import type { Route } from '../route.ts';
-import { usageAnswer } from '../schemas.ts';
+import type { AdminOptions } from '../options.ts';
+import { allRows } from '../rows.ts';
+import { costReportAnswer, usageAnswer } from '../schemas.ts';
 import { usageOf } from '../usage.ts';
 
+async function* monthRows(options: AdminOptions, month: string): AsyncGenerator<UsageRow> {
+  // Ids begin with the day: `2026-11-…` lies between `2026-11-` and `2026-11.`.
+  const bounds = { from: `${month}-`, to: `${month}.` };
+  for await (const row of allRows<UsageRow>(options.store, 'usage', bounds)) yield row.value;
+}
+
 export const costRoutes: readonly Route[] = [
+  route({
+    id: 'getCostReport',
+    method: 'GET',
+    path: '/cost/report',
+    summary: 'What a month cost by bucket, tier or class, from meters and dated price books',
+    tag: 'cost',
+    query: z.strictObject({
+      month: z
+        .string()
+        .regex(/^\d{4}-(0[1-9]|1[0-2])$/, 'a month is YYYY-MM')
+        .optional(),
+      by: z.enum(REPORT_GROUPS).default('tier'),
+    }),
+    answer: costReportAnswer,
+    texts: ['text/csv', 'text/html', 'text/plain'],
+    handle: async ({ options, query, accept }) => {
+      const model = await costModelOf(options);
+      const now = options.clock.now();
+      const month = query.month ?? monthOf(now);
+      const rows = monthRows(options, month);
+      const report = await costReport(rows, { month, by: query.by, model, now });
+      if (isAsked(accept, 'text/csv')) {
+        return { contentType: 'text/csv; header=present', text: renderCostCsv(report, model) };
+      }
+      if (isAsked(accept, 'text/html')) {
+        return { contentType: 'text/html', text: renderCostHtml(report) };
+      }
+      if (isAsked(accept, 'text/plain')) {
+        return { contentType: 'text/plain', text: renderCostTable(report) };
+      }
+      const { books, charges: _, ...rest } = report;
+      return { ...rest, prices: priceLines(books) } satisfies CostReportAnswer;
+    },
+  }),
   route({
     id: 'getUsage',
     method: 'GET',
