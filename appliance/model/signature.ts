@@ -147,8 +147,15 @@ export function scopeText(scope: SigningScope): string {
   return `${scope.day}/${scope.region}/${scope.service}/${TERMINATOR}`;
 }
 
-/** `timestamp` is YYYYMMDDTHHMMSSZ; `scope` from scopeText. */
-export function stringToSign(timestamp: string, scope: string, canonical: string): string {
+/**
+ * `timestamp` is YYYYMMDDTHHMMSSZ; `scope` from scopeText; `canonical` from canonicalRequest, as bytes
+ * where header values have any above 0x7f.
+ */
+export function stringToSign(
+  timestamp: string,
+  scope: string,
+  canonical: string | Uint8Array,
+): string {
   return `${ALGORITHM}\n${timestamp}\n${scope}\n${sha256Hex(canonical)}`;
 }
 

@@ -1,0 +1,197 @@
+// The S3 application: one Koa application with one middleware, which takes every request its whole way:
+// request id, target, signature, operation, owner, answer. It takes the raw URL, because a router that
+// has decoded it once can't verify a signature over it, and it answers everything itself, so that no
+// default page of a framework ever stands where S3's XML should.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import Koa from 'koa';
+import { FirnError } from '../../appliance/model/errors.ts';
+import { checkOwner } from './authorize.ts';
+import { Payload } from './body/payload.ts';
+import { StallGuard } from './body/stall-guard.ts';
+import { operationOf } from './dispatch.ts';
+import { refuseUnimplemented } from './object-headers.ts';
+import type { Operation, OwnedRequest, RequestHeaders, S3Request } from './request.ts';
+import { writeAnswer, writeError, type Exchange } from './respond.ts';
+import type { RequestRecord, S3Settings } from './settings.ts';
+import { AUTH_PARAMETERS } from './signature/claim.ts';
+import { isUnsigned, verifyRequest } from './signature/verify.ts';
+import { parseTarget, type Target } from './target.ts';
+
+export type Handler = (incoming: IncomingMessage, response: ServerResponse) => void;
+
+/** Requests that asked for 100 Continue: known by the event that brought them. */
+const expecting = new WeakSet<IncomingMessage>();
+
+export interface Application {
+  handler: Handler;
+  /** For the server's event checkContinue: as handler, but 100 is sent only to who may go on. */
+  continueHandler: Handler;
+}
+
+export function buildApplication(settings: S3Settings): Application {
+  const guard = new StallGuard(settings.stallMs);
+  const koa = new Koa();
+  // What goes wrong is answered and observed here; Koa's own way is to print it.
+  koa.on('error', () => undefined);
+  koa.use(async (context) => {
+    context.respond = false;
+    await serve(settings, guard, { incoming: context.req, response: context.res });
+  });
+  const callback = koa.callback();
+  const handler: Handler = (incoming, response) => void callback(incoming, response);
+  return {
+    handler,
+    continueHandler: (incoming, response) => {
+      expecting.add(incoming);
+      handler(incoming, response);
+    },
+  };
+}
+
+export function newRequestId(settings: Pick<S3Settings, 'random'>): string {
+  const bytes = settings.random.bytes(8);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex').toUpperCase();
+}
+
+interface Served {
+  target?: Target;
+  request?: S3Request;
+  operation?: Operation;
+}
+
+async function serve(
+  settings: S3Settings,
+  guard: StallGuard,
+  { incoming, response }: { incoming: IncomingMessage; response: ServerResponse },
+): Promise<void> {
+  const startedAt = performance.now();
+  const url = incoming.url as string;
+  const exchange: Exchange = {
+    id: newRequestId(settings),
+    incoming,
+    response,
+    resource: url.split('?', 1)[0] as string,
+    expectsContinue: expecting.has(incoming),
+  };
+  const served: Served = {};
+  const outcome = { status: 0, code: undefined as string | undefined, sentBytes: 0 };
+  let fault: unknown;
+  try {
+    const request = await admit(settings, guard, { exchange, served });
+    const operation = served.operation as Operation;
+    const answer = await operation.run(request);
+    outcome.status = answer.status;
+    outcome.sentBytes = await writeAnswer(exchange, answer);
+  } catch (error) {
+    const { visible, sentBytes } = await writeError(exchange, error);
+    outcome.status = visible.status;
+    outcome.code = visible.code;
+    outcome.sentBytes = sentBytes;
+    if (visible.fault) fault = error;
+  }
+  settings.observe?.({
+    ...outcome,
+    ...describe(served),
+    requestId: exchange.id,
+    method: incoming.method as string,
+    durationMs: performance.now() - startedAt,
+    fault,
+  });
+}
+
+function describe(
+  served: Served,
+): Pick<RequestRecord, 'operation' | 'bucket' | 'account' | 'receivedBytes'> {
+  return {
+    operation: served.operation?.name,
+    bucket: served.target?.bucket ?? '',
+    account: served.request?.identity.account,
+    receivedBytes: served.request?.payload.receivedBytes ?? 0,
+  };
+}
+
+/** Everything that stands before an operation. What returns from here is signed and owned. */
+async function admit(
+  settings: S3Settings,
+  guard: StallGuard,
+  { exchange, served }: { exchange: Exchange; served: Served },
+): Promise<OwnedRequest> {
+  const { incoming, response, expectsContinue } = exchange;
+  const method = incoming.method as string;
+  let headers = incoming.headers as RequestHeaders;
+  checkHeaders(incoming);
+  const target = parseTarget(incoming.url as string, headers['host'] ?? '', settings.domain);
+  served.target = target;
+  refuseForms(method, headers, target);
+  const { rawHeaders } = incoming;
+  const identity = await verifyRequest({ method, target, headers, rawHeaders }, settings);
+  if (identity.kind === 'presigned') headers = withHoisted(headers, target);
+  const operation = operationOf(method, target, headers);
+  served.operation = operation;
+  refuseUnimplemented(headers);
+  const payload = new Payload({ incoming, response, headers, identity, guard, expectsContinue });
+  const request: S3Request = {
+    id: exchange.id,
+    method,
+    level: target.level,
+    bucket: target.bucket,
+    key: target.key,
+    query: target.query,
+    headers,
+    identity,
+    payload,
+    settings,
+    incoming,
+    response,
+  };
+  served.request = request;
+  const owned =
+    operation.access === 'owner'
+      ? await checkOwner(request, target.bucket, headers['x-amz-expected-bucket-owner'])
+      : NO_BUCKET;
+  return Object.assign(request, { owned });
+}
+
+/** Stands where an operation is about no bucket that exists; reading it is a mistake in our code. */
+const NO_BUCKET = undefined as never;
+
+const CONTENT_LENGTH_DIGITS_MAX = 15;
+
+/** What node's parser lets through though two readers would understand it differently. */
+function checkHeaders(incoming: IncomingMessage): void {
+  const { rawHeaders, headers } = incoming;
+  let hosts = 0;
+  let authorizations = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] as string;
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts++;
+    else if (name.length === 13 && name.toLowerCase() === 'authorization') authorizations++;
+  }
+  if (hosts !== 1 || authorizations > 1) {
+    throw new FirnError('InvalidRequest', 'A request must have one Host and one Authorization.');
+  }
+  if ((headers['content-length']?.length ?? 0) > CONTENT_LENGTH_DIGITS_MAX) {
+    throw new FirnError('InvalidRequest', 'Content-Length is larger than any object.');
+  }
+}
+
+/** A browser's POST form carries its signature in a field of its body: not read, so not implemented. */
+function refuseForms(method: string, headers: RequestHeaders, target: Target): void {
+  const form = headers['content-type']?.startsWith('multipart/form-data') ?? false;
+  if (method === 'POST' && form && target.level === 'bucket' && isUnsigned(headers, target)) {
+    throw new FirnError('NotImplemented', 'Uploads by HTML forms are not implemented.');
+  }
+}
+
+/** Some signers put x-amz-* headers into the presigned URL: signed there, they count as headers. */
+function withHoisted(headers: RequestHeaders, target: Target): RequestHeaders {
+  let merged = headers;
+  for (const [name, value] of target.query.pairs) {
+    const lower = name.toLowerCase();
+    if (!lower.startsWith('x-amz-') || AUTH_PARAMETERS.has(lower)) continue;
+    if (merged === headers) merged = { ...headers };
+    merged[lower] ??= Buffer.from(value, 'utf8').toString('latin1');
+  }
+  return merged;
+}

@@ -1,0 +1,94 @@
+// The raw bytes of a request's body, piece by piece, with backpressure. Not the stream's own iterator:
+// that one destroys the connection when its reader stops early, and the client would never see why it
+// was refused; and it costs three promises a piece.
+
+import type { IncomingMessage } from 'node:http';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import type { Awaited, StallGuard } from './stall-guard.ts';
+
+/** Pieces taken in before the socket is paused. */
+const QUEUE_BYTES_MAX = 256 * 1024;
+
+export class IncomingBody implements Awaited {
+  readonly #incoming: IncomingMessage;
+  readonly #guard: StallGuard;
+  readonly #queue: Buffer[] = [];
+  #queuedBytes = 0;
+  #ended = false;
+  #error: Error | undefined;
+  #wake: (() => void) | undefined;
+  receivedBytes = 0;
+  waiting = false;
+
+  constructor(incoming: IncomingMessage, guard: StallGuard) {
+    this.#incoming = incoming;
+    this.#guard = guard;
+    incoming.on('data', (piece: Buffer) => this.#add(piece));
+    incoming.once('end', () => this.#end());
+    incoming.once('error', () => this.fail(incomplete()));
+    incoming.once('close', () => this.fail(incomplete()));
+    guard.watch(this);
+  }
+
+  /** The next piece; undefined at the end. Throws IncompleteBody or RequestTimeout. */
+  async next(): Promise<Buffer | undefined> {
+    for (;;) {
+      const piece = this.#queue.shift();
+      if (piece !== undefined) {
+        this.#queuedBytes -= piece.length;
+        if (this.#queuedBytes < QUEUE_BYTES_MAX / 2) this.#incoming.resume();
+        return piece;
+      }
+      if (this.#error !== undefined) throw this.#error;
+      if (this.#ended) return undefined;
+      this.waiting = true;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.waiting = false;
+    }
+  }
+
+  /** No more is wanted. What is left is for whoever ends the request. */
+  stop(): void {
+    this.#guard.forget(this);
+    if (!this.#ended) this.#incoming.pause();
+    this.#queue.length = 0;
+    this.#incoming.removeAllListeners('data');
+  }
+
+  fail(error: Error): void {
+    if (this.#ended || this.#error !== undefined) return;
+    this.#error = error;
+    this.#guard.forget(this);
+    this.#awake();
+  }
+
+  #add(piece: Buffer): void {
+    this.receivedBytes += piece.length;
+    this.#queue.push(piece);
+    this.#queuedBytes += piece.length;
+    if (this.#queuedBytes >= QUEUE_BYTES_MAX) this.#incoming.pause();
+    this.#awake();
+  }
+
+  #end(): void {
+    if (!this.#incoming.complete) {
+      this.fail(incomplete());
+      return;
+    }
+    this.#ended = true;
+    this.#guard.forget(this);
+    this.#awake();
+  }
+
+  #awake(): void {
+    const wake = this.#wake;
+    this.#wake = undefined;
+    wake?.();
+  }
+}
+
+export function incomplete(): FirnError {
+  return new FirnError('IncompleteBody', 'The body ended before all announced bytes came.');
+}

@@ -1,0 +1,137 @@
+// What a body must be, from its headers alone: how it is coded, how long it is, what it must hash to.
+// Everything that can be refused before a byte is read is refused here.
+
+import { CHECKSUM_HEADERS, isChecksumValue } from '../../../appliance/model/checksum.ts';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import type { ChecksumAlgorithm } from '../../../appliance/model/object.ts';
+import { UNSIGNED_PAYLOAD } from '../../../appliance/model/signature.ts';
+import type { RequestHeaders } from '../request.ts';
+
+export interface PayloadPlan {
+  /** Of the object's bytes; undefined where only HTTP's own chunking tells. */
+  sizeBytes: number | undefined;
+  /** Hex SHA-256 that the bytes must have. */
+  sha256: string | undefined;
+  /** aws-chunked, and whether the chunks are signed. */
+  chunked: { signed: boolean; trailers: readonly string[] | undefined } | undefined;
+  /** The client's checksum: its value, or undefined where a trailer brings it or none was given. */
+  checksum: { algorithm: ChecksumAlgorithm; value: string | undefined } | undefined;
+  /** Content-MD5, hex. */
+  contentMd5: string | undefined;
+}
+
+const ALGORITHM_OF_HEADER = new Map(
+  Object.entries(CHECKSUM_HEADERS).map(([algorithm, header]) => [
+    header,
+    algorithm as ChecksumAlgorithm,
+  ]),
+);
+/** Settings of the checksum, not checksums. */
+const CHECKSUM_SETTINGS = new Set([
+  'x-amz-checksum-algorithm',
+  'x-amz-checksum-mode',
+  'x-amz-checksum-type',
+]);
+
+/**
+ * Throws MissingContentLength, InvalidDigest, InvalidRequest, InvalidArgument, NotImplemented
+ * (a checksum that we could not verify).
+ */
+export function planPayload(
+  headers: RequestHeaders,
+  payloadHash: string,
+  ignoresChecksums = false,
+): PayloadPlan {
+  const streaming = payloadHash.startsWith('STREAMING-');
+  const withTrailer = payloadHash.endsWith('-TRAILER');
+  const trailers = trailersOf(headers, withTrailer);
+  return {
+    sizeBytes: streaming ? decodedLength(headers) : contentLength(headers),
+    sha256: streaming || payloadHash === UNSIGNED_PAYLOAD ? undefined : payloadHash,
+    chunked: streaming
+      ? { signed: payloadHash.startsWith('STREAMING-AWS4-HMAC-SHA256-'), trailers }
+      : undefined,
+    checksum: ignoresChecksums ? undefined : checksumOfHeaders(headers, trailers ?? []),
+    contentMd5: contentMd5Of(headers),
+  };
+}
+
+function contentLength(headers: RequestHeaders): number | undefined {
+  const text = headers['content-length'];
+  if (text !== undefined) return Number(text);
+  if (headers['transfer-encoding'] !== undefined) return undefined;
+  throw new FirnError('MissingContentLength', 'You must provide the Content-Length HTTP header.');
+}
+
+function decodedLength(headers: RequestHeaders): number {
+  const text = headers['x-amz-decoded-content-length'];
+  if (text === undefined) {
+    throw new FirnError(
+      'MissingContentLength',
+      'You must provide the x-amz-decoded-content-length HTTP header.',
+    );
+  }
+  if (!/^\d{1,15}$/.test(text)) {
+    throw new FirnError('InvalidArgument', 'x-amz-decoded-content-length must be a number.');
+  }
+  return Number(text);
+}
+
+function trailersOf(headers: RequestHeaders, withTrailer: boolean): string[] | undefined {
+  const text = headers['x-amz-trailer'];
+  if (!withTrailer) {
+    if (text === undefined) return undefined;
+    throw new FirnError('InvalidRequest', 'x-amz-trailer needs a payload with a trailer.');
+  }
+  return (text ?? '')
+    .split(',')
+    .map((name) => name.trim().toLowerCase())
+    .filter((name) => name !== '');
+}
+
+function checksumOfHeaders(
+  headers: RequestHeaders,
+  trailers: readonly string[],
+): PayloadPlan['checksum'] {
+  let found: PayloadPlan['checksum'];
+  const add = (name: string, value: string | undefined): void => {
+    const algorithm = ALGORITHM_OF_HEADER.get(name);
+    if (algorithm === undefined) {
+      throw new FirnError('NotImplemented', `The checksum ${name} is not implemented.`);
+    }
+    if (found !== undefined) {
+      throw new FirnError(
+        'InvalidRequest',
+        'Expecting a single x-amz-checksum- header. Multiple checksum types are not allowed.',
+      );
+    }
+    if (value !== undefined && !isChecksumValue(algorithm, value)) throw invalidChecksum(name);
+    found = { algorithm, value };
+  };
+  for (const name in headers) {
+    if (name.startsWith('x-amz-checksum-') && !CHECKSUM_SETTINGS.has(name)) {
+      add(name, headers[name]);
+    }
+  }
+  for (const name of trailers) if (name.startsWith('x-amz-checksum-')) add(name, undefined);
+  // Announced but not sent: we compute it, so that a later read can compare.
+  const asked = headers['x-amz-sdk-checksum-algorithm'];
+  if (found === undefined && asked !== undefined) {
+    add(`x-amz-checksum-${asked.toLowerCase()}`, undefined);
+  }
+  return found;
+}
+
+export function invalidChecksum(name: string): FirnError {
+  return new FirnError('InvalidRequest', `Value for ${name} header is invalid.`);
+}
+
+function contentMd5Of(headers: RequestHeaders): string | undefined {
+  const text = headers['content-md5'];
+  if (text === undefined) return undefined;
+  const bytes = Buffer.from(text, 'base64');
+  if (bytes.length !== 16 || bytes.toString('base64') !== text) {
+    throw new FirnError('InvalidDigest', 'The Content-MD5 you specified is not valid.');
+  }
+  return bytes.toString('hex');
+}

@@ -1,0 +1,24 @@
+// Builds the S3 endpoint from what the front door gives it.
+
+import type { Server } from 'node:http';
+import { buildApplication, type Handler } from './application.ts';
+import { attachTo } from './server.ts';
+import type { S3Settings } from './settings.ts';
+
+export interface S3 {
+  /** Serves one request; for servers that need nothing else. */
+  handler: Handler;
+  /**
+   * Serves all of a server's requests: sets its limits and time-outs, answers 100 Continue only to who
+   * may go on, and answers in XML what is not even HTTP.
+   */
+  attach(server: Server): void;
+}
+
+export function buildS3(settings: S3Settings): S3 {
+  const application = buildApplication(settings);
+  return {
+    handler: application.handler,
+    attach: (server) => attachTo(server, application, settings),
+  };
+}

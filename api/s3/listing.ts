@@ -1,0 +1,149 @@
+// What all listings share: their parameters, checked, and the pieces of their XML. Strings are put
+// together directly, because a tree of 6,000 elements for a page of 1,000 keys costs more than the
+// listing itself.
+
+import { crc32 } from 'node:zlib';
+import { LIST_KEYS_MAX } from '../../appliance/model/limits.ts';
+import type { ObjectChecksum, Restore } from '../../appliance/model/object.ts';
+import type { ListedVersion } from '../../appliance/model/requests.ts';
+import { encodePath } from '../../appliance/model/signature.ts';
+import { integerParameter, invalidArgument, type S3Request } from './request.ts';
+import type { Query } from './target.ts';
+import { element, wrap } from './xml/write.ts';
+
+export interface ListParameters {
+  prefix: string;
+  delimiter: string;
+  limit: number;
+  /** encoding-type=url: how keys that XML can't hold come back whole. */
+  encoded: boolean;
+  /** Key or prefix as shown. */
+  show: (key: string) => string;
+}
+
+const asIs = (key: string): string => key;
+
+/** Throws InvalidArgument. `limitName` is max-keys or its namesake. */
+export function listParametersOf(query: Query, limitName: string): ListParameters {
+  const encoding = query.get('encoding-type');
+  if (encoding !== undefined && encoding !== 'url' && encoding !== '') {
+    throw invalidArgument('encoding-type must be url', 'encoding-type', encoding);
+  }
+  const encoded = encoding === 'url';
+  const limit = integerParameter(query, limitName, {
+    from: 0,
+    to: 2_147_483_647,
+    otherwise: LIST_KEYS_MAX,
+  });
+  return {
+    prefix: query.get('prefix') ?? '',
+    delimiter: query.get('delimiter') ?? '',
+    limit: Math.min(limit, LIST_KEYS_MAX),
+    encoded,
+    show: encoded ? encodePath : asIs,
+  };
+}
+
+export interface Owner {
+  id: string;
+  displayName: string;
+}
+
+/** Names of owners, each looked up once a listing. */
+export class OwnerNames {
+  readonly #request: S3Request;
+  readonly #xml = new Map<string, string>();
+
+  constructor(request: S3Request) {
+    this.#request = request;
+  }
+
+  async load(accounts: Iterable<string>): Promise<void> {
+    for (const account of accounts) {
+      if (!this.#xml.has(account)) this.#xml.set(account, await ownerXml(this.#request, account));
+    }
+  }
+
+  /** Of an account that was loaded. */
+  xml(account: string, name = 'Owner'): string {
+    return wrap(name, this.#xml.get(account) as string);
+  }
+}
+
+export async function ownerXml(request: S3Request, account: string): Promise<string> {
+  const name = await request.settings.accounts.displayNameOf?.(account);
+  return element('ID', account) + element('DisplayName', name ?? account);
+}
+
+export function commonPrefixes(prefixes: readonly string[], parameters: ListParameters): string {
+  let xml = '';
+  for (const prefix of prefixes) {
+    xml += wrap('CommonPrefixes', element('Prefix', parameters.show(prefix)));
+  }
+  return xml;
+}
+
+export function timeText(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+export interface EntryOptions {
+  parameters: ListParameters;
+  /** Filled, where owners are to be shown. */
+  owners: OwnerNames | undefined;
+  /** x-amz-optional-object-attributes named RestoreStatus. */
+  restoreStatus: boolean;
+}
+
+/** Contents of ListObjects and ListObjectsV2. */
+export function contentsXml(entry: ListedVersion, options: EntryOptions): string {
+  const { version } = entry;
+  return (
+    `<Contents>${element('Key', options.parameters.show(entry.key))}` +
+    `<LastModified>${timeText(version.lastModified)}</LastModified>` +
+    `<ETag>&quot;${version.etag}&quot;</ETag>` +
+    `${checksumAlgorithmXml(version.checksum)}<Size>${version.sizeBytes}</Size>` +
+    `${options.owners === undefined ? '' : options.owners.xml(version.owner)}` +
+    `<StorageClass>${version.storageClass}</StorageClass>` +
+    `${options.restoreStatus ? restoreStatusXml(version.restore) : ''}</Contents>`
+  );
+}
+
+export function checksumAlgorithmXml(checksum: ObjectChecksum | undefined): string {
+  if (checksum === undefined) return '';
+  return (
+    `<ChecksumAlgorithm>${checksum.algorithm}</ChecksumAlgorithm>` +
+    `<ChecksumType>${checksum.type}</ChecksumType>`
+  );
+}
+
+export function restoreStatusXml(restore: Restore | undefined): string {
+  if (restore === undefined) return '';
+  const ready = restore.state === 'ready' && restore.expiry !== undefined;
+  const expiry = ready ? element('RestoreExpiryDate', timeText(restore.expiry as number)) : '';
+  return wrap('RestoreStatus', element('IsRestoreInProgress', !ready) + expiry);
+}
+
+export function wantsRestoreStatus(request: S3Request): boolean {
+  const names = request.headers['x-amz-optional-object-attributes'] ?? '';
+  return names.split(',').some((name) => name.trim() === 'RestoreStatus');
+}
+
+// A token says where to go on. It is no secret, but garbage must be told from a place.
+const TOKEN_SUM_DIGITS = 8;
+
+export function encodeToken(after: string): string {
+  const text = Buffer.from(after, 'utf8');
+  const sum = crc32(text).toString(16).padStart(TOKEN_SUM_DIGITS, '0');
+  return Buffer.from(sum + text.toString('utf8')).toString('base64url');
+}
+
+/** Throws InvalidArgument on what encodeToken didn't make. */
+export function decodeToken(token: string): string {
+  const text = Buffer.from(token, 'base64url').toString('utf8');
+  const after = text.slice(TOKEN_SUM_DIGITS);
+  if (text.length < TOKEN_SUM_DIGITS || encodeToken(after) !== token) {
+    throw invalidArgument('the continuation token is not one of ours', 'continuation-token', token);
+  }
+  return after;
+}

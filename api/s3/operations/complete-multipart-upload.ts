@@ -1,0 +1,120 @@
+// CompleteMultipartUpload: makes one object of the parts listed, once; a repeat answers the same.
+
+import {
+  CHECKSUM_ALGORITHMS,
+  CHECKSUM_HEADERS,
+  isChecksumValue,
+} from '../../../appliance/model/checksum.ts';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import { MiB, PARTS_MAX } from '../../../appliance/model/limits.ts';
+import type { ObjectChecksum } from '../../../appliance/model/object.ts';
+import type { CompleteUpload } from '../../../appliance/model/requests.ts';
+import { invalidChecksum } from '../body/payload-plan.ts';
+import { checksumOfFields, checksumXml, CHECKSUM_ELEMENTS } from '../checksum-xml.ts';
+import { etagOf, writeConditionsOf } from '../conditions.ts';
+import { checksumTypeOf, etagHeader, pushExpiration } from '../object-headers.ts';
+import { invalidArgument, type Answer, type Operation, type OwnedRequest } from '../request.ts';
+import { uploadNameOf } from '../upload-name.ts';
+import { childrenOf, integerOf, malformed, parseXml, textOf } from '../xml/parse.ts';
+import type { XmlElement } from '../xml/parse.ts';
+import { element, xmlDocument } from '../xml/write.ts';
+
+/** 10,000 parts with their checksums. */
+const BODY_BYTES_MAX = 4 * MiB;
+
+async function run(request: OwnedRequest): Promise<Answer> {
+  const name = uploadNameOf(request);
+  const whole = wholeOf(request);
+  // Checksum headers speak of the object here, not of this body.
+  const bytes = await request.payload.gather(BODY_BYTES_MAX, { checksums: 'ignored' });
+  const answer = await request.settings.engine.completeUpload({
+    ...name,
+    ...whole,
+    owner: request.identity.account,
+    parts: partsOf(parseXml(bytes, 'CompleteMultipartUpload')),
+  });
+  const { version } = answer;
+  const headers: string[] = [];
+  if (answer.versionId !== undefined) headers.push('x-amz-version-id', answer.versionId);
+  pushExpiration(headers, request, answer);
+  return {
+    status: 200,
+    headers,
+    xml: xmlDocument(
+      'CompleteMultipartUploadResult',
+      element('Location', `http://${request.headers['host']}/${request.bucket}/${request.key}`) +
+        element('Bucket', request.bucket) +
+        element('Key', request.key) +
+        element('ETag', etagHeader(version.etag)) +
+        checksumXml(version.checksum),
+    ),
+  };
+}
+
+/** What headers say about the whole object. */
+function wholeOf({ headers }: OwnedRequest): Partial<CompleteUpload> {
+  const conditions = writeConditionsOf(headers);
+  const checksumType = checksumTypeOf(headers);
+  const checksum = checksumOf(headers, checksumType ?? 'FULL_OBJECT');
+  const size = headers['x-amz-mp-object-size'];
+  if (size !== undefined && !/^\d{1,15}$/.test(size)) {
+    throw invalidArgument('it must be a number of bytes', 'x-amz-mp-object-size', size);
+  }
+  return {
+    ...(conditions !== undefined && { conditions }),
+    ...(checksumType !== undefined && { checksumType }),
+    ...(checksum !== undefined && { checksum }),
+    ...(size !== undefined && { objectSize: Number(size) }),
+  };
+}
+
+function checksumOf(
+  headers: OwnedRequest['headers'],
+  type: ObjectChecksum['type'],
+): ObjectChecksum | undefined {
+  const found = CHECKSUM_ALGORITHMS.filter(
+    (algorithm) => headers[CHECKSUM_HEADERS[algorithm]] !== undefined,
+  );
+  const algorithm = found[0];
+  if (algorithm === undefined) return undefined;
+  if (found.length > 1) throw new FirnError('InvalidRequest', 'Expecting a single checksum.');
+  const value = headers[CHECKSUM_HEADERS[algorithm]] as string;
+  const [sum, count] = value.split('-', 2) as [string, string | undefined];
+  if (!isChecksumValue(algorithm, sum)) throw invalidChecksum(CHECKSUM_HEADERS[algorithm]);
+  return { algorithm, type: count === undefined ? type : 'COMPOSITE', value };
+}
+
+function partsOf(root: XmlElement): CompleteUpload['parts'] {
+  const parts = childrenOf(root, [], ['Part']).all('Part');
+  if (parts.length === 0) throw malformed('there must be at least one part');
+  if (parts.length > PARTS_MAX) {
+    throw invalidArgument(`at most ${PARTS_MAX} parts`, 'parts', String(parts.length));
+  }
+  let previous = 0;
+  return parts.map((part) => {
+    const fields = childrenOf(part, ['PartNumber', 'ETag', ...CHECKSUM_ELEMENTS]);
+    const number = integerOf(fields.one('PartNumber'));
+    const etag = textOf(fields.one('ETag'));
+    if (number === undefined || etag === undefined) {
+      throw malformed('a part must have PartNumber and ETag');
+    }
+    if (number < 1 || number > PARTS_MAX) {
+      throw invalidArgument('it must be 1 to 10000', 'PartNumber', String(number));
+    }
+    if (number <= previous) {
+      throw new FirnError('InvalidPartOrder', 'The list of parts was not in ascending order.');
+    }
+    previous = number;
+    const checksum = checksumOfFields(fields);
+    return { number, etag: etagOf(etag), ...(checksum !== undefined && { checksum }) };
+  });
+}
+
+export const completeMultipartUpload: Operation = {
+  name: 'CompleteMultipartUpload',
+  method: 'POST',
+  level: 'object',
+  subresource: 'uploadId',
+  access: 'owner',
+  run,
+};

@@ -1,0 +1,97 @@
+// CopyObject. The source is parsed once, and what was parsed is what is authorised and read. A copy of an
+// object onto itself is how metadata and storage class are changed; without any change it is refused.
+
+import { FirnError } from '../../../appliance/model/errors.ts';
+import type { CopyObject, VersionName } from '../../../appliance/model/requests.ts';
+import { writeConditionsOf } from '../conditions.ts';
+import { copySourceOf } from '../copy-source.ts';
+import { timeText } from '../listing.ts';
+import {
+  checksumAlgorithmOf,
+  etagHeader,
+  metadataOf,
+  pushExpiration,
+  storageClassOf,
+  storedHeadersOf,
+  tagsOf,
+} from '../object-headers.ts';
+import { invalidArgument, type Answer, type Operation, type OwnedRequest } from '../request.ts';
+import { abortSignalOf } from '../abort-signal.ts';
+import { checksumXml } from '../checksum-xml.ts';
+import { element, xmlDocument } from '../xml/write.ts';
+
+async function run(request: OwnedRequest): Promise<Answer> {
+  const replacesMetadata = directiveOf(request, 'x-amz-metadata-directive');
+  const replacesTags = directiveOf(request, 'x-amz-tagging-directive');
+  const { source, conditions: sourceConditions } = await copySourceOf(request);
+  if (!replacesMetadata) refuseNoChange(request, source);
+  const { headers } = request;
+  const conditions = writeConditionsOf(headers);
+  const checksumAlgorithm = checksumAlgorithmOf(headers);
+  const copy: CopyObject = {
+    bucket: request.bucket,
+    key: request.key,
+    source,
+    owner: request.identity.account,
+    storageClass: storageClassOf(request),
+    signal: abortSignalOf(request),
+    ...(sourceConditions !== undefined && { sourceConditions }),
+    ...(conditions !== undefined && { conditions }),
+    ...(checksumAlgorithm !== undefined && { checksumAlgorithm }),
+    ...(replacesTags && { replaceTags: tagsOf(headers) ?? {} }),
+    ...(replacesMetadata && {
+      replaceMetadata: { headers: storedHeadersOf(headers), metadata: metadataOf(headers) },
+    }),
+  };
+  const answer = await request.settings.engine.copyObject(copy);
+  const answered: string[] = [];
+  if (answer.versionId !== undefined) answered.push('x-amz-version-id', answer.versionId);
+  if (answer.sourceVersionId !== undefined) {
+    answered.push('x-amz-copy-source-version-id', answer.sourceVersionId);
+  }
+  pushExpiration(answered, request, answer);
+  const { version } = answer;
+  return {
+    status: 200,
+    headers: answered,
+    xml: xmlDocument(
+      'CopyObjectResult',
+      element('LastModified', timeText(version.lastModified)) +
+        element('ETag', etagHeader(version.etag)) +
+        checksumXml(version.checksum),
+    ),
+  };
+}
+
+/** True for REPLACE. */
+function directiveOf(request: OwnedRequest, name: string): boolean {
+  const value = request.headers[name] ?? 'COPY';
+  if (value === 'REPLACE') return true;
+  if (value === 'COPY') return false;
+  throw invalidArgument('it must be COPY or REPLACE', name, value);
+}
+
+function refuseNoChange(request: OwnedRequest, source: VersionName): void {
+  const onItself =
+    source.bucket === request.bucket &&
+    source.key === request.key &&
+    source.versionId === undefined;
+  if (!onItself) return;
+  const { headers } = request;
+  if (headers['x-amz-storage-class'] !== undefined) return;
+  if (headers['x-amz-website-redirect-location'] !== undefined) return;
+  throw new FirnError(
+    'InvalidRequest',
+    'This copy request is illegal because it is trying to copy an object to itself without changing ' +
+      'its metadata, storage class or website redirect location.',
+  );
+}
+
+export const copyObject: Operation = {
+  name: 'CopyObject',
+  method: 'PUT',
+  level: 'object',
+  copies: true,
+  access: 'owner',
+  run,
+};

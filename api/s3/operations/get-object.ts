@@ -1,0 +1,27 @@
+// GetObject: the hot path of reads.
+
+import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import { describeRead, notModified, readOf } from '../read-object.ts';
+
+async function run(request: OwnedRequest): Promise<Answer> {
+  const read = await readOf(request);
+  try {
+    const answer = await request.settings.engine.getObject(read);
+    return {
+      status: answer.partial ? 206 : 200,
+      headers: describeRead(request, read, answer),
+      body: answer.body,
+      sizeBytes: answer.range.length,
+    };
+  } catch (error) {
+    return notModified(request, read, error);
+  }
+}
+
+export const getObject: Operation = {
+  name: 'GetObject',
+  method: 'GET',
+  level: 'object',
+  access: 'owner',
+  run,
+};

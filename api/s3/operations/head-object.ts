@@ -1,0 +1,26 @@
+// HeadObject: what GetObject would say, without the bytes; also for what is archived.
+
+import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import { describeRead, notModified, readOf } from '../read-object.ts';
+
+async function run(request: OwnedRequest): Promise<Answer> {
+  const read = await readOf(request);
+  try {
+    const answer = await request.settings.engine.headObject(read);
+    return {
+      status: answer.partial ? 206 : 200,
+      headers: describeRead(request, read, answer),
+      sizeBytes: answer.range.length,
+    };
+  } catch (error) {
+    return notModified(request, read, error);
+  }
+}
+
+export const headObject: Operation = {
+  name: 'HeadObject',
+  method: 'HEAD',
+  level: 'object',
+  access: 'owner',
+  run,
+};

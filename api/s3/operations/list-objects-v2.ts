@@ -1,0 +1,56 @@
+// ListObjectsV2: pages by an opaque token.
+
+import {
+  commonPrefixes,
+  contentsXml,
+  decodeToken,
+  encodeToken,
+  listParametersOf,
+  OwnerNames,
+  wantsRestoreStatus,
+} from '../listing.ts';
+import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import { element, optional, xmlDocument } from '../xml/write.ts';
+
+async function run(request: OwnedRequest): Promise<Answer> {
+  const { query, settings, bucket } = request;
+  const parameters = listParametersOf(query, 'max-keys');
+  const { prefix, delimiter, limit, show, encoded } = parameters;
+  const token = query.get('continuation-token');
+  const startAfter = query.get('start-after');
+  const after = token === undefined ? (startAfter ?? '') : decodeToken(token);
+  const page = await settings.engine.listObjects({ bucket, prefix, delimiter, after, limit });
+  const owners = query.get('fetch-owner') === 'true' ? new OwnerNames(request) : undefined;
+  await owners?.load(page.entries.map(({ version }) => version.owner));
+  const options = { parameters, owners, restoreStatus: wantsRestoreStatus(request) };
+  let contents = '';
+  for (const entry of page.entries) contents += contentsXml(entry, options);
+  const next = page.next === undefined ? undefined : encodeToken(page.next);
+  return {
+    status: 200,
+    xml: xmlDocument(
+      'ListBucketResult',
+      element('Name', bucket) +
+        element('Prefix', show(prefix)) +
+        (startAfter === undefined ? '' : element('StartAfter', show(startAfter))) +
+        optional('ContinuationToken', token) +
+        optional('NextContinuationToken', next) +
+        element('KeyCount', page.entries.length + page.prefixes.length) +
+        element('MaxKeys', limit) +
+        (delimiter === '' ? '' : element('Delimiter', show(delimiter))) +
+        (encoded ? element('EncodingType', 'url') : '') +
+        element('IsTruncated', next !== undefined) +
+        contents +
+        commonPrefixes(page.prefixes, parameters),
+    ),
+  };
+}
+
+export const listObjectsV2: Operation = {
+  name: 'ListObjectsV2',
+  method: 'GET',
+  level: 'bucket',
+  subresource: 'list-type=2',
+  access: 'owner',
+  run,
+};

@@ -1,0 +1,51 @@
+// ListObjects, version 1: pages by marker.
+
+import {
+  commonPrefixes,
+  contentsXml,
+  listParametersOf,
+  OwnerNames,
+  wantsRestoreStatus,
+} from '../listing.ts';
+import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import { element, optional, xmlDocument } from '../xml/write.ts';
+
+async function run(request: OwnedRequest): Promise<Answer> {
+  const { query, settings, bucket } = request;
+  const parameters = listParametersOf(query, 'max-keys');
+  const { prefix, delimiter, limit, show, encoded } = parameters;
+  const marker = query.get('marker') ?? '';
+  const list = { bucket, prefix, delimiter, after: marker, limit };
+  const page = await settings.engine.listObjects(list);
+  const owners = new OwnerNames(request);
+  await owners.load(page.entries.map(({ version }) => version.owner));
+  const options = { parameters, owners, restoreStatus: wantsRestoreStatus(request) };
+  let contents = '';
+  for (const entry of page.entries) contents += contentsXml(entry, options);
+  // Without a delimiter the last key is where to go on, and S3 leaves it at that.
+  const nextMarker = delimiter !== '' && page.next !== undefined ? show(page.next) : undefined;
+  return {
+    status: 200,
+    xml: xmlDocument(
+      'ListBucketResult',
+      element('Name', bucket) +
+        element('Prefix', show(prefix)) +
+        element('Marker', show(marker)) +
+        optional('NextMarker', nextMarker) +
+        element('MaxKeys', limit) +
+        (delimiter === '' ? '' : element('Delimiter', show(delimiter))) +
+        (encoded ? element('EncodingType', 'url') : '') +
+        element('IsTruncated', page.next !== undefined) +
+        contents +
+        commonPrefixes(page.prefixes, parameters),
+    ),
+  };
+}
+
+export const listObjects: Operation = {
+  name: 'ListObjects',
+  method: 'GET',
+  level: 'bucket',
+  access: 'owner',
+  run,
+};

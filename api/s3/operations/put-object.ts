@@ -1,0 +1,63 @@
+// PutObject: the hot path of writes. A body up to 256 KiB reaches the engine whole and verified, a larger
+// one as a stream that throws before its last piece if anything about it is wrong.
+
+import type { PutObject } from '../../../appliance/model/requests.ts';
+import { writeConditionsOf } from '../conditions.ts';
+import {
+  etagHeader,
+  metadataOf,
+  pushChecksum,
+  pushExpiration,
+  storageClassOf,
+  storedHeadersOf,
+  tagsOf,
+} from '../object-headers.ts';
+import { invalidArgument, type Answer, type Operation, type OwnedRequest } from '../request.ts';
+
+async function run(request: OwnedRequest): Promise<Answer> {
+  const { headers, query } = request;
+  for (const name of ['partNumber', 'versionId']) {
+    const value = query.get(name);
+    if (value !== undefined) throw invalidArgument(`${name} has no place here`, name, value);
+  }
+  const put = newVersionOf(request);
+  const conditions = writeConditionsOf(headers);
+  if (conditions !== undefined) put.conditions = conditions;
+  const { body, sizeBytes, contentMd5, checksum } = await request.payload.open();
+  put.body = body;
+  put.checksum = checksum;
+  if (sizeBytes !== undefined) put.sizeBytes = sizeBytes;
+  if (contentMd5 !== undefined) put.contentMd5 = contentMd5;
+  const answer = await request.settings.engine.putObject(put);
+  const answered = ['ETag', etagHeader(answer.version.etag)];
+  if (answer.versionId !== undefined) answered.push('x-amz-version-id', answer.versionId);
+  pushChecksum(answered, answer.version.checksum);
+  pushExpiration(answered, request, answer);
+  return { status: 200, headers: answered };
+}
+
+const NOTHING = new Uint8Array(0);
+
+function newVersionOf(request: OwnedRequest): PutObject {
+  const { headers } = request;
+  const put: PutObject = {
+    bucket: request.bucket,
+    key: request.key,
+    owner: request.identity.account,
+    storageClass: storageClassOf(request),
+    headers: storedHeadersOf(headers),
+    metadata: metadataOf(headers),
+    body: NOTHING,
+  };
+  const tags = tagsOf(headers);
+  if (tags !== undefined) put.tags = tags;
+  return put;
+}
+
+export const putObject: Operation = {
+  name: 'PutObject',
+  method: 'PUT',
+  level: 'object',
+  access: 'owner',
+  run,
+};

@@ -1,0 +1,46 @@
+// UploadPartCopy: a part whose bytes are (a range of) an object. The same checks of the source as CopyObject.
+
+import { copyRangeOf } from '../conditions.ts';
+import { copySourceOf } from '../copy-source.ts';
+import { timeText } from '../listing.ts';
+import { etagHeader } from '../object-headers.ts';
+import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import { checksumXml } from '../checksum-xml.ts';
+import { partNumberOf, uploadNameOf } from '../upload-name.ts';
+import { element, xmlDocument } from '../xml/write.ts';
+
+async function run(request: OwnedRequest): Promise<Answer> {
+  const name = uploadNameOf(request);
+  const number = partNumberOf(request);
+  const range = copyRangeOf(request.headers['x-amz-copy-source-range']);
+  const { source, conditions } = await copySourceOf(request);
+  const part = await request.settings.engine.copyPart({
+    ...name,
+    number,
+    source,
+    ...(range !== undefined && { range }),
+    ...(conditions !== undefined && { sourceConditions: conditions }),
+  });
+  const headers =
+    source.versionId === undefined ? [] : ['x-amz-copy-source-version-id', source.versionId];
+  return {
+    status: 200,
+    headers,
+    xml: xmlDocument(
+      'CopyPartResult',
+      element('LastModified', timeText(part.lastModified)) +
+        element('ETag', etagHeader(part.etag)) +
+        checksumXml(part.clientChecksum, false),
+    ),
+  };
+}
+
+export const uploadPartCopy: Operation = {
+  name: 'UploadPartCopy',
+  method: 'PUT',
+  level: 'object',
+  subresource: 'uploadId',
+  copies: true,
+  access: 'owner',
+  run,
+};

@@ -1,0 +1,89 @@
+// What GetObject and HeadObject share: which bytes of which version are asked for, and what is said of
+// them.
+
+import { FirnError, isFirnError } from '../../appliance/model/errors.ts';
+import { PARTS_MAX } from '../../appliance/model/limits.ts';
+import type { GetObject, HeadAnswer } from '../../appliance/model/requests.ts';
+import { etagOf, rangeOf, readConditionsOf } from './conditions.ts';
+import { describeVersion, etagHeader, httpDate, pushChecksum } from './object-headers.ts';
+import { integerParameter, versionIdOf, type Answer, type S3Request } from './request.ts';
+
+/** Throws InvalidArgument, InvalidRequest, InvalidRange. */
+export async function readOf(request: S3Request): Promise<GetObject> {
+  const { headers, query } = request;
+  const read: GetObject = { bucket: request.bucket, key: request.key };
+  const conditions = readConditionsOf(headers);
+  if (conditions !== undefined) read.conditions = conditions;
+  const range = rangeOf(headers['range']);
+  if (range !== undefined) read.range = range;
+  if (query.pairs.length > 0) addParameters(request, read);
+  if (range !== undefined && headers['if-range'] !== undefined) {
+    if (!(await isSame(request, read, headers['if-range']))) delete read.range;
+  }
+  return read;
+}
+
+function addParameters({ query }: S3Request, read: GetObject): void {
+  const versionId = versionIdOf(query);
+  if (versionId !== undefined) read.versionId = versionId;
+  if (!query.has('partNumber')) return;
+  if (read.range !== undefined) {
+    throw new FirnError('InvalidRequest', 'Cannot specify both Range header and partNumber.');
+  }
+  read.partNumber = integerParameter(query, 'partNumber', {
+    from: 1,
+    to: PARTS_MAX,
+    otherwise: 1,
+  });
+}
+
+/** If-Range: a client that goes on with an old object must get all of the new one, not its tail. */
+async function isSame(request: S3Request, read: GetObject, ifRange: string): Promise<boolean> {
+  const { bucket, key, versionId } = read;
+  const { version } = await request.settings.engine.headObject({
+    bucket,
+    key,
+    ...(versionId !== undefined && { versionId }),
+  });
+  if (etagOf(ifRange) === version.etag) return true;
+  return Date.parse(ifRange) === Math.floor(version.lastModified / 1000) * 1000;
+}
+
+export function describeRead(request: S3Request, read: GetObject, answer: HeadAnswer): string[] {
+  const headers = describeVersion(request, answer);
+  const { version } = answer;
+  if (read.partNumber !== undefined && version.partCount !== undefined) {
+    headers.push('x-amz-mp-parts-count', String(version.partCount));
+  }
+  if (request.headers['x-amz-checksum-mode'] === 'ENABLED') {
+    if (read.partNumber !== undefined && version.partCount !== undefined) {
+      const part = version.parts.find(({ number }) => number === read.partNumber);
+      pushChecksum(headers, part?.clientChecksum);
+    } else if (!answer.partial) pushChecksum(headers, version.checksum);
+  }
+  return headers;
+}
+
+/** 304 with the headers that a cache needs to go on with what it has; throws any other error. */
+export async function notModified(
+  request: S3Request,
+  read: GetObject,
+  error: unknown,
+): Promise<Answer> {
+  if (!isFirnError(error, 'NotModified')) throw error;
+  const { bucket, key, versionId } = read;
+  const answer = await request.settings.engine.headObject({
+    bucket,
+    key,
+    ...(versionId !== undefined && { versionId }),
+  });
+  const { version } = answer;
+  const headers = ['ETag', etagHeader(version.etag)];
+  headers.push('Last-Modified', httpDate(version.lastModified));
+  for (const name of ['cache-control', 'expires'] as const) {
+    const value = version.headers[name];
+    if (value !== undefined) headers.push(name, value);
+  }
+  if (answer.versionId !== undefined) headers.push('x-amz-version-id', answer.versionId);
+  return { status: 304, headers };
+}

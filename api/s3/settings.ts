@@ -1,0 +1,58 @@
+// What the S3 application is given. Accounts are a port of two calls, so that where secrets live is
+// nobody's business here.
+
+import type { Bucket } from '../../appliance/model/bucket.ts';
+import type { Clock, Random } from '../../appliance/model/clock.ts';
+import type { Version } from '../../appliance/model/object.ts';
+import type { ObjectStore } from '../../appliance/model/requests.ts';
+
+export interface Secret {
+  /** Account id: what owns buckets. */
+  account: string;
+  secretKey: string;
+}
+
+export interface Accounts {
+  /** Undefined for a key that doesn't exist or was revoked. Called for every request: cached there. */
+  secretOf(accessKey: string): Promise<Secret | undefined>;
+  /** What lists show as the owner's name; the account id where there is none. */
+  displayNameOf?(account: string): Promise<string | undefined>;
+}
+
+/** One answered request, for metrics, access logs and the operator's eyes. */
+export interface RequestRecord {
+  requestId: string;
+  /** S3's name of the operation; undefined where the request never got that far. */
+  operation: string | undefined;
+  method: string;
+  bucket: string;
+  status: number;
+  /** S3 error code of a refusal. */
+  code: string | undefined;
+  account: string | undefined;
+  durationMs: number;
+  receivedBytes: number;
+  sentBytes: number;
+  /** The cause, where the fault is ours (5xx): log it, with its request id. */
+  fault: unknown;
+}
+
+export interface S3Settings {
+  engine: ObjectStore;
+  accounts: Accounts;
+  clock: Clock;
+  random: Random;
+  region: string;
+  /** Buckets are also hosts below it (bucket.DOMAIN). */
+  domain?: string;
+  /** Storage class → tier: others are InvalidStorageClass. */
+  classes: ReadonlyMap<string, string>;
+  /** Whether transitions may also go up (policies/lifecycle-xml.ts); strict where absent. */
+  waterfall?: 'strict' | 'free';
+  /** The value of x-amz-expiration; undefined where no rule will expire this version. */
+  expirationOf?(bucket: Bucket, key: string, version: Version): string | undefined;
+  /** Never throws, never waits. */
+  observe?(record: RequestRecord): void;
+  /** A body that brings nothing for this long is RequestTimeout. 30 s where absent. */
+  stallMs?: number;
+}

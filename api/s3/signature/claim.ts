@@ -1,0 +1,210 @@
+// What a request claims about who signed it: read from the Authorization header or the query, checked
+// for form only. Nothing here is believed yet.
+
+import { FirnError } from '../../../appliance/model/errors.ts';
+import type { S3Code } from '../../../appliance/model/errors.ts';
+import {
+  ALGORITHM,
+  PRESIGN_SECONDS_MAX,
+  parseTimestamp,
+  type SigningScope,
+} from '../../../appliance/model/signature.ts';
+import type { RequestHeaders } from '../request.ts';
+import type { Query } from '../target.ts';
+
+export interface Claim {
+  kind: 'header' | 'presigned';
+  accessKey: string;
+  scope: SigningScope;
+  /** Lower-case names, as signed. */
+  signedHeaders: readonly string[];
+  signature: string;
+  /** YYYYMMDDTHHMMSSZ. */
+  timestamp: string;
+  /** The same in milliseconds. */
+  at: number;
+  /** Presigned: how long from `at`. */
+  expiresSeconds: number;
+}
+
+const QUERY_NAMES = [
+  'X-Amz-Algorithm',
+  'X-Amz-Credential',
+  'X-Amz-Date',
+  'X-Amz-Expires',
+  'X-Amz-SignedHeaders',
+  'X-Amz-Signature',
+] as const;
+
+/** Lower-case names of query parameters that belong to the signature itself. */
+export const AUTH_PARAMETERS: ReadonlySet<string> = new Set([
+  ...QUERY_NAMES.map((name) => name.toLowerCase()),
+  'x-amz-security-token',
+  'x-amz-content-sha256',
+]);
+
+/**
+ * The claim of a request; AccessDenied where it makes none. Throws InvalidArgument (two claims, an
+ * unknown scheme), AuthorizationHeaderMalformed, AuthorizationQueryParametersError.
+ */
+export function readClaim(headers: RequestHeaders, query: Query): Claim {
+  const authorization = headers['authorization'];
+  const inQuery = query.pairs.length > 0 && query.pairs.some(isSignatureParameter);
+  if (authorization !== undefined && inQuery) {
+    throw new FirnError('InvalidArgument', 'Only one authentication mechanism is allowed.');
+  }
+  if (headers['x-amz-security-token'] !== undefined || query.has('X-Amz-Security-Token')) {
+    throw new FirnError('InvalidToken', 'Temporary credentials are not issued here.');
+  }
+  if (inQuery) return claimOfQuery(query);
+  if (authorization !== undefined) return claimOfHeader(authorization, headers);
+  throw new FirnError('AccessDenied', 'Access Denied.');
+}
+
+function isSignatureParameter([name]: readonly [string, string]): boolean {
+  return (
+    name === 'X-Amz-Signature' ||
+    name === 'X-Amz-Credential' ||
+    name === 'X-Amz-Algorithm' ||
+    name === 'AWSAccessKeyId'
+  );
+}
+
+const HEADER_FORM =
+  /^AWS4-HMAC-SHA256 +Credential=([^, ]+) *, *SignedHeaders=([^, ]+) *, *Signature=([^, ]+)$/;
+
+function claimOfHeader(authorization: string, headers: RequestHeaders): Claim {
+  checkAlgorithm(authorization.split(' ', 1)[0] as string);
+  const match = HEADER_FORM.exec(authorization);
+  if (match === null) {
+    throw malformedHeader('it must hold Credential, SignedHeaders and Signature');
+  }
+  const [, credential, signedHeaders, signature] = match as unknown as [
+    string,
+    string,
+    string,
+    string,
+  ];
+  const { timestamp, at } = dateOf(headers);
+  const { accessKey, scope } = credentialOf(credential, 'AuthorizationHeaderMalformed');
+  if (scope.day !== timestamp.slice(0, 8)) {
+    throw malformedHeader(`the credential's date is not that of the request`);
+  }
+  return {
+    kind: 'header',
+    accessKey,
+    scope,
+    signedHeaders: signedHeaders.split(';'),
+    signature,
+    timestamp,
+    at,
+    expiresSeconds: 0,
+  };
+}
+
+function claimOfQuery(query: Query): Claim {
+  const values: string[] = [];
+  for (const name of QUERY_NAMES) {
+    const found = query.pairs.filter((pair) => pair[0] === name);
+    const value = found[0]?.[1];
+    if (found.length !== 1 || value === undefined || value === '') {
+      if (name === 'X-Amz-Algorithm' && query.has('AWSAccessKeyId')) checkAlgorithm('AWS');
+      throw malformedQuery(`${name} must be there once`);
+    }
+    values.push(value);
+  }
+  const [algorithm, credential, timestamp, expires, signedHeaders, signature] = values as [
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+  ];
+  checkAlgorithm(algorithm);
+  const at = parseTimestamp(timestamp);
+  if (at === undefined) throw malformedQuery('X-Amz-Date must be in the form YYYYMMDDTHHMMSSZ');
+  const expiresSeconds = /^\d{1,9}$/.test(expires) ? Number(expires) : 0;
+  if (expiresSeconds < 1 || expiresSeconds > PRESIGN_SECONDS_MAX) {
+    throw malformedQuery(`X-Amz-Expires must be from 1 to ${PRESIGN_SECONDS_MAX}`);
+  }
+  const { accessKey, scope } = credentialOf(credential, 'AuthorizationQueryParametersError');
+  if (scope.day !== timestamp.slice(0, 8)) {
+    throw malformedQuery(`the credential's date is not that of X-Amz-Date`);
+  }
+  return {
+    kind: 'presigned',
+    accessKey,
+    scope,
+    signedHeaders: signedHeaders.split(';'),
+    signature,
+    timestamp,
+    at,
+    expiresSeconds,
+  };
+}
+
+function checkAlgorithm(scheme: string): void {
+  if (scheme === ALGORITHM) return;
+  if (scheme === 'AWS') {
+    throw new FirnError(
+      'InvalidRequest',
+      `The authorization mechanism you have provided is not supported. Please use ${ALGORITHM}.`,
+    );
+  }
+  if (scheme.startsWith('AWS4-ECDSA')) {
+    throw new FirnError('NotImplemented', 'Signatures by elliptic curves are not implemented.');
+  }
+  throw new FirnError('InvalidArgument', 'Unsupported authorization type.');
+}
+
+function credentialOf(text: string, code: S3Code): { accessKey: string; scope: SigningScope } {
+  const parts = text.split('/');
+  const terminator = parts.pop();
+  const service = parts.pop();
+  const region = parts.pop();
+  const day = parts.pop();
+  // An access key may hold slashes: what is left is all its own.
+  const accessKey = parts.join('/');
+  if (accessKey === '' || !day || !region || !service || terminator !== 'aws4_request') {
+    throw new FirnError(
+      code,
+      'The credential is malformed: expecting KEY/YYYYMMDD/REGION/SERVICE/aws4_request.',
+    );
+  }
+  return { accessKey, scope: { day, region, service } };
+}
+
+/** x-amz-date, else Date. */
+function dateOf(headers: RequestHeaders): { timestamp: string; at: number } {
+  const own = headers['x-amz-date'];
+  const timestamp = own ?? basicForm(headers['date']);
+  const at = timestamp === undefined ? undefined : parseTimestamp(timestamp);
+  if (timestamp === undefined || at === undefined) {
+    throw new FirnError('AccessDenied', 'A valid Date or x-amz-date header is required.');
+  }
+  return { timestamp, at };
+}
+
+function basicForm(date: string | undefined): string | undefined {
+  if (date === undefined || parseTimestamp(date) !== undefined) return date;
+  const at = Date.parse(date);
+  if (Number.isNaN(at)) return undefined;
+  return new Date(at).toISOString().replace(/[-:]|\.\d{3}/g, '');
+}
+
+export function malformedHeader(reason: string, details?: Record<string, string>): FirnError {
+  return new FirnError(
+    'AuthorizationHeaderMalformed',
+    `The authorization header is malformed; ${reason}.`,
+    details === undefined ? {} : { details },
+  );
+}
+
+export function malformedQuery(reason: string, details?: Record<string, string>): FirnError {
+  return new FirnError(
+    'AuthorizationQueryParametersError',
+    `Error in the authorization query parameters; ${reason}.`,
+    details === undefined ? {} : { details },
+  );
+}

@@ -1,0 +1,252 @@
+// Decides who signed a request. Every request takes this one way, whatever its route, its kind of
+// authentication or its kind of payload; there is no default that lets anything through (a kind that
+// one handler forgot is the field's most frequent hole). About 16 µs, of which one HMAC is 4.
+
+import { timingSafeEqual } from 'node:crypto';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import {
+  canonicalHeaderValue,
+  canonicalQuery,
+  canonicalRequest,
+  encodePath,
+  hmacHex,
+  scopeText,
+  signingKey,
+  stringToSign,
+  UNSIGNED_PAYLOAD,
+  type CanonicalParts,
+  type ChunkContext,
+} from '../../../appliance/model/signature.ts';
+import type { RequestHeaders } from '../request.ts';
+import type { S3Settings } from '../settings.ts';
+import type { Target } from '../target.ts';
+import { malformedHeader, malformedQuery, readClaim, type Claim } from './claim.ts';
+
+/** S3's bound of clock skew, both ways. */
+const SKEW_MS_MAX = 15 * 60_000;
+
+export interface Identity {
+  account: string;
+  accessKey: string;
+  kind: Claim['kind'];
+  /** Hex SHA-256 of the body as the client claims it, UNSIGNED-PAYLOAD or a streaming keyword. */
+  payloadHash: string;
+  /** What the signatures of an aws-chunked body go on from. */
+  chunks: ChunkContext & { seed: string };
+}
+
+export interface RequestToVerify {
+  method: string;
+  target: Target;
+  headers: RequestHeaders;
+  /** As node:http has them: names and values in turn, repeated ones too. */
+  rawHeaders: readonly string[];
+}
+
+/**
+ * Resolves to the signer of this very request, body apart: `payloadHash` says what its bytes must be.
+ * Throws FirnError with the code that S3 has for each reason.
+ */
+export async function verifyRequest(
+  request: RequestToVerify,
+  settings: Pick<S3Settings, 'accounts' | 'clock' | 'region'>,
+): Promise<Identity> {
+  const { headers, target } = request;
+  const claim = readClaim(headers, target.query);
+  checkScope(claim, settings.region);
+  checkTime(claim, settings.clock.wall());
+  checkSignedHeaders(claim, headers);
+  const payloadHash = payloadHashOf(claim, request);
+  const secret = await settings.accounts.secretOf(claim.accessKey);
+  if (secret === undefined) {
+    throw new FirnError(
+      'InvalidAccessKeyId',
+      'The access key id you provided does not exist in our records.',
+      { details: { AWSAccessKeyId: claim.accessKey } },
+    );
+  }
+  const key = signingKey(secret.secretKey, claim.scope);
+  const scope = scopeText(claim.scope);
+  const check = (parts: CanonicalParts): boolean => {
+    const text = stringToSign(claim.timestamp, scope, canonicalBytes(canonicalRequest(parts)));
+    return equalDigests(hmacHex(key, text), claim.signature);
+  };
+  const parts: CanonicalParts = {
+    method: request.method,
+    path: encodePath(target.path),
+    query: canonicalQuery(signedPairs(claim, target)),
+    signedHeaders: claim.signedHeaders.join(';'),
+    headerLines: headerLines(claim.signedHeaders, headers),
+    payloadHash,
+  };
+  if (!check(parts) && !otherForms(parts, claim, request).some(check)) {
+    throw mismatch(claim, scope, canonicalRequest(parts));
+  }
+  return {
+    account: secret.account,
+    accessKey: claim.accessKey,
+    kind: claim.kind,
+    payloadHash,
+    chunks: { timestamp: claim.timestamp, scope, key, seed: claim.signature },
+  };
+}
+
+function checkScope(claim: Claim, region: string): void {
+  const { scope } = claim;
+  if (scope.region === region && scope.service === 's3') return;
+  const malformed = claim.kind === 'header' ? malformedHeader : malformedQuery;
+  if (scope.service !== 's3') throw malformed(`expecting the service s3`);
+  // SDKs read Region and try again with it.
+  throw malformed(`the region '${scope.region}' is wrong; expecting '${region}'`, {
+    Region: region,
+  });
+}
+
+function checkTime(claim: Claim, wall: number): void {
+  if (claim.kind === 'header') {
+    if (Math.abs(wall - claim.at) <= SKEW_MS_MAX) return;
+    throw new FirnError(
+      'RequestTimeTooSkewed',
+      'The difference between the request time and the current time is too large.',
+      {
+        details: {
+          RequestTime: claim.timestamp,
+          ServerTime: new Date(wall).toISOString(),
+          MaxAllowedSkewMilliseconds: String(SKEW_MS_MAX),
+        },
+      },
+    );
+  }
+  if (claim.at - wall > SKEW_MS_MAX) {
+    throw new FirnError('AccessDenied', 'Request is not yet valid.');
+  }
+  const until = claim.at + claim.expiresSeconds * 1000;
+  if (wall > until) {
+    throw new FirnError('AccessDenied', 'Request has expired.', {
+      details: {
+        Expires: new Date(until).toISOString(),
+        ServerTime: new Date(wall).toISOString(),
+      },
+    });
+  }
+}
+
+/** A header that nobody signed could be added by anyone on the way, and x-amz-* ones mean something. */
+function checkSignedHeaders(claim: Claim, headers: RequestHeaders): void {
+  if (!claim.signedHeaders.includes('host')) {
+    throw new FirnError('AccessDenied', 'The host header must be signed.');
+  }
+  for (const name in headers) {
+    if (name.startsWith('x-amz-') && !claim.signedHeaders.includes(name)) {
+      throw new FirnError('AccessDenied', 'There were headers present which were not signed.', {
+        details: { HeadersNotSigned: name },
+      });
+    }
+  }
+}
+
+const KEYWORDS = new Set([
+  UNSIGNED_PAYLOAD,
+  'STREAMING-AWS4-HMAC-SHA256-PAYLOAD',
+  'STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER',
+  'STREAMING-UNSIGNED-PAYLOAD-TRAILER',
+]);
+const SHA256_HEX = /^[0-9a-f]{64}$/;
+
+function payloadHashOf(claim: Claim, request: RequestToVerify): string {
+  let value = request.headers['x-amz-content-sha256'];
+  if (claim.kind === 'presigned') {
+    value ??= request.target.query.get('X-Amz-Content-Sha256') ?? UNSIGNED_PAYLOAD;
+  }
+  if (value === undefined) {
+    throw new FirnError('InvalidRequest', 'The header x-amz-content-sha256 is required.');
+  }
+  if (SHA256_HEX.test(value) || KEYWORDS.has(value)) return value;
+  if (value.startsWith('STREAMING-AWS4-ECDSA-')) {
+    throw new FirnError('NotImplemented', 'Signatures by elliptic curves are not implemented.');
+  }
+  throw new FirnError(
+    'InvalidArgument',
+    'x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING keyword or a SHA-256 in hex.',
+    { details: { ArgumentName: 'x-amz-content-sha256', ArgumentValue: value } },
+  );
+}
+
+function signedPairs(claim: Claim, target: Target): readonly (readonly [string, string])[] {
+  if (claim.kind === 'header') return target.query.pairs;
+  return target.query.pairs.filter(([name]) => name !== 'X-Amz-Signature');
+}
+
+function headerLines(names: readonly string[], headers: RequestHeaders): string {
+  let lines = '';
+  for (const name of names) {
+    // Node's header object has a prototype: `constructor` is no header.
+    const value: unknown = headers[name];
+    lines += `${name}:${typeof value === 'string' ? canonicalHeaderValue(value) : ''}\n`;
+  }
+  return lines;
+}
+
+/**
+ * What some signers take for the canonical form: the path exactly as sent (aws4 leaves `!'()*` and a
+ * %2F alone), and repeated headers joined by a bare comma.
+ */
+function otherForms(
+  parts: CanonicalParts,
+  claim: Claim,
+  request: RequestToVerify,
+): CanonicalParts[] {
+  const forms: CanonicalParts[] = [];
+  const { rawPath } = request.target;
+  if (rawPath !== parts.path) forms.push({ ...parts, path: rawPath });
+  const joined = headerLines(claim.signedHeaders, joinedHeaders(request.rawHeaders));
+  if (joined !== parts.headerLines) {
+    forms.push(...[parts, ...forms].map((form) => ({ ...form, headerLines: joined })));
+  }
+  return forms;
+}
+
+function joinedHeaders(rawHeaders: readonly string[]): RequestHeaders {
+  const joined: RequestHeaders = Object.create(null) as RequestHeaders;
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    const name = (rawHeaders[i] as string).toLowerCase();
+    const value = canonicalHeaderValue(rawHeaders[i + 1] as string);
+    joined[name] = joined[name] === undefined ? value : `${joined[name]},${value}`;
+  }
+  return joined;
+}
+
+/** Header bytes above 0x7f reach us as Latin-1; the client hashed the bytes. */
+function canonicalBytes(canonical: string): string | Uint8Array {
+  return /[\u0080-\u00ff]/.test(canonical) ? Buffer.from(canonical, 'latin1') : canonical;
+}
+
+/** In time that does not depend on where they differ. */
+export function equalDigests(expected: string, given: string): boolean {
+  const a = Buffer.from(expected);
+  const b = Buffer.from(given);
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+function mismatch(claim: Claim, scope: string, canonical: string): FirnError {
+  return new FirnError(
+    'SignatureDoesNotMatch',
+    'The request signature we calculated does not match the signature you provided. Check your key and signing method.',
+    {
+      details: {
+        AWSAccessKeyId: claim.accessKey,
+        StringToSign: stringToSign(claim.timestamp, scope, canonicalBytes(canonical)),
+        SignatureProvided: claim.signature,
+        CanonicalRequest: canonical,
+      },
+    },
+  );
+}
+
+/** True if the request carries none of the marks of a signature: what a browser's form would send. */
+export function isUnsigned(headers: RequestHeaders, target: Target): boolean {
+  return (
+    headers['authorization'] === undefined &&
+    !target.query.pairs.some(([name]) => name.startsWith('X-Amz-') || name === 'AWSAccessKeyId')
+  );
+}
