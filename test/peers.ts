@@ -484,10 +484,11 @@ async function asMongo(port: number, command: object): Promise<Record<string, un
 
 /**
  * A single-node replica set that is primary on return, or with `standalone` a server that is none.
- * url names no database. Throws where no mongod is to be had.
+ * url names no database. `parameters` are name=value of --setParameter (enableTestCommands=1 gives
+ * fail points). Throws where no mongod is to be had.
  */
 export async function startMongo(
-  options: StartOptions & { standalone?: boolean } = {},
+  options: StartOptions & { standalone?: boolean; parameters?: string[] } = {},
 ): Promise<Peer> {
   const file = await binary(findMongod());
   const set = options.standalone ? [] : ['--replSet', 'firn'];
@@ -512,6 +513,7 @@ export async function startMongo(
         '0.25',
         '--setParameter',
         'diagnosticDataCollectionEnabled=false',
+        ...(options.parameters ?? []).flatMap((parameter) => ['--setParameter', parameter]),
       ],
     }),
     async ready(port) {

@@ -1,7 +1,7 @@
 // Many single-document changes in few commands. The server tells of a bulk only how many replacements
-// matched and how many documents it removed; where that is fewer than were asked for, the rows are read
-// again. What then can't be told apart (ours, but overtaken since; or never ours) is called a conflict:
-// whoever gets one reads the row anyway.
+// matched and how many documents it removed; where that is fewer than were sent, the rows are read again.
+// What then can't be told apart (ours, but overtaken since; or never ours) is called a conflict: whoever
+// gets one reads the row anyway.
 
 import { ObjectId, type AnyBulkWriteOperation, type Collection } from 'mongodb';
 import type { Change, CommitResult } from '../../model/metadata-store.ts';
@@ -43,7 +43,7 @@ async function applyInserts(
   places: number[],
   outcomes: BulkOutcome[],
 ): Promise<void> {
-  const documents = places.map((at) => documentOf(planned[at] as Planned));
+  const documents = placed(planned, places).map(documentOf);
   const results = await insertAll(collection, documents);
   places.forEach((at, nth) => {
     const result = results[nth];
@@ -58,42 +58,49 @@ async function applyOthers(
   places: number[],
   outcomes: BulkOutcome[],
 ): Promise<void> {
-  const all = places.map((at) => planned[at] as Planned);
-  const operations = all.map(operationOf);
-  let matched: number;
-  let removed: number;
   try {
-    const result = await collection.bulkWrite(operations, { ordered: false });
-    matched = result.matchedCount;
-    removed = result.deletedCount;
-  } catch (error) {
-    for (const at of places) outcomes[at] = { doubt: error };
-    return;
-  }
-  const removals = all.filter(({ change }) => change.kind === 'remove').length;
-  if (matched === all.length - removals && removed === removals) {
-    for (const at of places) outcomes[at] = done(planned[at] as Planned);
-    return;
-  }
-  try {
-    const held = await revisionsOf(collection, all);
-    const absent = all.filter(({ change }) => isRemovedOf(change, held)).length;
-    places.forEach((at, nth) => {
-      const each = all[nth] as Planned;
-      const revision = held.get(each.change.id);
-      const isOurs =
-        each.change.kind === 'remove'
-          ? revision === undefined && absent === removed
-          : revision === each.revision.toHexString();
-      outcomes[at] = isOurs ? done(each) : CONFLICT;
+    // A row that has another revision now will never have the expected one again (A2): it is out
+    // already, and only rows that change within these milliseconds are left to be told apart.
+    const before = await revisionsOf(collection, placed(planned, places));
+    const due = places.filter((at) => {
+      const { change } = planned[at] as Planned;
+      return change.kind !== 'insert' && before.get(change.id) === change.expected;
     });
+    if (due.length > 0) await send(collection, planned, due, outcomes);
   } catch (error) {
-    for (const at of places) outcomes[at] = { doubt: error };
+    for (const at of places) if (outcomes[at] === CONFLICT) outcomes[at] = { doubt: error };
   }
 }
 
-function isRemovedOf(change: Change, held: ReadonlyMap<string, string>): boolean {
-  return change.kind === 'remove' && !held.has(change.id);
+async function send(
+  collection: Collection<StoredDocument>,
+  planned: readonly Planned[],
+  places: number[],
+  outcomes: BulkOutcome[],
+): Promise<void> {
+  const all = placed(planned, places);
+  const result = await collection.bulkWrite(all.map(operationOf), { ordered: false });
+  const removals = all.filter(({ change }) => change.kind === 'remove');
+  const removed = result.deletedCount;
+  if (removed === removals.length && result.matchedCount === all.length - removals.length) {
+    for (const at of places) outcomes[at] = done(planned[at] as Planned);
+    return;
+  }
+  const after = await revisionsOf(collection, all);
+  const absent = removals.filter(({ change }) => !after.has(change.id)).length;
+  for (const at of places) {
+    const each = planned[at] as Planned;
+    const revision = after.get(each.change.id);
+    const isOurs =
+      each.change.kind === 'remove'
+        ? revision === undefined && absent === removed
+        : revision === each.revision.toHexString();
+    if (isOurs) outcomes[at] = done(each);
+  }
+}
+
+function placed(planned: readonly Planned[], places: number[]): Planned[] {
+  return places.map((at) => planned[at] as Planned);
 }
 
 async function revisionsOf(

@@ -1,7 +1,8 @@
 // Rows as MongoDB documents: {_id, _revision, and the value's own fields under their own names}, so that
 // an operator can query them. Some names that a client may choose (metadata, tags) are no field names:
 // with a dot or a leading dollar they would mean a path or an operator, `_bsontype` would be taken for a
-// class of the driver's. An object that has one is stored as {pairs: [[name, value], …]} instead.
+// class of the driver's, and an array called `constructor` comes back as raw bytes (measured). An object
+// that has one is stored as {pairs: [[name, value], …]} instead.
 
 import type { ObjectId } from 'mongodb';
 import assert from 'node:assert/strict';
@@ -63,7 +64,7 @@ function isNoField(name: string): boolean {
     name.includes('.') ||
     name.includes('\0') ||
     name === '_bsontype' ||
-    name === '__proto__'
+    name in Object.prototype
   );
 }
 
