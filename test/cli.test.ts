@@ -41,48 +41,78 @@ const policyFile = join(folder, 'policy.yaml');
 writeFileSync(policyFile, 'version: 1\nrules: []\n');
 test.after.always(() => rmSync(folder, { recursive: true, force: true }));
 
+const none = { objects: 0, bytes: 0, examples: [] };
 const plan: PlanAnswer = {
   hash: 'a1b2c3d4e5f6',
-  at: '2026-11-24T06:15:00.000Z',
+  evaluatedAt: '2026-11-24T06:15:00.000Z',
   activeRevision: 'r7',
-  inventory: { objects: 3003, bytes: 113_246_208 },
+  inventory: { objects: 3003, bytes: 113_246_208, uploads: 0 },
   rules: [
     {
       id: 'warm-after-30',
-      action: 'transition',
-      to: 'STANDARD_IA',
+      action: 'transition to STANDARD_IA',
       objects: 3003,
       bytes: 113_246_208,
       deletes: 0,
-      examples: ['s3://demo/node_modules/a.js'],
-      cost: { amount: 0.03, currency: 'USD' },
-      savingPerMonth: { amount: 0.0011, currency: 'USD' },
+      examples: ['demo/node_modules/a.js'],
+      later: { objects: 0, bytes: 0, firstAt: null },
+      oneOffCost: 0.03,
+      monthlySaving: -0.0011,
     },
     {
       id: 'old-logs',
       action: 'expire',
-      to: null,
       objects: 12,
       bytes: 4096,
       deletes: 12,
-      examples: ['s3://demo/logs/\u001b[31mred'],
-      cost: null,
-      savingPerMonth: null,
+      examples: ['demo/logs/\u001b[31mred'],
+      later: { objects: 7, bytes: 700, firstAt: '2026-12-01T00:00:00.000Z' },
+      oneOffCost: 0,
+      monthlySaving: 0.0000001,
     },
   ],
+  totals: {
+    objects: 3015,
+    bytes: 113_250_304,
+    deletes: 12,
+    deletedBytes: 4096,
+    oneOffCost: 0.03,
+    monthlySaving: -0.0011,
+  },
+  held: { objects: 1, bytes: 812 },
+  changes: { added: { ...none, objects: 12 }, removed: none, changed: none },
   difference: { added: ['old-logs'], removed: [], changed: [] },
-  warnings: ['rule old-logs moves nothing below 128 KiB'],
-  guardRails: [],
+  breaches: [{ rail: 'deletedShareMax', limit: 0.1, value: 0.2, message: 'deletes 20 %' }],
+  currency: 'USD',
+  prices: ['local-default of 2026-11-01'],
 };
 const explained: ExplainAnswer = {
   bucket: 'demo',
   key: 'a.js',
   versionId: 'null',
+  isCurrent: true,
   sizeBytes: 812,
   storageClass: 'DEEP_ARCHIVE',
   lastModified: '2026-11-24T06:15:00.000Z',
-  rule: 'archive-after-365',
-  lost: [{ rule: 'warm-after-30', reason: 'beaten by archive-after-365: colder' }],
+  evaluatedAt: '2027-12-29T00:00:00.000Z',
+  rule: null,
+  lost: [
+    {
+      id: 'warm-after-30',
+      action: 'transition to STANDARD_IA',
+      state: 'no-match',
+      reason: 'DEEP_ARCHIVE is colder',
+      dueAt: null,
+    },
+    {
+      id: 'gone-after-500',
+      action: 'expire',
+      state: 'not-due',
+      reason: 'not due before 2028-04-08T00:00:00.000Z',
+      dueAt: '2028-04-08T00:00:00.000Z',
+    },
+  ],
+  held: null,
   last: {
     action: 'transition',
     at: '2027-12-24T00:00:00.000Z',
@@ -92,15 +122,22 @@ const explained: ExplainAnswer = {
     policyRevision: 'r7',
     runId: 'run9',
   },
-  next: null,
-  held: null,
+  next: {
+    rule: 'gone-after-500',
+    action: 'expire',
+    effect: 'remove-version',
+    at: '2028-04-08T00:00:00.000Z',
+  },
   location: {
     tier: 'archive',
     retrieval: 'staged',
-    parts: [{ kind: 'pack', id: 'l1', pack: 'p1', offset: 12_345, bytes: 812 }],
+    description: 'archive: pack p1, bytes 12345 to 13156',
+    parts: [{ kind: 'pack', id: 'l1', tier: 'archive', pack: 'p1', offset: 12_345, length: 812 }],
+    restoredUntil: null,
   },
-  restore: null,
-  costPerMonth: { amount: 0.0000012, currency: 'USD' },
+  costPerMonth: 0.0000012,
+  currency: 'USD',
+  confirmed: true,
 };
 const quote: RestoreQuoteAnswer = {
   quoteId: 'q1',
@@ -167,25 +204,31 @@ const usage: UsageAnswer = {
   ],
   packs: 1,
 };
-const line = {
-  name: 'hot',
-  averageBytes: 50_331_648,
-  storage: 0.0042,
-  requests: 0.015,
-  transitions: 0,
-  retrieval: 0,
-  earlyDeletion: 0,
-  total: 0.0192,
-};
 const cost: CostReportAnswer = {
   month: '2026-11',
   by: 'tier',
   currency: 'USD',
-  through: '2026-11-24T06:00:00.000Z',
-  lines: [line],
-  total: line,
-  prices: ['local, 2026-11-01'],
-  notes: ['hot has no price: give one under prices'],
+  daysMetered: 24,
+  rows: [
+    {
+      name: 'hot',
+      meanObjects: 3003,
+      meanBytes: 50_331_648,
+      costs: {
+        storage: 0.0042,
+        requests: 0.015,
+        moves: 0,
+        retrieval: 0,
+        egress: 0,
+        earlyDeletion: 0,
+      },
+      total: 0.0192,
+    },
+  ],
+  total: 0.0192,
+  days: [],
+  unpricedTiers: ['tape'],
+  prices: ['local-default of 2026-11-01'],
 };
 const run: RunAnswer = {
   runId: 'run9',
@@ -200,7 +243,7 @@ const run: RunAnswer = {
 
 const canned: Record<string, object> = {
   'POST /v1/plan': plan,
-  'POST /v1/apply': { revision: 'r8', hash: plan.hash, appliedAt: plan.at, rules: 2 },
+  'POST /v1/apply': { revision: 'r8', hash: plan.hash, appliedAt: plan.evaluatedAt, rules: 2 },
   'POST /v1/diff': {
     added: ['b'],
     removed: ['a'],
@@ -220,8 +263,8 @@ const canned: Record<string, object> = {
     passed: 1,
     failed: 1,
     cases: [
-      { name: 'young', passed: true, expected: 'nothing', actual: 'nothing' },
-      { name: 'old', passed: false, expected: 'expire', actual: 'transition to GLACIER' },
+      { name: 'young', file: 'c.yaml', line: 3, passed: true },
+      { name: 'old', file: 'c.yaml', line: 9, passed: false, message: 'expected expire, got none' },
     ],
   },
   'POST /v1/lifecycle/run': { ...run, state: 'requested', finishedAt: null, counts: {} },
@@ -255,24 +298,24 @@ const canned: Record<string, object> = {
     displayName: 'Ana',
     email: null,
     admin: false,
-    createdAt: plan.at,
+    createdAt: plan.evaluatedAt,
   },
   'GET /v1/accounts': { accounts: [] },
   'POST /v1/keys': {
     accessKey: 'NEWKEY',
     account: 'ana',
-    createdAt: plan.at,
+    createdAt: plan.evaluatedAt,
     revokedAt: null,
     secretKey: 'onlyonce',
   },
   'GET /v1/keys': {
-    keys: [{ accessKey: 'NEWKEY', account: 'ana', createdAt: plan.at, revokedAt: null }],
+    keys: [{ accessKey: 'NEWKEY', account: 'ana', createdAt: plan.evaluatedAt, revokedAt: null }],
   },
   'DELETE /v1/keys/NEWKEY': {
     accessKey: 'NEWKEY',
     account: 'ana',
-    createdAt: plan.at,
-    revokedAt: plan.at,
+    createdAt: plan.evaluatedAt,
+    revokedAt: plan.evaluatedAt,
   },
 };
 
@@ -471,13 +514,16 @@ test('a plan shows each rule, deletes apart, and the very command that applies i
     [
       'Plan over 3,003 objects, 108 MiB, as of 2026-11-24 06:15 UTC',
       '',
-      'RULE           ACTION                    OBJECTS     BYTES  DELETES  COST ONCE  SAVES A MONTH  FOR EXAMPLE',
-      'warm-after-30  transition → STANDARD_IA    3,003   108 MiB        0     $0.030        $0.0011  s3://demo/node_modules/a.js',
-      'old-logs       expire                         12  4.00 KiB       12          –              –  s3://demo/logs/\\u001b[31mred',
+      'RULE           ACTION                       NOW     BYTES  DELETES  LATER  FROM        COST ONCE  SAVES A MONTH  FOR EXAMPLE',
+      'warm-after-30  transition to STANDARD_IA  3,003   108 MiB        0      0  –              $0.030       -$0.0011  demo/node_modules/a.js',
+      'old-logs       expire                        12  4.00 KiB       12      7  2026-12-01      $0.00    $0.00000010  demo/logs/\\u001b[31mred',
       '',
-      '12 versions would be deleted.',
-      'Against the active revision r7 it adds old-logs.',
-      'Warning: rule old-logs moves nothing below 128 KiB',
+      'Due now: 3,015 actions on 108 MiB. 12 versions (4.00 KiB) would be deleted.',
+      'Held back by a restored copy, a pin or a promotion: 1 object, 812 B',
+      'Against revision r7 it adds old-logs: 12 objects more are acted on.',
+      'Warning: warm-after-30 loses money: $0.0011 more a month',
+      'Prices: local-default of 2026-11-01',
+      'Apply would refuse: deletes 20 %',
       '',
       `To do exactly this: ./firn apply ${policyFile} --plan a1b2c3d4e5f6`,
       '',
@@ -514,13 +560,14 @@ test('explain says where, what it costs, what happened, what comes, and which ru
     out,
     [
       's3://demo/a.js',
-      '  is      812 B, class DEEP_ARCHIVE, written 2026-11-24 06:15 UTC, version null',
-      '  is in   archive (must be restored before it can be read), pack p1 at byte 12,345',
-      '  costs   $0.0000012 a month to keep',
-      '  last    transition GLACIER_IR → DEEP_ARCHIVE, 2027-12-24 00:00 UTC by rule archive-after-365, revision r7, run run9',
-      '  next    nothing: no rule will act on it as it is',
-      '  rule    archive-after-365',
-      '  lost    warm-after-30: beaten by archive-after-365: colder',
+      '  is       812 B, class DEEP_ARCHIVE, written 2026-11-24 06:15 UTC, version null',
+      '  is in    archive: pack p1, bytes 12345 to 13156 (restore it to read it)',
+      '  costs    $0.0000012 a month to keep',
+      '  last     transition GLACIER_IR → DEEP_ARCHIVE, 2027-12-24 00:00 UTC by rule archive-after-365, revision r7, run run9',
+      '  now      nothing is due',
+      '  next     expire on 2028-04-08 00:00 UTC by rule gone-after-500',
+      '  others   warm-after-30: no-match, DEEP_ARCHIVE is colder',
+      '           gone-after-500: not-due, not due before 2028-04-08T00:00:00.000Z',
       '',
     ].join('\n'),
   );
@@ -573,14 +620,14 @@ test('tables of usage, drives, restores and cost read as they should', async (t)
     [
       ['cost', 'report'],
       [
-        'Cost of 2026-11, metered until 2026-11-24 06:00 UTC',
+        'Cost of 2026-11, 24 days metered, means over the whole month',
         '',
-        'TIER    AVERAGE  STORAGE  REQUESTS  MOVES  RETRIEVAL  EARLY DELETION   TOTAL',
-        'hot    48.0 MiB  $0.0042    $0.015  $0.00      $0.00           $0.00  $0.019',
-        'total  48.0 MiB  $0.0042    $0.015  $0.00      $0.00           $0.00  $0.019',
+        'TIER   OBJECTS    STORED  STORAGE  REQUESTS   TOTAL',
+        'hot      3,003  48.0 MiB  $0.0042    $0.015  $0.019',
+        'total    3,003  48.0 MiB  $0.0042    $0.015  $0.019',
         '',
-        'Prices: local, 2026-11-01',
-        'Note: hot has no price: give one under prices',
+        'Prices: local-default of 2026-11-01',
+        'No price: tape (counted as nothing)',
       ],
     ],
     [
@@ -604,7 +651,7 @@ test('a run that is waited for is followed to its end; a failing policy test fai
   t.is(waited.out, 'lifecycle run run9 is done: scanned 3,003, moved 3,003\n');
   const tested = await firn(['policy', 'test', policyFile, '--policy', policyFile]);
   t.is(tested.code, 1);
-  t.regex(tested.out, /not ok old\n {5}expected expire\n {5}got {6}transition to GLACIER/);
+  t.regex(tested.out, /not ok old\n {7}c\.yaml:9: expected expire, got none/);
   const restored = await firn(['restore', 'start', '--quote', 'q1', '--wait']);
   t.is(restored.code, 0);
   t.regex(restored.out, /is done: 2,000 of 2,000 objects \(32\.0 MiB\) readable/);

@@ -209,7 +209,7 @@ async function testVerb({ session, args, flags }: VerbInput): Promise<number> {
     for (const one of answer.cases) {
       const { green, red } = session.paint;
       session.print(`${one.passed ? green('ok  ') : red('not ok')} ${one.name}`);
-      if (!one.passed) session.print(`     expected ${one.expected}\n     got      ${one.actual}`);
+      if (!one.passed) session.print(`       ${one.file}:${one.line}: ${one.message ?? 'failed'}`);
     }
     session.print(`${answer.passed} passed, ${answer.failed} failed`);
   }
