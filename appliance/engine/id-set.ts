@@ -64,7 +64,8 @@ export class IdSet {
     const high = Number.parseInt(id.slice(-16, -8), 16);
     const low = Number.parseInt(id.slice(-8), 16);
     const a = (Math.imul(high ^ this.#salt, 0x9e3779b1) ^ low) >>> 0;
-    const b = (Math.imul(low ^ this.#salt, 0x85ebca6b) ^ high) >>> 0;
-    return [a, b | 1];
+    // Odd, so that the probes differ; and unsigned again, as | makes it signed.
+    const b = ((Math.imul(low ^ this.#salt, 0x85ebca6b) ^ high) | 1) >>> 0;
+    return [a, b];
   }
 }
