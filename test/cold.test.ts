@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
-import { readFile, utimes, writeFile } from 'node:fs/promises';
+import { readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
@@ -12,12 +12,25 @@ import type { BlobLocation, RemoteLocation } from '../appliance/model/location.t
 import type { Tier } from '../appliance/model/tier.ts';
 import { S3Client } from '../tiers/cold/s3/s3-client.ts';
 import { buildS3Tier, type S3TierSettings } from '../tiers/cold/s3/s3-tier.ts';
-import { findS3Gateway, startS3Gateway, type Found } from './peers.ts';
+import { buildAzureTier, type AzureTierSettings } from '../tiers/cold/azure/azure-tier.ts';
+import {
+  GLACIER_STANDARD_MS,
+  pass,
+  REHYDRATE_MS,
+  startGlacierDouble,
+  startProxy,
+  startRehydrationDouble,
+  withFault,
+  type Fault,
+} from './archive-double.ts';
+import { findS3Gateway, startAzurite, startS3Gateway, type Found } from './peers.ts';
+import { checksumOf } from '../tiers/checksum.ts';
 import { DirectoryTier } from '../tiers/cold/directory/directory-tier.ts';
 import {
   bytesOf,
   failsWith,
   freshId,
+  reusedChunks,
   sampleBytes,
   tierContract,
   type TierHarness,
@@ -90,8 +103,13 @@ async function directoryHarness(retrieval: 'immediate' | 'staged'): Promise<Tier
   };
 }
 
-tierContract(test, 'directory', () => directoryHarness('immediate'));
-tierContract(test, 'directory, staged', () => directoryHarness('staged'), { stageMs: 60_000 });
+tierContract(test, 'directory', () => directoryHarness('immediate'), {
+  refusesWrongChecksum: true,
+});
+tierContract(test, 'directory, staged', () => directoryHarness('staged'), {
+  refusesWrongChecksum: true,
+  stageMs: 60_000,
+});
 
 async function inDirectory(
   use: (tier: DirectoryTier, directory: string, clock: HandClock) => Promise<void>,
@@ -336,13 +354,14 @@ function registerWith(found: Found, name: string): TierRegistrar {
 }
 
 let gateway: Awaited<ReturnType<typeof startS3Gateway>> | undefined;
+let azurite: Awaited<ReturnType<typeof startAzurite>>;
 
 test.before(async () => {
-  if (!('path' in gatewayFound)) return;
-  gateway = await startS3Gateway();
+  azurite = await startAzurite();
+  if ('path' in gatewayFound) gateway = await startS3Gateway();
 });
 test.after.always(async () => {
-  await gateway?.stop();
+  await Promise.all([gateway?.stop(), azurite?.stop()]);
 });
 
 /** Quick to give up and to try again, so that faults are seen in test time. */
@@ -366,28 +385,265 @@ async function opened(tier: Tier): Promise<Tier> {
   return tier;
 }
 
-async function s3Harness(): Promise<TierHarness> {
+async function s3Harness(kind: 'immediate' | 'staged'): Promise<TierHarness> {
   const { settings, client } = await freshBucket();
+  const clock = new HandClock();
+  const double =
+    kind === 'staged' ? await startGlacierDouble(settings.endpoint, () => clock.now()) : undefined;
+  const glacier = {
+    retrieval: 'staged',
+    storageClass: 'GLACIER',
+    endpoint: double?.url ?? '',
+  } as const;
   const make = (more: Partial<S3TierSettings> = {}): Tier =>
-    buildS3Tier({ ...settings, ...more }, { random });
+    buildS3Tier({ ...settings, ...(double === undefined ? {} : glacier), ...more }, { random });
   const tier = await opened(make());
   return {
     tier,
     cleanup: async () => {
       await tier.close();
       await client.close();
+      await double?.stop();
     },
     corrupt: (location) =>
       flipByte(
         join(gateway?.directory ?? '', settings.bucket, 'a b', nameOf(location)),
         Math.floor(location.length * 0.7),
       ),
+    advance: (ms) => {
+      clock.advance(ms);
+      return Promise.resolve();
+    },
     unopenable: () => make({ bucket: 'no-such-bucket', retries: 0 }),
     twin: () => opened(make()),
   };
 }
 
-tierContract(registerWith(gatewayFound, 's3'), 's3 (versitygw)', s3Harness, {
+const clouds = {
+  refusesWrongChecksum: true,
   verifiesRanges: false,
   largeBytes: 12 * 1024 * 1024 + 5,
+} as const;
+const withGateway = registerWith(gatewayFound, 's3');
+tierContract(withGateway, 's3 (versitygw)', () => s3Harness('immediate'), clouds);
+tierContract(withGateway, 's3, staged (Glacier double)', () => s3Harness('staged'), {
+  ...clouds,
+  stageMs: GLACIER_STANDARD_MS,
 });
+
+// --- azure -------------------------------------------------------------------------------------
+
+async function freshContainer(): Promise<string> {
+  const { account, accountKey, url } = azurite;
+  const container = `cold-${randomBytes(6).toString('hex')}`;
+  const { BlobServiceClient, StorageSharedKeyCredential } = await import('@azure/storage-blob');
+  const credential = new StorageSharedKeyCredential(account, accountKey);
+  await new BlobServiceClient(url, credential).createContainer(container);
+  return container;
+}
+
+async function azureHarness(accessTier: 'Cold' | 'Archive'): Promise<TierHarness> {
+  const clock = new HandClock();
+  const { account, accountKey, url } = azurite;
+  const double =
+    accessTier === 'Archive' ? await startRehydrationDouble(url, () => clock.now()) : undefined;
+  const endpoint = double === undefined ? url : `${double.url}/${account}`;
+  const container = await freshContainer();
+  const settings: AzureTierSettings = {
+    kind: 'azure',
+    name: 'cold',
+    prefix: 'a b/',
+    partBytes: 4 * 1024 * 1024,
+    ...quick,
+    account,
+    accountKey,
+    endpoint,
+    container,
+    accessTier,
+  };
+  const make = (more: Partial<AzureTierSettings> = {}): Tier =>
+    buildAzureTier({ ...settings, ...more }, { clock, random });
+  const tier = await opened(make());
+  return {
+    tier,
+    cleanup: async () => {
+      await tier.close();
+      await double?.stop();
+    },
+    corrupt: (location) => damageExtent(nameOf(location)),
+    advance: (ms) => {
+      clock.advance(ms);
+      return Promise.resolve();
+    },
+    unopenable: () => make({ container: 'no-such-container', retries: 0 }),
+    twin: () => opened(make()),
+  };
+}
+
+/** Azurite appends blobs to extent files: damages the newest one near its end. */
+async function damageExtent(name: string): Promise<void> {
+  const folder = join(azurite.directory, '__blobstorage__');
+  const files = await Promise.all(
+    (await readdir(folder)).map(async (file) => {
+      const path = join(folder, file);
+      const { mtimeMs, size } = await stat(path);
+      return { path, mtimeMs, size };
+    }),
+  );
+  const newest = files.toSorted((a, b) => b.mtimeMs - a.mtimeMs)[0];
+  if (newest === undefined) throw new Error(`no extent holds ${name}`);
+  await flipByte(newest.path, newest.size - 1000);
+}
+
+tierContract(test, 'azure (Azurite)', () => azureHarness('Cold'), clouds);
+tierContract(test, 'azure, Archive (rehydration double)', () => azureHarness('Archive'), {
+  ...clouds,
+  stageMs: REHYDRATE_MS,
+});
+
+// --- a bad network -----------------------------------------------------------------------------
+
+interface Faulty {
+  tier: Tier;
+  /** Which requests meet which fault; undefined: none. */
+  plan(fault: (number: number, method: string) => Fault | undefined): void;
+  requests(): number;
+  cleanup(): Promise<void>;
+}
+
+const impatient = { timeoutMs: 400, backoffMs: 2, restMs: 200, concurrency: 4 } as const;
+
+/** An Azure or S3 tier whose every request passes a proxy that does as planned. */
+async function faulty(kind: 'azure' | 's3'): Promise<Faulty> {
+  let plan: (number: number, method: string) => Fault | undefined = () => undefined;
+  let count = 0;
+  const target = kind === 'azure' ? azurite.url : (gateway?.url ?? '');
+  const proxy = await startProxy(target, async (exchange) => {
+    count += 1;
+    const fault = plan(count, exchange.method);
+    await (fault === undefined ? pass(exchange) : withFault(fault, exchange));
+  });
+  let tier: Tier;
+  let client: S3Client | undefined;
+  if (kind === 'azure') {
+    const { account, accountKey } = azurite;
+    const container = await freshContainer();
+    const endpoint = `${proxy.url}/${account}`;
+    const place = { account, accountKey, container, endpoint, partBytes: 1024 * 1024 };
+    const settings = { kind: 'azure', name: 'cold', ...place, ...impatient } as const;
+    tier = buildAzureTier(settings, { clock: new HandClock(), random });
+  } else {
+    const bucket = await freshBucket();
+    ({ client } = bucket);
+    tier = buildS3Tier({ ...bucket.settings, ...impatient, endpoint: proxy.url }, { random });
+  }
+  await tier.open();
+  return {
+    tier,
+    plan: (fault) => {
+      count = 0;
+      plan = fault;
+    },
+    requests: () => count,
+    cleanup: async () => {
+      await tier.close();
+      await client?.close();
+      await proxy.stop();
+    },
+  };
+}
+
+const repeatedFaults: Fault[] = [
+  'refuse',
+  'reply-lost',
+  'unavailable',
+  'throttled',
+  'reset-mid-body',
+  'short-body',
+  'stall',
+];
+
+for (const kind of ['azure', 's3'] as const) {
+  const register: TierRegistrar = kind === 's3' ? withGateway : test;
+
+  register.serial(
+    `${kind}: every second request fails, and still no byte is lost or wrong`,
+    async (t) => {
+      const f = await faulty(kind);
+      try {
+        for (const fault of repeatedFaults) {
+          // A short answer to anything but a read is not what a connection can do to us.
+          const onlyReads = fault === 'short-body' || fault === 'reset-mid-body';
+          f.plan((n, method) =>
+            n % 2 === 1 && (!onlyReads || method === 'GET') ? fault : undefined,
+          );
+          const small = sampleBytes(20_000, 3);
+          const large = sampleBytes(fault === 'stall' ? 2_500_000 : 6_000_000, 4);
+          const a = await f.tier.put({ id: freshId(), body: small, owner });
+          const b = await f.tier.put({ id: freshId(), body: reusedChunks(large), owner });
+          t.is(a.checksum, checksumOf(small));
+          t.is(b.checksum, checksumOf(large));
+          const readSmall = await bytesOf(await f.tier.read(a.location));
+          t.is(checksumOf(readSmall), checksumOf(small), fault);
+          const readLarge = await bytesOf(await f.tier.read(b.location));
+          t.is(checksumOf(readLarge), checksumOf(large), fault);
+          const range = { offset: 1_000_000, length: 1_300_000 };
+          const part = await bytesOf(await f.tier.read(b.location, { range }));
+          t.is(checksumOf(part), checksumOf(large.subarray(1_000_000, 2_300_000)), fault);
+          t.is((await f.tier.verify(b.location)).checksum, checksumOf(large));
+          const listed = await Array.fromAsync(f.tier.list());
+          t.is(listed.length, 2, `${fault}: an unknown outcome makes no second blob`);
+          await f.tier.delete(a.location);
+          await f.tier.delete(b.location);
+          t.is((await f.tier.usage()).blobs, 0);
+        }
+      } finally {
+        await f.cleanup();
+      }
+    },
+  );
+
+  register.serial(
+    `${kind}: a service that is down gives no acknowledgement, and is given a rest`,
+    async (t) => {
+      const f = await faulty(kind);
+      try {
+        const bytes = sampleBytes(5000, 5);
+        const { location } = await f.tier.put({ id: freshId(), body: bytes, owner });
+        f.plan(() => 'unavailable');
+        const id = freshId();
+        for (let i = 0; i < 3; i += 1) {
+          await failsWith(t, 'TierUnavailable', () => f.tier.put({ id, body: bytes, owner }));
+        }
+        const asked = f.requests();
+        await failsWith(t, 'TierUnavailable', () => f.tier.read(location));
+        t.is(f.requests(), asked, 'the breaker is open: nothing was asked');
+        f.plan(() => undefined);
+        await new Promise((resolve) => {
+          setTimeout(resolve, 300);
+        });
+        t.is(checksumOf(await bytesOf(await f.tier.read(location))), checksumOf(bytes));
+        t.is((await f.tier.put({ id, body: bytes, owner })).checksum, checksumOf(bytes));
+      } finally {
+        await f.cleanup();
+      }
+    },
+  );
+
+  register.serial(`${kind}: a bit that flips on the way is found by a whole read`, async (t) => {
+    const f = await faulty(kind);
+    try {
+      for (const size of [5000, 3_000_000]) {
+        const bytes = sampleBytes(size, 6);
+        f.plan(() => undefined);
+        const { location } = await f.tier.put({ id: freshId(), body: bytes, owner });
+        f.plan((_, method) => (method === 'GET' ? 'flipped-bit' : undefined));
+        await failsWith(t, 'Corrupt', async () => bytesOf(await f.tier.read(location)));
+        const found = await f.tier.verify(location).catch(() => undefined);
+        t.not(found?.checksum, checksumOf(bytes));
+      }
+    } finally {
+      await f.cleanup();
+    }
+  });
+}

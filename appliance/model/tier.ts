@@ -16,6 +16,8 @@ export interface PutRequest {
   /** Exact size where known; otherwise an upper bound does not exist and the tier streams. */
   sizeBytes?: number;
   body: Body;
+  /** XXH3-64 of the bytes where the caller knows it: cold tiers refuse another body (Corrupt). */
+  checksum?: string;
   /** What the bytes belong to, kept beside them so that a rebuild finds it. */
   owner: { bucketId: string; key: string };
   /** Name to use where the tier keeps plain names (layout: plain); otherwise derived from id. */

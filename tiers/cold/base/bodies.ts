@@ -14,10 +14,14 @@ export const WHOLE_READ_BYTES_MAX = MiB;
 export class Meter {
   readonly #sum = new ChecksumStream();
   readonly #expected: number | undefined;
+  readonly #checksum: string | undefined;
+  readonly #id: string;
   sizeBytes = 0;
 
-  constructor(expectedBytes?: number) {
-    this.#expected = expectedBytes;
+  constructor({ id, sizeBytes, checksum }: Pick<PutRequest, 'id' | 'sizeBytes' | 'checksum'>) {
+    this.#id = id;
+    this.#expected = sizeBytes;
+    this.#checksum = checksum;
   }
 
   add(bytes: Uint8Array): void {
@@ -26,10 +30,17 @@ export class Meter {
     this.#sum.update(bytes);
   }
 
-  /** Throws IncompleteBody unless exactly the announced bytes have passed. */
+  /** Throws IncompleteBody or Corrupt unless exactly the announced bytes have passed. */
   end(): { sizeBytes: number; checksum: string } {
     if (this.#expected !== undefined && this.sizeBytes !== this.#expected) throw this.#wrong();
-    return { sizeBytes: this.sizeBytes, checksum: this.#sum.digest() };
+    const checksum = this.#sum.digest();
+    if (this.#checksum !== undefined && checksum !== this.#checksum) {
+      throw new FirnError('Corrupt', `the body has checksum ${checksum}, not ${this.#checksum}`, {
+        subject: this.#id,
+        hint: 'the bytes were damaged where they came from; nothing was stored',
+      });
+    }
+    return { sizeBytes: this.sizeBytes, checksum };
   }
 
   #wrong(): FirnError {
@@ -37,6 +48,7 @@ export class Meter {
     return new FirnError(
       'IncompleteBody',
       `the body has ${counted} bytes or more, announced were ${this.#expected}`,
+      { subject: this.#id },
     );
   }
 }

@@ -25,12 +25,14 @@ export interface CallSettings {
   retries?: number | undefined;
   /** First pause; the following grow, to 10 s at most. Default 200. */
   backoffMs?: number | undefined;
+  /** How long a service that keeps failing is not asked at all. Default 5000. */
+  restMs?: number | undefined;
 }
 
 const BACKOFF_MS_MAX = 10_000;
-/** Failures in a row (attempts, of all calls) until the breaker opens, and how long it stays open. */
+/** Failures in a row (attempts, of all calls) until the breaker opens. */
 const BREAKER_FAILURES = 12;
-const BREAKER_MS = 5000;
+const REST_MS = 5000;
 
 export const isRetryable = (error: unknown): boolean =>
   error instanceof FirnError && error.retryable;
@@ -39,6 +41,7 @@ export class CloudCalls {
   readonly retries: number;
   readonly timeoutMs: number;
   readonly #tier: string;
+  readonly #restMs: number;
   readonly #translate: (error: unknown, subject: string) => unknown;
   readonly #limit: ReturnType<typeof pLimit>;
   readonly #repeating: IPolicy;
@@ -54,6 +57,7 @@ export class CloudCalls {
     this.#translate = translate;
     this.retries = settings.retries ?? 5;
     this.timeoutMs = settings.timeoutMs ?? 60_000;
+    this.#restMs = settings.restMs ?? REST_MS;
     this.#limit = pLimit(settings.concurrency ?? 8);
     this.#backoff = new ExponentialBackoff({
       initialDelay: settings.backoffMs ?? 200,
@@ -61,7 +65,7 @@ export class CloudCalls {
     });
     const transient = handleWhen(isRetryable);
     this.#once = circuitBreaker(transient, {
-      halfOpenAfter: BREAKER_MS,
+      halfOpenAfter: this.#restMs,
       breaker: new ConsecutiveBreaker(BREAKER_FAILURES),
     });
     const repeat = retry(transient, { maxAttempts: this.retries, backoff: this.#backoff });
@@ -114,7 +118,7 @@ export class CloudCalls {
         subject,
         cause: error,
         retryable: true,
-        hint: `it is asked again after ${BREAKER_MS / 1000} s`,
+        hint: `it is asked again after ${this.#restMs / 1000} s`,
       });
     }
   }
@@ -188,9 +192,9 @@ export function isNetworkError(error: unknown): boolean {
   return /socket hang up|other side closed|premature close|terminated|aborted/i.test(message);
 }
 
-/** Answers that may differ next time. */
-export function isTransientStatus(status: number | undefined): boolean {
-  return status !== undefined && (status === 408 || status === 429 || status >= 500);
+/** Answers that may differ next time; a success that ended in an error was one cut short. */
+function isTransientStatus(status: number): boolean {
+  return status < 300 || status === 408 || status === 429 || status >= 500;
 }
 
 export interface RefusalOptions {
@@ -205,7 +209,7 @@ export interface RefusalOptions {
 
 /** The error for anything that is not about one blob: the service is away, or refuses us. */
 export function refusal({ tier, subject, cause, status, reason }: RefusalOptions): FirnError {
-  const retryable = isTransientStatus(status) || (status === undefined && isNetworkError(cause));
+  const retryable = status === undefined ? isNetworkError(cause) : isTransientStatus(status);
   const said = reason ?? (cause instanceof Error ? cause.message : String(cause));
   const denied = status === 401 || status === 403;
   return new FirnError(

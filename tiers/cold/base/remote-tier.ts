@@ -4,7 +4,7 @@
 // overwritten; a whole read is held against our own XXH3-64; a broken body is resumed where it broke.
 // A ranged read is exact in length, its bytes are held against the part's checksum by the caller.
 
-import { FirnError } from '../../../appliance/model/errors.ts';
+import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';
 import { MiB } from '../../../appliance/model/limits.ts';
 import type { BlobLocation } from '../../../appliance/model/location.ts';
 import type { Random } from '../../../appliance/model/clock.ts';
@@ -111,7 +111,7 @@ export class RemoteTier implements Tier {
   async put(request: PutRequest): Promise<Stored> {
     this.#mustBeOpen();
     const name = blobName(request);
-    const meter = new Meter(request.sizeBytes);
+    const meter = new Meter(request);
     const parts = pieces(metered(request, meter), this.#partBytes(request.sizeBytes));
     try {
       const first = await parts.next();
@@ -261,16 +261,30 @@ export class RemoteTier implements Tier {
       });
     }
     if (head.sizeBytes !== passed.sizeBytes) throw conflict(this.name, name);
-    const checksum =
-      head.checksum ?? (await this.#readBack(name, head.sizeBytes, undefined, signal)).checksum;
-    if (checksum !== passed.checksum) throw conflict(this.name, name);
+    if ((head.checksum ?? (await this.#checksumOf(name, head, signal))) !== passed.checksum) {
+      throw conflict(this.name, name);
+    }
+  }
+
+  /** Of what stands there, by reading it; undefined while it is offline. */
+  async #checksumOf(
+    name: string,
+    head: BlobHead,
+    signal: AbortSignal | undefined,
+  ): Promise<string | undefined> {
+    try {
+      return (await this.#readBack(name, head.sizeBytes, undefined, signal)).checksum;
+    } catch (error) {
+      if (isFirnError(error, 'TierOffline')) return undefined;
+      throw error;
+    }
   }
 
   async #putParts(
     name: string,
     parts: AsyncIterable<Buffer>,
     meter: Meter,
-    { owner, signal }: PutRequest,
+    { owner, signal, checksum: announced }: PutRequest,
   ): Promise<Passed> {
     const head = await this.#calls.run(name, (s) => this.#service.head(name, s), signal);
     if (head !== undefined) {
@@ -278,9 +292,10 @@ export class RemoteTier implements Tier {
       await this.#mustBeSame(name, meter.end(), signal, head);
       return meter.end();
     }
+    const begun = announced === undefined ? { owner } : { owner, checksum: announced };
     const upload = await this.#calls.run(
       name,
-      (s) => this.#service.beginUpload(name, { owner }, s),
+      (s) => this.#service.beginUpload(name, begun, s),
       signal,
     );
     try {
@@ -342,8 +357,10 @@ export class RemoteTier implements Tier {
     if (this.#service.archive === undefined) return;
     const head = await this.#calls.run(name, (s) => this.#service.head(name, s), signal);
     if (head?.stage.state !== 'ready') return;
-    const back = await this.#readBack(name, passed.sizeBytes, passed.checksum, signal);
-    if (back.checksum !== passed.checksum) throw corrupt(name, 'was not stored as it was sent');
+    const back = await this.#checksumOf(name, head, signal);
+    // Offline by now: another put of the same bytes has read them back and archived them.
+    if (back === undefined) return;
+    if (back !== passed.checksum) throw corrupt(name, 'was not stored as it was sent');
     await this.#calls.run(name, async (s) => this.#service.archive?.(name, s), signal);
   }
 

@@ -251,7 +251,7 @@ export class DirectoryTier implements Tier {
 
   /** Bytes and label, both synced, under draft names. */
   async #writeDraft(draft: string, request: PutRequest): Promise<LabelHeader> {
-    const meter = new Meter(request.sizeBytes);
+    const meter = new Meter(request);
     const sums = new PieceSums();
     await using file = await open(draft, 'wx', 0o600);
     let at = 0;
