@@ -27,6 +27,8 @@ export class Seat {
   usage: DriveUsage | undefined;
   /** Errors since the start of this process. */
   errors = 0;
+  /** Blocking reads are off until then: one took so long that it came from the device. */
+  blockingReadsFrom = 0;
   /** Smoothed ms of a durable write. */
   writeMs = 0;
   readonly #limits: SeatLimits;
@@ -75,7 +77,7 @@ export class Seat {
   }
 
   #full(reserve: boolean): boolean {
-    if (this.#noSpaceUntil > performance.now()) return true;
+    if (this.#noSpaceUntil !== 0 && this.#noSpaceUntil > performance.now()) return true;
     if (this.usage === undefined) return false;
     const share = reserve ? this.#limits.reserveShare : this.#limits.fullShare;
     return this.usage.freeBytes < this.usage.capacityBytes * (1 - share);

@@ -6,7 +6,7 @@
 // give way, from the last lane on.
 
 import assert from 'node:assert/strict';
-import type { Code } from './codec/field.ts';
+import type { Code } from '../codec/field.ts';
 
 export interface LaneOrder {
   /** Position of the drive of each lane. */

@@ -1,0 +1,51 @@
+// Hedged reads: a drive that does not answer in the time in which 95 of 100 reads did is not waited for;
+// the bytes are decoded from the others meanwhile, and whoever is first answers. One slow drive of six
+// would otherwise set the latency of every sixth read.
+
+const SAMPLES = 256;
+const REFRESH_EVERY = 64;
+/** Never sooner: on a busy machine a hedge only adds load. */
+const HEDGE_MS_MIN = 25;
+
+export class Hedge {
+  readonly #samples = new Float64Array(SAMPLES);
+  #count = 0;
+  #afterMs = 200;
+
+  get afterMs(): number {
+    return this.#afterMs;
+  }
+
+  took(ms: number): void {
+    this.#samples[this.#count % SAMPLES] = ms;
+    this.#count += 1;
+    if (this.#count % REFRESH_EVERY !== 0) return;
+    const known = this.#samples.slice(0, Math.min(this.#count, SAMPLES)).toSorted();
+    this.#afterMs = Math.max(HEDGE_MS_MIN, 2 * (known[Math.floor(known.length * 0.95)] as number));
+  }
+}
+
+/** The first defined answer; undefined when both have none. Errors of the second count as none. */
+export function hedged<T>(
+  first: () => Promise<T | undefined>,
+  second: () => Promise<T | undefined>,
+  hedge: Hedge,
+): Promise<T | undefined> {
+  return new Promise<T | undefined>((resolve, reject) => {
+    const begun = performance.now();
+    let open = 1;
+    const answer = (value: T | undefined): void => {
+      open -= 1;
+      if (value !== undefined || open === 0) resolve(value);
+    };
+    const timer = setTimeout(() => {
+      open += 1;
+      second().then(answer, () => answer(undefined));
+    }, hedge.afterMs);
+    first().then((value) => {
+      clearTimeout(timer);
+      hedge.took(performance.now() - begun);
+      answer(value);
+    }, reject);
+  });
+}

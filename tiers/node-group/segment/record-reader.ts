@@ -1,0 +1,218 @@
+// Reads one small object back: one read of one drive, its own checksum and name verified. When that fails
+// or the drive is away, the same stretch of the other lanes is read and decoded; the record's checksum
+// proves the result, so no whole piece need be read. Only when that too fails are whole pieces verified one
+// by one, which finds the right bytes as long as k lanes of the batch are right.
+
+import type { SegmentLocation } from '../../../appliance/model/location.ts';
+import { roundToGroup } from '../codec/codec.ts';
+import type { GroupContext } from '../group/context.ts';
+import type { Seat } from '../drive/seat.ts';
+import { hedged } from '../group/hedge.ts';
+import type { LaneOrder } from '../group/lane-order.ts';
+import { noLanes, unreadable, type LaneStates } from '../group/missing.ts';
+import type { OpenFile } from '../group/open-files.ts';
+import { findHead, lanesInUse, loadLanes, readPiece, rebuildLanes, slotFor } from './batch.ts';
+import { bodyOfRecord, parityBytes, PIECE_HEAD_BYTES, RECORD_HEAD_BYTES } from './format.ts';
+
+/** Up to this size a read of bytes touched lately blocks this thread for a few µs: 4 against 20. */
+const BLOCKING_BYTES_MAX = 16 * 1024;
+const TOUCHED_MS_MAX = 60_000;
+/** A blocking read this long came from the device: none on this drive for a while. */
+const BLOCKED_MS_MAX = 2;
+const BLOCKED_REST_MS = 5000;
+
+export class RecordReader {
+  readonly #context: GroupContext;
+
+  constructor(context: GroupContext) {
+    this.#context = context;
+  }
+
+  /** The whole object, verified; the caller owns the bytes. Errors as Tier.read. */
+  read(location: SegmentLocation): Promise<Buffer> {
+    const order = this.#context.orders.of(location.segment, location.away ?? 0);
+    const position = order.positions[location.lane] as number;
+    const open = this.#context.segmentFiles.peek(position, location.segment);
+    if (open !== undefined) {
+      const body = this.#readNow(location, position, open);
+      if (body !== undefined) return Promise.resolve(body);
+    }
+    return this.#read(location, order);
+  }
+
+  #readNow(location: SegmentLocation, position: number, open: OpenFile): Buffer | undefined {
+    const size = RECORD_HEAD_BYTES + location.length;
+    if (size > BLOCKING_BYTES_MAX) return undefined;
+    const seat = this.#context.seats[position] as Seat;
+    const at = location.batch + PIECE_HEAD_BYTES + location.offset;
+    const begun = performance.now();
+    if (begun - open.touchedAt(at) > TOUCHED_MS_MAX) return undefined;
+    if (seat.blockingReadsFrom > begun || !seat.trusted) return undefined;
+    const bytes = Buffer.allocUnsafe(size);
+    let count: number;
+    try {
+      count = open.file.readNow(bytes, at);
+    } catch (error) {
+      seat.readFailed(error);
+      return undefined;
+    }
+    open.usedAt = performance.now();
+    if (open.usedAt - begun > BLOCKED_MS_MAX) {
+      seat.blockingReadsFrom = open.usedAt + BLOCKED_REST_MS;
+    }
+    return count === size ? bodyOfRecord(bytes, location) : undefined;
+  }
+
+  async #read(location: SegmentLocation, order: LaneOrder): Promise<Buffer> {
+    const seat = this.#context.seats[order.positions[location.lane] as number] as Seat;
+    if (seat.trusted) {
+      const body = await hedged(
+        () => this.#direct(location, seat),
+        () => this.#decoded(location, order),
+        this.#context.hedge,
+      );
+      if (body !== undefined) return body;
+    }
+    const decoded = await this.#decoded(location, order);
+    return decoded ?? this.#verified(location, order);
+  }
+
+  async #direct(location: SegmentLocation, seat: Seat): Promise<Buffer | undefined> {
+    const { segmentFiles } = this.#context;
+    let open: OpenFile;
+    try {
+      open = await segmentFiles.use(seat.position, location.segment);
+    } catch (error) {
+      seat.readFailed(error);
+      return undefined;
+    }
+    try {
+      const bytes = Buffer.allocUnsafe(RECORD_HEAD_BYTES + location.length);
+      const at = location.batch + PIECE_HEAD_BYTES + location.offset;
+      const count = await open.file.read(bytes, at);
+      open.touchSpan(at, at + bytes.length, performance.now());
+      return count === bytes.length ? bodyOfRecord(bytes, location) : undefined;
+    } catch (error) {
+      seat.readFailed(error);
+      return undefined;
+    } finally {
+      segmentFiles.release(open);
+    }
+  }
+
+  /** From the same stretch of other lanes, unverified but for the outcome. */
+  async #decoded(location: SegmentLocation, order: LaneOrder): Promise<Buffer | undefined> {
+    const { codec, code, seats } = this.#context;
+    const from = Math.floor(location.offset / 64) * 64;
+    const to = location.offset + RECORD_HEAD_BYTES + location.length;
+    const span = { from, bytes: roundToGroup(to - from) };
+    const candidates = order.inUse & ~location.empty & ~(1 << location.lane);
+    const need = bitsOfData(code.k, location.empty);
+    const slot = await codec.arena.acquire(to > codec.arena.laneBytes(1) ? 4 : 1);
+    try {
+      let have = 0;
+      let count = 0;
+      // Lanes that were not durable at the write come last.
+      const lanes = order.positions
+        .map((_, lane) => lane)
+        .filter((lane) => ((candidates >> lane) & 1) === 1)
+        .filter((lane) => seats[order.positions[lane] as number]?.present === true)
+        .toSorted((a, b) => rank(location, a) - rank(location, b) || a - b);
+      while (count < need && lanes.length > 0) {
+        const wave = lanes.splice(0, need - count);
+        const got = await Promise.all(
+          wave.map((lane) =>
+            this.#stretch(location, order.positions[lane] as number, {
+              target: (slot.lanes[lane] as Buffer).subarray(from, from + span.bytes),
+              from,
+            }),
+          ),
+        );
+        for (const [i, fine] of got.entries()) {
+          if (!fine) continue;
+          have |= 1 << (wave[i] as number);
+          count += 1;
+        }
+      }
+      const want = 1 << location.lane;
+      if (!codec.rebuild(slot, { have, empty: location.empty, want }, span)) return undefined;
+      const lane = slot.lanes[location.lane] as Buffer;
+      return bodyOfRecord(Buffer.from(lane.subarray(location.offset, to)), location);
+    } finally {
+      codec.arena.release(slot);
+    }
+  }
+
+  /** Behind the end of a file all bytes count as zeros. */
+  async #stretch(
+    location: SegmentLocation,
+    position: number,
+    into: { target: Buffer; from: number },
+  ): Promise<boolean> {
+    const start = location.batch + PIECE_HEAD_BYTES + into.from;
+    const at = { position, segment: location.segment, start };
+    const count = await readPiece(this.#context, at, into.target);
+    if (typeof count !== 'number') return false;
+    into.target.fill(0, count);
+    return true;
+  }
+
+  /** From whole pieces, each verified. */
+  async #verified(location: SegmentLocation, order: LaneOrder): Promise<Buffer> {
+    const { code, codec } = this.#context;
+    const need = bitsOfData(code.k, location.empty);
+    const found = await findHead(this.#context, {
+      segment: location.segment,
+      start: location.batch,
+    });
+    if (found === undefined) throw unreadable(location, await this.#traces(location, order), need);
+    const slot = await slotFor(this.#context, found.head);
+    try {
+      const states = await loadLanes(this.#context, found, slot, lanesInUse(found));
+      const want = 1 << location.lane;
+      const right = (states.good & want) !== 0;
+      if (!right && !rebuildLanes(this.#context, found, slot, { good: states.good, want })) {
+        throw unreadable(location, states, need);
+      }
+      const lane = slot.lanes[location.lane] as Buffer;
+      const end = location.offset + RECORD_HEAD_BYTES + location.length;
+      if (end <= parityBytes(found.head.lengths)) {
+        const body = bodyOfRecord(Buffer.from(lane.subarray(location.offset, end)), location);
+        if (body !== undefined) return body;
+      }
+      // Right pieces with a wrong record: it was damaged before it was written.
+      throw unreadable(location, { ...noLanes(), damaged: states.good }, need);
+    } finally {
+      codec.arena.release(slot);
+    }
+  }
+
+  /** No head is right: is there anything at all where the pieces should be? */
+  async #traces(location: SegmentLocation, order: LaneOrder): Promise<LaneStates> {
+    const states = noLanes();
+    await Promise.all(
+      order.positions.map(async (position, lane) => {
+        if (((order.inUse >> lane) & 1) === 0) return;
+        const bytes = Buffer.alloc(TRACE_BYTES);
+        const at = { position, segment: location.segment, start: location.batch };
+        const count = await readPiece(this.#context, at, bytes);
+        if (count === 'down') states.down |= 1 << lane;
+        else if (count === 'absent' || bytes.readUInt32LE(0) === 0) states.absent |= 1 << lane;
+        else states.damaged |= 1 << lane;
+      }),
+    );
+    return states;
+  }
+}
+
+const TRACE_BYTES = 4;
+
+const rank = (location: SegmentLocation, lane: number): number =>
+  (location.unconfirmed >> lane) & 1;
+
+/** k' of this batch: data lanes that hold bytes. */
+function bitsOfData(k: number, empty: number): number {
+  let count = 0;
+  for (let lane = 0; lane < k; lane += 1) if (((empty >> lane) & 1) === 0) count += 1;
+  return count;
+}

@@ -1,0 +1,231 @@
+// Reads large objects back. Data lanes are read straight into place and every 64 KiB verified before a
+// byte is handed out; a range touches only the blocks it needs. A lane that is missing or wrong is decoded,
+// for just the columns wanted, from any k' others, and stays out for the rest of that read.
+
+import type { ShardLocation } from '../../../appliance/model/location.ts';
+import type { ByteRange } from '../../../appliance/model/tier.ts';
+import { LARGE_UNITS, type Slot } from '../codec/arena.ts';
+import { roundToGroup } from '../codec/codec.ts';
+import type { Seat } from '../drive/seat.ts';
+import { bits, type GroupContext } from '../group/context.ts';
+import type { LaneOrder } from '../group/lane-order.ts';
+import { isAbsent, noLanes, unreadable, type LaneStates } from '../group/missing.ts';
+import type { OpenFile } from '../group/open-files.ts';
+import {
+  BLOCK_BYTES,
+  blocksRight,
+  geometryOf,
+  readFooter,
+  type Geometry,
+  type ShardFooter,
+} from './format.ts';
+
+/** A stretch of one lane's piece: whole blocks, or up to the piece's end. */
+interface Columns {
+  from: number;
+  to: number;
+}
+
+export type LaneState = 'good' | keyof LaneStates;
+
+export class ShardReader {
+  readonly geometry: Geometry;
+  readonly #context: GroupContext;
+  readonly #location: ShardLocation;
+  readonly order: LaneOrder;
+  /** Lanes found wanting by this reader, and why. */
+  readonly #bad = noLanes();
+  #badMask = 0;
+
+  constructor(context: GroupContext, location: ShardLocation) {
+    this.#context = context;
+    this.#location = location;
+    this.order = context.orders.of(location.id, location.away ?? 0);
+    this.geometry = geometryOf(location, context.code);
+    for (const [lane, position] of this.order.positions.entries()) {
+      if ((this.order.inUse >> lane) & 1 && context.seats[position]?.present !== true) {
+        this.mark(lane, 'down');
+      }
+    }
+  }
+
+  /** Leaves a lane out from here on. */
+  mark(lane: number, state: LaneState): void {
+    this.#badMask |= 1 << lane;
+    if (state !== 'good') this.#bad[state] |= 1 << lane;
+  }
+
+  /** Lanes that could not be read where they should be. */
+  get states(): Readonly<LaneStates> {
+    return this.#bad;
+  }
+
+  /**
+   * Fills `target` with the bytes of one stripe from `from` on (offsets within the stripe's data).
+   * Errors as Tier.read.
+   */
+  async readSpan(stripe: number, from: number, target: Buffer): Promise<void> {
+    const width = this.geometry.widthOf(stripe);
+    const reads: Promise<void>[] = [];
+    const to = from + target.length;
+    for (let place = Math.floor(from / width); place * width < to; place += 1) {
+      const begin = Math.max(from, place * width);
+      const end = Math.min(to, (place + 1) * width);
+      const columns = { from: begin - place * width, to: end - place * width };
+      const into = target.subarray(begin - from, end - from);
+      reads.push(this.#readColumns({ stripe, place, width }, columns, into));
+    }
+    if (reads.length === 1) return reads[0];
+    // All have ended before anybody may reuse the target.
+    const ended = await Promise.allSettled(reads);
+    for (const one of ended) if (one.status === 'rejected') throw one.reason;
+  }
+
+  async #readColumns(
+    at: { stripe: number; place: number; width: number },
+    columns: Columns,
+    into: Buffer,
+  ): Promise<void> {
+    const lane = this.order.data[at.place] as number;
+    const whole = wholeBlocks(columns, at.width);
+    const exact = whole.from === columns.from && whole.to === columns.to;
+    const buffer = exact ? into : Buffer.allocUnsafe(whole.to - whole.from);
+    if (((this.#badMask >> lane) & 1) === 0) {
+      const state = await this.readLane(at.stripe, lane, { columns: whole, target: buffer });
+      if (state === 'good') {
+        if (!exact) into.set(buffer.subarray(columns.from - whole.from, columns.to - whole.from));
+        return;
+      }
+      this.mark(lane, state);
+    }
+    await this.#decode(at.stripe, lane, { whole, columns, into });
+  }
+
+  async #decode(
+    stripe: number,
+    lane: number,
+    what: { whole: Columns; columns: Columns; into: Buffer },
+  ): Promise<void> {
+    const { codec } = this.#context;
+    const { whole, columns, into } = what;
+    const large = whole.to > codec.arena.laneBytes(1);
+    const slot = await codec.arena.acquire(large ? LARGE_UNITS : 1);
+    try {
+      const have = await this.gather(stripe, slot, whole);
+      const lanes = { have, empty: this.order.empty, want: 1 << lane };
+      codec.rebuild(slot, lanes, { from: whole.from, bytes: whole.to - whole.from });
+      into.set((slot.lanes[lane] as Buffer).subarray(columns.from, columns.to));
+    } finally {
+      codec.arena.release(slot);
+    }
+  }
+
+  /** Reads k' verified lanes of a stripe into a slot; which ones. Throws as Tier.read. */
+  async gather(stripe: number, slot: Slot, columns: Columns): Promise<number> {
+    const need = this.geometry.dataLanes;
+    let have = 0;
+    while (bits(have) < need) {
+      const next = this.#candidates(have).slice(0, need - bits(have));
+      if (next.length === 0) {
+        throw unreadable(this.#location, { ...this.#bad, good: have }, need);
+      }
+      const states = await Promise.all(
+        next.map((other) => {
+          const target = (slot.lanes[other] as Buffer).subarray(columns.from, columns.to);
+          return this.readLane(stripe, other, { columns, target });
+        }),
+      );
+      for (const [i, other] of next.entries()) {
+        if (states[i] === 'good') have |= 1 << other;
+        else this.mark(other, states[i] as LaneState);
+      }
+    }
+    return have;
+  }
+
+  /** Lanes to decode from: those the write was not sure of and resting drives come last. */
+  #candidates(taken: number): number[] {
+    const usable = this.order.inUse & ~this.#badMask & ~taken;
+    const lanes: number[] = [];
+    for (let lane = 0; usable >> lane !== 0; lane += 1) if ((usable >> lane) & 1) lanes.push(lane);
+    const rank = (lane: number): number => {
+      const seat = this.#context.seats[this.order.positions[lane] as number] as Seat;
+      return ((this.#location.unconfirmed >> lane) & 1) + (seat.trusted ? 0 : 1);
+    };
+    return lanes.toSorted((a, b) => rank(a) - rank(b) || a - b);
+  }
+
+  /** Reads and verifies a stretch of one lane. */
+  async readLane(
+    stripe: number,
+    lane: number,
+    what: { columns: Columns; target: Buffer },
+  ): Promise<LaneState> {
+    const { shardFiles, seats } = this.#context;
+    const position = this.order.positions[lane] as number;
+    const seat = seats[position] as Seat;
+    let open: OpenFile;
+    try {
+      open = await shardFiles.use(position, this.#location.id);
+    } catch (error) {
+      if (isAbsent(error)) return 'absent';
+      seat.readFailed(error);
+      return 'down';
+    }
+    try {
+      const footer = await this.footer(open, lane);
+      if (footer === undefined) return 'damaged';
+      const at = this.geometry.startOf(stripe) + what.columns.from;
+      const count = await open.file.read(what.target, at);
+      const first = this.geometry.blockOf(stripe) + what.columns.from / BLOCK_BYTES;
+      const right = count === what.target.length && blocksRight(what.target, footer.table, first);
+      return right ? 'good' : 'damaged';
+    } catch (error) {
+      seat.readFailed(error);
+      return 'down';
+    } finally {
+      shardFiles.release(open);
+    }
+  }
+
+  /** The file's footer, read once while the file stays open. Undefined: not this object's, or damaged. */
+  async footer(open: OpenFile, lane: number): Promise<ShardFooter | undefined> {
+    if (open.memo !== undefined) return open.memo as ShardFooter;
+    const { footerBytes, footerStart, length } = this.geometry;
+    const bytes = Buffer.allocUnsafe(footerBytes);
+    if ((await open.file.read(bytes, footerStart)) !== footerBytes) return undefined;
+    const footer = readFooter(bytes);
+    if (footer === undefined || footer.id !== this.#location.id || footer.lane !== lane) {
+      return undefined;
+    }
+    if (footer.length !== length) return undefined;
+    open.memo = footer;
+    return footer;
+  }
+
+  /** A range, whole, as bytes that the caller owns: for small ones. */
+  async readRange(range: ByteRange): Promise<Buffer> {
+    const out = Buffer.allocUnsafe(range.length);
+    for (let at = 0; at < range.length;) {
+      const { stripe, from, length } = this.spanAt(range.offset + at, range.length - at);
+      await this.readSpan(stripe, from, out.subarray(at, at + length));
+      at += length;
+    }
+    return out;
+  }
+
+  /** What of a range lies in the stripe in which it begins. */
+  spanAt(offset: number, length: number): { stripe: number; from: number; length: number } {
+    const { stripeData } = this.geometry;
+    const stripe = Math.floor(offset / stripeData);
+    const from = offset - stripe * stripeData;
+    return { stripe, from, length: Math.min(length, stripeData - from) };
+  }
+}
+
+/** Rounded out to what a checksum covers. */
+function wholeBlocks(columns: Columns, width: number): Columns {
+  const from = Math.floor(columns.from / BLOCK_BYTES) * BLOCK_BYTES;
+  const to = Math.min(width, Math.ceil(columns.to / BLOCK_BYTES) * BLOCK_BYTES);
+  return { from, to: Math.max(from, roundToGroup(to)) };
+}

@@ -1,0 +1,360 @@
+// Writes one large object as a shard file a drive, stripe by stripe: bytes are copied from the socket's
+// chunks straight into the lanes of a slot, coded there and written from there. At most two slots an
+// object (one fills while the other is written) and one write in flight a file. The files stand under
+// temporary names until all their bytes are durable; then they get their name, and the name is made
+// durable too, because a synced file whose directory is not synced may come back nameless.
+
+import { FirnError } from '../../../appliance/model/errors.ts';
+import type { DriveFile } from '../../../appliance/model/drive.ts';
+import type { ShardLocation } from '../../../appliance/model/location.ts';
+import type { Stored } from '../../../appliance/model/tier.ts';
+import { ChecksumStream } from '../../checksum.ts';
+import { LARGE_UNITS, type Slot } from '../codec/arena.ts';
+import { roundToGroup } from '../codec/codec.ts';
+import { TEMPORARY } from '../drive/identity.ts';
+import type { Seat } from '../drive/seat.ts';
+import { awayNow, tooFewDrives, type GroupContext } from '../group/context.ts';
+import { settleLanes, type Durability, type LaneWrite } from '../group/durable.ts';
+import type { LaneOrder } from '../group/lane-order.ts';
+import { STRIPE_BYTES, STRIPE_LARGE_BYTES, STRIPE_LARGE_FROM } from '../settings.ts';
+import {
+  blockTable,
+  pieceBytes,
+  shardDirectory,
+  shardPath,
+  writeFooter,
+  writeHead,
+} from './format.ts';
+
+export interface ShardPut {
+  id: string;
+  owner: string;
+  sizeBytes?: number | undefined;
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  signal?: AbortSignal | undefined;
+}
+
+interface Lane {
+  lane: number;
+  seat: Seat;
+  file: DriveFile;
+  temporary: string;
+  /** End of what was written or is being written. */
+  end: number;
+  tail: Promise<void>;
+  tables: Buffer[];
+  failed: boolean;
+  named: boolean;
+}
+
+interface Flight {
+  slot: Slot;
+  outcome: Promise<Durability>;
+}
+
+/** Bytes stream in long bursts, where a drive may well pause for a moment. */
+const STALL_FACTOR = 5;
+const SLOTS_MAX = 2;
+let serial = 0;
+
+export class ShardWriter {
+  readonly #context: GroupContext;
+  readonly #put: ShardPut;
+  readonly #units: number;
+  readonly #stripeBytes: number;
+  readonly #width: number;
+  readonly #sum = new ChecksumStream();
+  #order!: LaneOrder;
+  #away = 0;
+  #lanes: Lane[] = [];
+  #slot: Slot | undefined;
+  #flights: Flight[] = [];
+  #total = 0;
+  /** Bytes in the current slot. */
+  #filled = 0;
+
+  constructor(context: GroupContext, put: ShardPut) {
+    this.#context = context;
+    this.#put = put;
+    const large = put.sizeBytes !== undefined && put.sizeBytes > STRIPE_LARGE_FROM;
+    this.#units = large ? LARGE_UNITS : 1;
+    this.#width = pieceBytes(large ? STRIPE_LARGE_BYTES : STRIPE_BYTES, context.code);
+    this.#stripeBytes = this.#width * context.code.k;
+  }
+
+  /** Resolves once k'+1 files and their names are durable. On a throw nothing stands under the name. */
+  async run(): Promise<Stored> {
+    try {
+      await this.#open();
+      for await (const chunk of this.#put.chunks) await this.#add(chunk);
+      this.#put.signal?.throwIfAborted();
+      if (this.#put.sizeBytes !== undefined && this.#total !== this.#put.sizeBytes) {
+        throw wrongLength(this.#put.sizeBytes, this.#total);
+      }
+      return await this.#finish();
+    } catch (error) {
+      await this.#undo();
+      throw error;
+    } finally {
+      this.#leave();
+    }
+  }
+
+  get #dataLanes(): number {
+    return this.#order.data.length;
+  }
+
+  async #open(): Promise<void> {
+    const { context, put } = { context: this.#context, put: this.#put };
+    for (;;) {
+      this.#away = awayNow(context);
+      this.#order = context.orders.of(put.id, this.#away);
+      const wanted = this.#order.positions
+        .map((position, lane) => ({ lane, seat: context.seats[position] as Seat }))
+        .filter(({ lane }) => ((this.#order.inUse >> lane) & 1) === 1);
+      const made = await Promise.all(wanted.map(({ lane, seat }) => this.#create(lane, seat)));
+      const lanes = made.filter((lane) => lane !== undefined);
+      this.#lanes = lanes;
+      if (lanes.length === wanted.length) return;
+      await this.#undo();
+    }
+  }
+
+  async #create(lane: number, seat: Seat): Promise<Lane | undefined> {
+    serial += 1;
+    const temporary = `${TEMPORARY}/${this.#context.nonce}-${serial}`;
+    try {
+      const file = await seat.drive.open(temporary, { mode: 'create' });
+      const more = { end: 0, tail: Promise.resolve(), tables: [], failed: false, named: false };
+      return { lane, seat, file, temporary, ...more };
+    } catch (error) {
+      seat.writeFailed(error);
+      return undefined;
+    }
+  }
+
+  /** Width of the current stripe's pieces; only a known size tells that it is the last, shorter one. */
+  #currentWidth(): number {
+    const { sizeBytes } = this.#put;
+    if (sizeBytes === undefined) return this.#width;
+    const rest = sizeBytes - (this.#total - this.#filled);
+    return Math.min(this.#width, roundToGroup(rest / this.#dataLanes));
+  }
+
+  async #add(chunk: Uint8Array): Promise<void> {
+    this.#put.signal?.throwIfAborted();
+    const { sizeBytes } = this.#put;
+    if (sizeBytes !== undefined && this.#total + chunk.length > sizeBytes) {
+      throw wrongLength(sizeBytes, this.#total + chunk.length);
+    }
+    this.#sum.update(chunk);
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#filled === this.#width * this.#dataLanes) this.#flush(this.#width, []);
+      this.#slot ??= await this.#nextSlot();
+      const width = this.#currentWidth();
+      const place = Math.floor(this.#filled / width);
+      const column = this.#filled - place * width;
+      const count = Math.min(width - column, chunk.length - at);
+      const lane = this.#slot.lanes[this.#order.data[place] as number] as Buffer;
+      lane.set(chunk.subarray(at, at + count), column);
+      at += count;
+      this.#filled += count;
+      this.#total += count;
+    }
+  }
+
+  async #nextSlot(): Promise<Slot> {
+    const { arena } = this.#context.codec;
+    if (this.#flights.length < SLOTS_MAX) {
+      const slot = arena.tryAcquire(this.#units);
+      if (slot !== undefined) return slot;
+    }
+    const landed = await this.#land();
+    return landed ?? arena.acquire(this.#units);
+  }
+
+  /** Waits for the oldest write of this object; its slot, unless a stalled drive still reads from it. */
+  async #land(): Promise<Slot | undefined> {
+    const flight = this.#flights.shift();
+    if (flight === undefined) return undefined;
+    const outcome = await flight.outcome;
+    const { arena } = this.#context.codec;
+    const late = outcome.late !== 0;
+    if (late) void outcome.settled.then(() => arena.release(flight.slot));
+    try {
+      this.#judge(outcome);
+    } catch (error) {
+      if (!late) arena.release(flight.slot);
+      throw error;
+    }
+    return late ? undefined : flight.slot;
+  }
+
+  /** Drops lanes that failed or stall; throws when too few are left for an acknowledgement. */
+  #judge(outcome: Durability): void {
+    for (const lane of this.#lanes) {
+      if (lane.failed) continue;
+      const failure = outcome.failures.find((one) => one.lane === lane.lane);
+      if (failure !== undefined) lane.seat.writeFailed(failure.error);
+      else if ((outcome.late >> lane.lane) & 1) lane.seat.stalled();
+      else continue;
+      lane.failed = true;
+    }
+    const alive = this.#lanes.filter((lane) => !lane.failed).length;
+    if (alive < this.#dataLanes + 1) {
+      throw tooFewDrives(this.#context, alive, outcome.failures[0]?.error);
+    }
+  }
+
+  /** Codes the current slot and starts its writes; `behind` makes what follows a lane's piece. */
+  #flush(width: number, behind: ((lane: Lane) => Promise<void>)[]): void {
+    const slot = this.#slot;
+    if (slot !== undefined && width > 0) this.#code(slot, width);
+    const writes: LaneWrite[] = [];
+    for (const lane of this.#lanes) {
+      if (lane.failed) continue;
+      const parts: Uint8Array[] = lane.end === 0 ? [this.#head(lane)] : [];
+      if (slot !== undefined && width > 0) {
+        const piece = (slot.lanes[lane.lane] as Buffer).subarray(0, width);
+        lane.tables.push(blockTable(piece));
+        parts.push(piece);
+      }
+      const last = behind.length > 0;
+      if (last) parts.push(this.#footer(lane));
+      const start = lane.end;
+      lane.end += parts.reduce((sum, part) => sum + part.length, 0);
+      lane.tail = lane.tail.then(() => lane.file.write(parts, start));
+      for (const step of behind) lane.tail = lane.tail.then(() => step(lane));
+      writes.push({ lane: lane.lane, done: lane.tail });
+    }
+    const need = this.#dataLanes + 1;
+    const outcome = settleLanes(writes, need, this.#context.settings.stallMs * STALL_FACTOR);
+    this.#flights.push({ slot: slot ?? NO_SLOT, outcome });
+    this.#slot = undefined;
+    this.#filled = 0;
+  }
+
+  #code(slot: Slot, width: number): void {
+    const { code, codec } = this.#context;
+    for (let lane = 0; lane < code.k; lane += 1) {
+      const place = lane - (this.#order.data[0] as number);
+      const from = place < 0 ? 0 : Math.min(width, Math.max(0, this.#filled - place * width));
+      if (from < width) (slot.lanes[lane] as Buffer).fill(0, from, width);
+    }
+    codec.encode(slot, width);
+  }
+
+  #head(lane: Lane): Buffer {
+    const { id, owner } = this.#put;
+    const head = { id, lane: lane.lane, away: this.#away, stripeBytes: this.#stripeBytes, owner };
+    return writeHead(head, this.#context.code);
+  }
+
+  #footer(lane: Lane): Buffer {
+    const tail = {
+      id: this.#put.id,
+      lane: lane.lane,
+      length: this.#total,
+      checksum: this.#sum.digest64(),
+    };
+    return writeFooter(tail, Buffer.concat(lane.tables));
+  }
+
+  async #finish(): Promise<Stored> {
+    const width = roundToGroup(this.#filled / this.#dataLanes);
+    if (this.#filled > 0 && this.#put.sizeBytes === undefined) this.#layOut(width);
+    const directory = shardDirectory(this.#put.id);
+    const path = shardPath(this.#put.id);
+    this.#flush(width, [
+      (lane) => lane.file.sync(),
+      async (lane) => {
+        await lane.seat.drive.makeDirectory(directory);
+        await lane.seat.drive.rename(lane.temporary, path);
+        lane.named = true;
+        await lane.seat.drive.syncDirectory(directory);
+      },
+    ]);
+    const { arena } = this.#context.codec;
+    while (this.#flights.length > 0) {
+      const slot = await this.#land();
+      if (slot !== undefined) arena.release(slot);
+    }
+    return { location: this.#location(), sizeBytes: this.#total, checksum: this.#sum.digest() };
+  }
+
+  /** A stream ended inside a stripe: its bytes are spread over all lanes once their number is known. */
+  #layOut(width: number): void {
+    if (width === this.#width) return;
+    const slot = this.#slot as Slot;
+    const rest = Buffer.allocUnsafe(this.#filled);
+    for (const [place, lane] of this.#order.data.entries()) {
+      const from = place * this.#width;
+      if (from >= rest.length) break;
+      rest.set(
+        (slot.lanes[lane] as Buffer).subarray(0, Math.min(this.#width, rest.length - from)),
+        from,
+      );
+    }
+    for (const [place, lane] of this.#order.data.entries()) {
+      (slot.lanes[lane] as Buffer).set(rest.subarray(place * width, (place + 1) * width));
+    }
+  }
+
+  #location(): ShardLocation {
+    let unconfirmed = this.#order.lost;
+    for (const lane of this.#lanes) if (lane.failed) unconfirmed |= 1 << lane.lane;
+    const location: ShardLocation = {
+      kind: 'shards',
+      id: this.#put.id,
+      tier: this.#context.tier,
+      group: this.#context.group,
+      length: this.#total,
+      code: this.#context.code.name,
+      stripeBytes: this.#stripeBytes,
+      empty: this.#order.empty,
+      unconfirmed,
+    };
+    if (this.#away !== 0) location.away = this.#away;
+    return location;
+  }
+
+  /** Removes what was made; the files are still open. */
+  async #undo(): Promise<void> {
+    await Promise.all(this.#flights.map(({ outcome }) => outcome));
+    await Promise.all(
+      this.#lanes.map(async (lane) => {
+        const path = lane.named ? shardPath(this.#put.id) : lane.temporary;
+        await lane.seat.drive.remove(path).catch(() => undefined);
+        // What can't be removed now is a temporary file: swept at the next start.
+      }),
+    );
+    const { arena } = this.#context.codec;
+    for (const { slot, outcome } of this.#flights) {
+      void outcome.then((decided) => decided.settled).then(() => arena.release(slot));
+    }
+    this.#flights = [];
+    if (this.#slot !== undefined) arena.release(this.#slot);
+    this.#slot = undefined;
+    this.#leave();
+    this.#lanes = [];
+  }
+
+  /** Closes each file once its last write has ended, however long a stalled one takes. */
+  #leave(): void {
+    for (const lane of this.#lanes) {
+      const close = (): Promise<void> => lane.file.close().catch(() => undefined);
+      void lane.tail.then(close, close);
+    }
+    this.#lanes = [];
+  }
+}
+
+/** Stands for the slot of a write without bytes (an empty object); releasing it frees nothing. */
+const NO_SLOT: Slot = { unit: 0, units: 0, base: 0, stride: 0, laneBytes: 0, lanes: [] };
+
+function wrongLength(announced: number, seen: number): FirnError {
+  return new FirnError('IncompleteBody', `${announced} bytes were announced, ${seen} came`, {
+    retryable: false,
+  });
+}
