@@ -48,11 +48,17 @@ const ACCESS_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 const accountRow = (id: string): string => `account/${id}`;
 const keyRow = (accessKey: string): string => `key/${accessKey}`;
 
+/** What accounts need of a context: they are looked at before any tier is open. */
+export type AccountsContext = Pick<
+  EngineContext,
+  'store' | 'clock' | 'random' | 'masterKey' | 'staleMs'
+>;
+
 export class Accounts {
-  readonly #context: EngineContext;
+  readonly #context: AccountsContext;
   readonly #known = new Recent<Known>(KNOWN_MAX);
 
-  constructor(context: EngineContext) {
+  constructor(context: AccountsContext) {
     this.#context = context;
   }
 

@@ -1,0 +1,352 @@
+// The three kinds of process. The primary makes once what must be made once (store id, root account, the
+// clock's offset), supervises, and owns the admin port. Api processes serve S3. The worker process runs
+// Agenda and its jobs. Nothing here decides anything about objects.
+
+import { mkdirSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import { flushCompileCache } from 'node:module';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import type { Logger } from 'pino';
+import {
+  childEnvironment,
+  loadConfig,
+  priceBookFiles,
+  processPart,
+  VERSION,
+  writeOnce,
+} from './config.ts';
+import type { Config } from './config.ts';
+import { DAY_MS } from './appliance/model/clock.ts';
+import { FirnError } from './appliance/model/errors.ts';
+import type { MetadataStore } from './appliance/model/metadata-store.ts';
+import type { GaugeSample, MetricsSnapshot } from './api/metrics.ts';
+import { Accounts } from './appliance/engine/accounts.ts';
+import { runChild } from './appliance/process/child.ts';
+import { EngineClock, SystemRandom } from './appliance/process/clock.ts';
+import { Supervisor } from './appliance/process/supervisor.ts';
+import {
+  accountsContext,
+  CLOCK_ROW,
+  clockOffsetOf,
+  closeServer,
+  dayMs,
+  followClock,
+  listen,
+  loggerOf,
+  metadataOf,
+  openAll,
+  STOP_MS,
+  storeIdOf,
+} from './wiring.ts';
+import type { Opened, Own } from './wiring.ts';
+
+/** Runs the appliance until SIGTERM or SIGINT. */
+export async function serve(args: string[]): Promise<void> {
+  try {
+    const { values } = parseArgs({ args, options: { config: { type: 'string' } }, strict: true });
+    const config = loadConfig(values.config);
+    const { part, name } = processPart();
+    if (part === 'primary') await runPrimary(config);
+    else runPart(config, part, name);
+  } catch (error) {
+    refuse(error);
+  }
+}
+
+function refuse(error: unknown): never {
+  const { message, hint, code } = error as { message: string; hint?: string; code?: string };
+  const usage = code?.startsWith('ERR_PARSE_ARGS') === true;
+  process.stderr.write(`firn: ${message}\n${hint === undefined ? '' : `  ${hint}\n`}`);
+  if (usage) process.stderr.write('  usage: ./firn serve [--config FILE]\n');
+  process.exit(usage ? 2 : 1);
+}
+
+// ── Children ──────────────────────────────────────────────────────────────────────────────────────
+
+interface Duty {
+  port?: number;
+  stop(): Promise<void>;
+  answer(what: string): Promise<unknown>;
+}
+
+function runPart(config: Config, part: 'api' | 'worker', name: string): void {
+  const clock = new EngineClock();
+  const own: Own = { part, name, clock, random: new SystemRandom() };
+  // Loading takes longer than opening: begun before the primary says go.
+  const code = part === 'api' ? import('./api/s3/build.ts') : import('./workers/build.ts');
+  code.catch(() => undefined);
+  let duty: Duty | undefined;
+  let poll: NodeJS.Timeout | undefined;
+  runChild({
+    async start(go) {
+      clock.offsetMs = go.clockOffsetMs;
+      const store = metadataOf(config, own);
+      await store.open();
+      const opened = await openAll(config, own, { store, storeId: go.storeId });
+      const running =
+        part === 'api' ? await serveS3(config, opened, own) : await work(config, opened, own);
+      duty = running;
+      if (config.debug.sandboxClock) poll = followClock(store, clock);
+      setTimeout(flushCompileCache, 1000).unref();
+      return running.port === undefined ? {} : { port: running.port };
+    },
+    async stop() {
+      clearInterval(poll);
+      await duty?.stop();
+    },
+    setClock: (offsetMs) => {
+      clock.offsetMs = offsetMs;
+    },
+    answer: async (what) => await duty?.answer(what),
+  });
+}
+
+async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> {
+  const { buildEngine } = await import('./appliance/engine/build.ts');
+  const { buildS3 } = await import('./api/s3/build.ts');
+  const { RequestMetrics } = await import('./api/metrics.ts');
+  const log = loggerOf(config, own.name);
+  const { context } = opened;
+  const engine = buildEngine(context);
+  const metrics = new RequestMetrics();
+  const s3 = buildS3({
+    engine,
+    accounts: new Accounts(context),
+    clock: context.clock,
+    random: context.random,
+    region: config.region,
+    ...(config.domain === undefined ? {} : { domain: config.domain }),
+    classes: context.classes,
+    observe(record) {
+      metrics.observe({
+        operation: record.operation ?? 'Unknown',
+        status: record.status,
+        ms: record.durationMs,
+        bytesIn: record.receivedBytes,
+        bytesOut: record.sentBytes,
+      });
+      if (record.fault !== undefined) {
+        const { requestId, operation, status, code } = record;
+        log.error({ requestId, operation, status, code, error: record.fault }, 'request failed');
+      }
+    },
+  });
+  const server = createServer();
+  s3.attach(server);
+  const port = await listen(server, config.port, config.host);
+  return {
+    port,
+    async stop() {
+      await closeServer(server);
+      await engine.close();
+      await opened.close();
+    },
+    async answer(what) {
+      return await Promise.resolve(what === 'metrics' ? metrics.snapshot() : undefined);
+    },
+  };
+}
+
+async function work(config: Config, opened: Opened, own: Own): Promise<Duty> {
+  const { buildWorkers } = await import('./workers/build.ts');
+  throw new Error(String([buildWorkers, config, opened, own]));
+}
+
+// ── The primary ───────────────────────────────────────────────────────────────────────────────────
+
+async function runPrimary(config: Config): Promise<void> {
+  mkdirSync(config.data, { recursive: true, mode: 0o700 });
+  const own: Own = {
+    part: 'primary',
+    name: 'primary',
+    clock: new EngineClock(),
+    random: new SystemRandom(),
+  };
+  const log = loggerOf(config, own.name);
+  let go = { storeId: '', clockOffsetMs: 0 };
+  const supervisor = new Supervisor({
+    children: [
+      ...Array.from({ length: config.processes }, (_, index) => ({
+        role: 'api' as const,
+        name: `api-${index}`,
+      })),
+      { role: 'worker' as const, name: 'worker' },
+    ],
+    environment: childEnvironment,
+    go: () => ({ ...go, clockOffsetMs: own.clock.offsetMs }),
+    log: (event, details) => log.warn(details, event),
+  });
+  supervisor.fork();
+  try {
+    const store = metadataOf(config, own);
+    await store.open();
+    const storeId = await storeIdOf(store, own);
+    if (config.debug.sandboxClock) own.clock.offsetMs = await clockOffsetOf(store);
+    const accounts = new Accounts(accountsContext(config, own, store));
+    await accounts.open();
+    await ensureRoot(config, accounts);
+    go = { storeId, clockOffsetMs: own.clock.offsetMs };
+    const port = await supervisor.go();
+    // Only now: the children have founded the drives of a fresh store.
+    const opened = await openAll(config, own, { store, storeId });
+    const admin = await serveAdmin(config, { own, opened, supervisor, log });
+    onSignals(async () => {
+      await closeServer(admin.server);
+      await supervisor.stop(STOP_MS);
+      await opened.close();
+    });
+    greet(config, { port, adminPort: admin.port });
+    flushCompileCache();
+  } catch (error) {
+    await supervisor.stop(2000);
+    throw error;
+  }
+}
+
+const credentialsFile = (config: Config): string => join(config.data, 'credentials');
+
+/** Only the host that made the root key pair learns it, and writes it down for its operator. */
+async function ensureRoot(config: Config, accounts: Accounts): Promise<void> {
+  const { key } = await accounts.ensureRoot(config.root ?? {});
+  if (key === undefined || config.root !== undefined) return;
+  const text =
+    `[default]\naws_access_key_id = ${key.accessKey}\n` +
+    `aws_secret_access_key = ${key.secretKey}\n`;
+  if (writeOnce(credentialsFile(config), text)) return;
+  throw new FirnError('SettingsInvalid', 'a credentials file is there, but of another store', {
+    subject: credentialsFile(config),
+    hint: 'move it away; then ./firn key create, or start again with an empty store',
+  });
+}
+
+function onSignals(stop: () => Promise<void>): void {
+  let stopping = false;
+  const end = (): void => {
+    if (stopping) return;
+    stopping = true;
+    stop().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        process.stderr.write(`firn: stopping failed: ${String(error)}\n`);
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGTERM', end);
+  process.on('SIGINT', end);
+}
+
+/** What a person needs to go on: where it serves, where the keys are, three lines to try. */
+function greet(config: Config, ports: { port: number; adminPort: number }): void {
+  const endpoint = `http://${config.host}:${ports.port}`;
+  const lines = [
+    `Firn serves S3 on ${endpoint}, admin on http://${config.adminHost}:${ports.adminPort}`,
+    `  data         ${config.data}`,
+    `  metadata     ${config.metadata === 'lmdb' ? 'LMDB, embedded' : 'MongoDB'}`,
+    config.root === undefined
+      ? `  credentials  ${credentialsFile(config)} (as the aws CLI reads them)`
+      : '  credentials  the root key pair of the environment',
+    '',
+    'Try this:',
+    `  export AWS_SHARED_CREDENTIALS_FILE=${credentialsFile(config)} AWS_DEFAULT_REGION=${config.region}`,
+    `  aws --endpoint-url ${endpoint} s3 mb s3://first`,
+    `  aws --endpoint-url ${endpoint} s3 cp README.md s3://first/`,
+    '',
+  ];
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+interface AdminWiring {
+  own: Own;
+  opened: Opened;
+  supervisor: Supervisor;
+  log: Logger;
+}
+
+async function serveAdmin(
+  config: Config,
+  { own, opened, supervisor, log }: AdminWiring,
+): Promise<{ server: Server; port: number }> {
+  const { buildAdmin } = await import('./api/admin/build.ts');
+  const { renderMetrics } = await import('./api/metrics.ts');
+  const { context, store } = opened;
+  const { costMax, deletedBytesMax, deletedShareMax } = config.guardRails;
+  const admin = buildAdmin({
+    store,
+    accounts: new Accounts(context),
+    tiers: context.tiers,
+    classes: context.classes,
+    clock: own.clock,
+    random: own.random,
+    region: config.region,
+    version: VERSION,
+    lifecycleDayMs: dayMs(config.debug.lifecycleDaySeconds),
+    readiness: async () => await Promise.resolve(unready(store, supervisor)),
+    metrics: async () =>
+      await renderMetrics(
+        (await supervisor.askAll('api', 'metrics')) as MetricsSnapshot[],
+        gaugesOf(supervisor),
+      ),
+    metricsSigned: config.metricsSigned,
+    ...(config.debug.sandboxClock
+      ? { advanceClock: (days: number) => advanceClock(days, { own, store, supervisor }) }
+      : {}),
+    guardRails: {
+      deletedShareMax,
+      ...(deletedBytesMax === undefined ? {} : { deletedBytesMax }),
+      ...(costMax === undefined ? {} : { costMax: { amount: costMax, currency: 'USD' } }),
+    },
+    priceBooks: priceBookFiles(config),
+    fault: (requestId, error) => log.error({ requestId, error }, 'admin request failed'),
+  });
+  const server = createServer(admin.handler);
+  return { server, port: await listen(server, config.adminPort, config.adminHost) };
+}
+
+function unready(store: MetadataStore, supervisor: Supervisor): string[] {
+  const reasons = supervisor
+    .status()
+    .filter((child) => !child.ready)
+    .map((child) => `the process ${child.name} is starting`);
+  if (!store.healthy()) reasons.push('the metadata store does not take commits');
+  return reasons;
+}
+
+function gaugesOf(supervisor: Supervisor): GaugeSample[] {
+  return supervisor.status().flatMap(({ name, ready, restarts }) => [
+    {
+      name: 'firn_process_up',
+      help: 'Is this process serving?',
+      labels: { process: name },
+      value: ready ? 1 : 0,
+    },
+    {
+      name: 'firn_process_restarts_total',
+      help: 'Times that this process ended and was started again.',
+      labels: { process: name },
+      value: restarts,
+    },
+  ]);
+}
+
+/** Moves the engine's clock of every process here before it answers; other hosts follow in a second. */
+async function advanceClock(
+  days: number,
+  { own, store, supervisor }: { own: Own; store: MetadataStore; supervisor: Supervisor },
+): Promise<{ offsetMs: number }> {
+  for (;;) {
+    const row = await store.get<{ offsetMs: number }>('settings', CLOCK_ROW);
+    const offsetMs = (row?.value.offsetMs ?? 0) + days * DAY_MS;
+    const value = { format: 1, offsetMs };
+    const result =
+      row === undefined
+        ? await store.insert('settings', CLOCK_ROW, value)
+        : await store.replace({ table: 'settings', id: CLOCK_ROW, expected: row.revision, value });
+    if (result.outcome !== 'done') continue;
+    own.clock.offsetMs = offsetMs;
+    await supervisor.setClock(offsetMs);
+    return { offsetMs };
+  }
+}

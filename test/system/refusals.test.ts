@@ -1,0 +1,183 @@
+// Starts that must be refused, and how: with file, line and remedy, exit 1, and no stack trace. What a
+// user would lose: a store that starts over the wrong drives, or with a setting that was misread.
+
+import { execFile } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { parse } from 'yaml';
+import { readFileSync } from 'node:fs';
+import { loadConfig, settingsSchema } from '../../config.ts';
+import { freePort, startFirn } from '../firn-process.ts';
+import { s3Call } from '../s3-fetch.ts';
+
+const root = join(import.meta.dirname, '..', '..');
+const scratch = mkdtempSync(join(tmpdir(), 'firn-refusals-'));
+test.after.always(() => rmSync(scratch, { recursive: true, force: true }));
+
+interface Ended {
+  code: number | null;
+  output: string;
+}
+
+function firn(args: string[], env: Record<string, string> = {}): Promise<Ended> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [join(root, 'firn.ts'), ...args],
+      {
+        cwd: scratch,
+        timeout: 30_000,
+        env: { PATH: process.env['PATH'] ?? '', HOME: scratch, ...env },
+      },
+      (_, stdout, stderr) => resolve({ code: child.exitCode, output: stdout + stderr }),
+    );
+  });
+}
+
+async function refused(
+  name: string,
+  yaml: string,
+  env: Record<string, string> = {},
+): Promise<Ended> {
+  const file = join(scratch, `${name}.yaml`);
+  writeFileSync(file, yaml);
+  return await firn(['serve', '--config', file], env);
+}
+
+test('an unknown, mistyped or doubled setting is named with file, line and remedy', async (t) => {
+  const cases: [string, string, RegExp][] = [
+    ['unknown', 'data: d\ntierz: {}\n', /unknown\.yaml:2:1: .*tierz[\s\S]*firn\.example\.yaml/],
+    ['type', 'data: d\nport: nine\n', /type\.yaml:2:7: port:/],
+    ['double', 'data: d\ndata: e\n', /double\.yaml:2:1: .*unique/],
+    ['yaml', 'data: [\n', /yaml\.yaml:\d+:\d+/],
+    [
+      'class',
+      'data: d\nstorageClasses: {STANDARD: hot, GLACIER: nowhere}\n',
+      /GLACIER names the tier nowhere/,
+    ],
+    [
+      'hot',
+      'data: d\nstorageClasses: {STANDARD: cold}\n',
+      /STANDARD must be mapped to a tier of kind node-group/,
+    ],
+  ];
+  for (const [name, yaml, expected] of cases) {
+    const { code, output } = await refused(name, yaml);
+    t.is(code, 1, `${name}: ${output}`);
+    t.regex(output, expected, name);
+    t.notRegex(output, /\n\s+at /, `${name}: no stack trace`);
+  }
+});
+
+test('half a root key pair, a port that is none and a missing settings file are refused', async (t) => {
+  const half = await refused('half', 'data: half\n', { FIRN_ROOT_ACCESS_KEY: 'ADMIN' });
+  t.regex(half.output, /FIRN_ROOT_SECRET_KEY|root key pair/);
+  t.is(half.code, 1);
+  t.regex((await refused('port', 'data: p\n', { FIRN_PORT: '90000x' })).output, /FIRN_PORT=90000x/);
+  const missing = await firn(['serve', '--config', join(scratch, 'nowhere.yaml')]);
+  t.regex(missing.output, /cannot read the settings file/);
+  t.is(missing.code, 1);
+});
+
+test('the example settings parse, and name every key there is', (t) => {
+  const text = readFileSync(join(root, 'deploy', 'firn.example.yaml'), 'utf8');
+  t.notThrows(() => loadConfig(join(root, 'deploy', 'firn.example.yaml'), {}));
+  const uncommented = text.replaceAll(/^(\s*)# (\s*[a-zA-Z-]+:)/gm, '$1$2');
+  const names = new Set([...uncommented.matchAll(/^\s*([a-zA-Z]+):/gm)].map((match) => match[1]));
+  const missing: string[] = [];
+  const walk = (schema: Record<string, unknown>): void => {
+    for (const [key, value] of Object.entries(
+      (schema['properties'] ?? {}) as Record<string, Record<string, unknown>>,
+    )) {
+      if (!names.has(key)) missing.push(key);
+      walk(value);
+    }
+    for (const one of [
+      ...((schema['anyOf'] ?? []) as object[]),
+      ...((schema['oneOf'] ?? []) as object[]),
+    ])
+      walk(one as Record<string, unknown>);
+    if (typeof schema['additionalProperties'] === 'object')
+      walk(schema['additionalProperties'] as Record<string, unknown>);
+  };
+  walk(settingsSchema() as Record<string, unknown>);
+  t.deepEqual(missing, []);
+  t.truthy(parse(text));
+});
+
+test('drives that were swapped, or belong to another store, are refused by name and nothing on them changes', async (t) => {
+  const one = await startFirn();
+  t.is((await s3Call(one, { method: 'PUT', path: '/kept' })).status, 200);
+  t.is((await s3Call(one, { method: 'PUT', path: '/kept/object', body: 'precious' })).status, 200);
+  await one.stop();
+  const hot = join(one.directory, 'data', 'hot');
+  const swap = (): void => {
+    renameSync(join(hot, 'drive-0'), join(hot, 'x'));
+    renameSync(join(hot, 'drive-1'), join(hot, 'drive-0'));
+    renameSync(join(hot, 'x'), join(hot, 'drive-1'));
+  };
+  const config = join(one.directory, 'firn.yaml');
+  swap();
+  const swapped = await firn(['serve', '--config', config]);
+  t.is(swapped.code, 1, swapped.output);
+  t.regex(swapped.output, /drive-[01]/);
+  t.notRegex(swapped.output, /\n\s+at /);
+  swap();
+  // Another store's metadata over these drives.
+  renameSync(join(one.directory, 'data', 'metadata'), join(one.directory, 'metadata-away'));
+  const foreign = await firn(['serve', '--config', config]);
+  t.is(foreign.code, 1, foreign.output);
+  t.regex(foreign.output, /another store|other store|store/i);
+  rmSync(join(one.directory, 'data', 'metadata'), { recursive: true, force: true });
+  renameSync(join(one.directory, 'metadata-away'), join(one.directory, 'data', 'metadata'));
+  const again = await one.restart();
+  t.is((await s3Call(again, { method: 'GET', path: '/kept/object' })).text, 'precious');
+  await again.dispose();
+});
+
+test('the master key of another store is refused before anything is served', async (t) => {
+  const one = await startFirn();
+  await one.stop();
+  writeFileSync(join(one.directory, 'data', 'master.key'), `${'ab'.repeat(32)}\n`);
+  const { code, output } = await firn(['serve', '--config', join(one.directory, 'firn.yaml')]);
+  t.is(code, 1, output);
+  t.regex(output, /master/i);
+  await one.dispose();
+});
+
+test('no secret is in the output, and the credentials are for their owner alone', async (t) => {
+  const one = await startFirn();
+  await s3Call(one, { method: 'PUT', path: '/b' });
+  await s3Call({ ...one, secretKey: 'wrong-secret-key' }, { method: 'GET', path: '/b' });
+  t.false(one.output().includes(one.secretKey));
+  const { statSync } = await import('node:fs');
+  for (const name of ['credentials', 'master.key']) {
+    t.is(statSync(join(one.directory, 'data', name)).mode & 0o077, 0, name);
+  }
+  t.regex(one.output(), /credentials/);
+  await one.dispose();
+});
+
+test('a port that is taken is named', async (t) => {
+  const one = await startFirn();
+  const directory = join(scratch, 'second');
+  mkdirSync(directory);
+  const { code, output } = await refused(
+    'taken',
+    `data: ${directory}\nport: ${one.port}\nadminPort: ${await freePort()}\n`,
+  );
+  t.is(code, 1, output);
+  t.regex(output, new RegExp(`${one.port}`));
+  t.true(existsSync(directory) && readdirSync(directory).length >= 0);
+  await one.dispose();
+});

@@ -1,0 +1,240 @@
+// What every process of the appliance opens: metadata store, tiers, packer, and the context that the
+// engine runs on. The same settings give the same wiring in each, so that an api process, the worker
+// and the primary can't disagree about where a byte lives.
+
+import type { Server } from 'node:http';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import type { Logger } from 'pino';
+import { loadMasterKey, secretOf } from './config.ts';
+import type { Config, TierConfig } from './config.ts';
+import { buildMetadata } from './appliance/metadata/build.ts';
+import { DAY_MS } from './appliance/model/clock.ts';
+import type { Random } from './appliance/model/clock.ts';
+import { FirnError } from './appliance/model/errors.ts';
+import { silentEvents } from './appliance/model/event-sink.ts';
+import { newId } from './appliance/model/ids.ts';
+import { GRACE_MS } from './appliance/model/limits.ts';
+import type { MetadataStore } from './appliance/model/metadata-store.ts';
+import type { Tier } from './appliance/model/tier.ts';
+import type { EngineContext } from './appliance/engine/context.ts';
+import type { ColdTierSettings } from './tiers/cold/build.ts';
+import type { EngineClock } from './appliance/process/clock.ts';
+
+/** What still runs at a stop may take this long; what is cut off then was never acknowledged. */
+export const STOP_MS = 10_000;
+
+/** Lines of JSON on stderr. Nothing that is given to it ever holds a secret. */
+export function loggerOf(config: Config, name: string): Logger {
+  return pino({ level: config.logLevel, base: { process: name } }, pino.destination(2));
+}
+
+export interface Own {
+  part: 'primary' | 'api' | 'worker';
+  name: string;
+  clock: EngineClock;
+  random: Random;
+}
+
+export function metadataOf(config: Config, own: Own): MetadataStore {
+  return buildMetadata({
+    ...(config.metadata === 'lmdb' ? {} : { url: config.metadata }),
+    dataDirectory: config.data,
+    clock: own.clock,
+    random: own.random,
+    processName: own.name,
+  });
+}
+
+async function buildTiers(config: Config, own: Own, storeId: string): Promise<Map<string, Tier>> {
+  const tiers = new Map<string, Tier>();
+  for (const [name, settings] of Object.entries(config.tiers)) {
+    tiers.set(
+      name,
+      settings.kind === 'node-group'
+        ? await buildDrives(name, settings, {
+            own,
+            storeId,
+            hot: name === config.storageClasses['STANDARD'],
+          })
+        : await buildCold(name, settings, { own, storeId }),
+    );
+  }
+  return tiers;
+}
+
+async function buildDrives(
+  name: string,
+  settings: Extract<TierConfig, { kind: 'node-group' }>,
+  { own, storeId, hot }: { own: Own; storeId: string; hot: boolean },
+): Promise<Tier> {
+  const { buildNodeGroupTier } = hot
+    ? await import('./tiers/hot/hot-tier.ts')
+    : await import('./tiers/warm/warm-tier.ts');
+  return buildNodeGroupTier(
+    {
+      name,
+      code: settings.code,
+      drives: settings.groups,
+      smallBytesMax: settings.smallBytesMax,
+    },
+    { clock: own.clock, random: own.random, storeId, role: own.part, processName: own.name },
+  );
+}
+
+/** Settings give a secret or the file that holds it; a tier is given the secret. */
+function withSecret(
+  name: string,
+  settings: Exclude<TierConfig, { kind: 'node-group' }>,
+): ColdTierSettings {
+  if (settings.kind === 's3') {
+    const { secretKeyFile: _, ...rest } = settings;
+    return { ...rest, name, secretKey: secretOf(name, settings) };
+  }
+  if (settings.kind === 'azure') {
+    const { accountKeyFile, ...rest } = settings;
+    return { ...rest, name, accountKey: secretOf(name, { secretKeyFile: accountKeyFile }) };
+  }
+  return { ...settings, name };
+}
+
+async function buildCold(
+  name: string,
+  settings: Exclude<TierConfig, { kind: 'node-group' }>,
+  { own, storeId }: { own: Own; storeId: string },
+): Promise<Tier> {
+  const { buildColdTier } = await import('./tiers/cold/build.ts');
+  return await buildColdTier(
+    { ...withSecret(name, settings), name, storeId },
+    { clock: own.clock, random: own.random },
+  );
+}
+
+/** LMDB is read afresh each time; over a network such rows may be a second old. */
+const staleMs = (store: MetadataStore): number => (store.name === 'lmdb' ? 0 : 1000);
+
+export const dayMs = (seconds: number | undefined): number =>
+  seconds === undefined ? DAY_MS : seconds * 1000;
+
+function contextOf(
+  config: Config,
+  own: Own,
+  opened: { store: MetadataStore; tiers: Map<string, Tier>; packer: EngineContext['packer'] },
+): EngineContext {
+  const { debug } = config;
+  return {
+    ...opened,
+    clock: own.clock,
+    random: own.random,
+    events: silentEvents,
+    classes: new Map(Object.entries(config.storageClasses)),
+    masterKey: loadMasterKey(config),
+    graceMs: debug.graceSeconds === undefined ? GRACE_MS : debug.graceSeconds * 1000,
+    restoreDayMs: dayMs(debug.restoreDaySeconds),
+    staleMs: staleMs(opened.store),
+  };
+}
+
+/** Enough of a context for accounts, before any tier is open. */
+export function accountsContext(
+  config: Config,
+  own: Own,
+  store: MetadataStore,
+): Pick<EngineContext, 'store' | 'clock' | 'random' | 'masterKey' | 'staleMs'> {
+  return {
+    store,
+    clock: own.clock,
+    random: own.random,
+    masterKey: loadMasterKey(config),
+    staleMs: staleMs(store),
+  };
+}
+
+export interface Opened {
+  storeId: string;
+  store: MetadataStore;
+  context: EngineContext;
+  close(): Promise<void>;
+}
+
+/** Opens tiers over an open store. What it opened is closed again when something refuses. */
+export async function openAll(
+  config: Config,
+  own: Own,
+  from: { store: MetadataStore; storeId: string },
+): Promise<Opened> {
+  const { store, storeId } = from;
+  const tiers = await buildTiers(config, own, storeId);
+  const close = async (): Promise<void> => {
+    await Promise.allSettled([...tiers.values()].map((tier) => tier.close()));
+    await store.close();
+  };
+  try {
+    await Promise.all([...tiers.values()].map((tier) => tier.open()));
+    const { buildPacker } = await import('./tiers/pack/packer.ts');
+    const packer = buildPacker({ spoolDirectory: join(config.data, 'spool'), random: own.random });
+    return { storeId, store, context: contextOf(config, own, { store, tiers, packer }), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+export const CLOCK_ROW = 'clock';
+const STORE_ROW = 'store';
+
+/** The store's own name, made once: drives and cold tiers remember it and refuse another's. */
+export async function storeIdOf(store: MetadataStore, own: Own): Promise<string> {
+  const made = { format: 1, id: newId(own.random), createdAt: own.clock.now() };
+  await store.insert('settings', STORE_ROW, made);
+  const row = await store.get<{ id: string }>('settings', STORE_ROW);
+  if (row === undefined)
+    throw new FirnError('MetadataUnavailable', 'the store has no identity row');
+  return row.value.id;
+}
+
+export async function clockOffsetOf(store: MetadataStore): Promise<number> {
+  const row = await store.get<{ offsetMs: number }>('settings', CLOCK_ROW);
+  return row?.value.offsetMs ?? 0;
+}
+
+/** Hosts without a primary's message follow within a second. Only under debug.sandboxClock. */
+export function followClock(store: MetadataStore, clock: EngineClock): NodeJS.Timeout {
+  const look = async (): Promise<void> => {
+    try {
+      clock.offsetMs = await clockOffsetOf(store);
+    } catch {
+      // The store is away: the last offset holds, and is looked up again in a second.
+    }
+  };
+  return setInterval(() => void look(), 1000);
+}
+
+export function listen(server: Server, port: number, host: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      reject(
+        new FirnError('SettingsInvalid', `cannot listen on ${host}:${port} (${cause.code ?? ''})`, {
+          cause,
+          hint: 'another program has this port, or the address is not of this host: set port, adminPort',
+        }),
+      );
+    });
+    server.listen({ port, host }, () => {
+      const address = server.address();
+      resolve(address === null || typeof address === 'string' ? 0 : address.port);
+    });
+  });
+}
+
+/** No new requests; those under way finish, for STOP_MS at most. */
+export function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    const cut = setTimeout(() => server.closeAllConnections(), STOP_MS);
+    server.close(() => {
+      clearTimeout(cut);
+      resolve();
+    });
+    server.closeIdleConnections();
+  });
+}
