@@ -81,8 +81,6 @@ async function atEveryStep(
   scenario: {
     before(rig: Rig): Promise<void>;
     work(rig: Rig): Promise<unknown>;
-    /** What a worker does on its next pass. */
-    repeat?(rig: Rig): Promise<unknown>;
     after(rig: Rig, when: string): Promise<void> | void;
   },
 ): Promise<void> {
@@ -100,7 +98,7 @@ async function atEveryStep(
       rig.clock.pass(120_000);
       await resume(rig);
       await auditBytes(t, rig, `${when}, resumed`);
-      if (died) await (scenario.repeat ?? scenario.work)(rig);
+      if (died) await scenario.work(rig);
       await scenario.after(rig, when);
       await settle(rig);
       await scenario.after(rig, `${when}, settled`);
