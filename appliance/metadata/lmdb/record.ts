@@ -100,6 +100,7 @@ export function decodeRecord<T>(table: Table, id: string, record: LentBytes): Ro
 export function decodeListing<T>(table: Table, id: string, record: LentBytes): Row<T> {
   if (checkTag(table, id, record) !== OBJECT_TAG) return decodeRecord(table, id, record);
   const at = VALUE_AT + HEAD_BYTES;
+  if (record.length < at) throw corrupt(table, id);
   const end = at + record.readUInt16BE(VALUE_AT);
   if (end > record.length) throw corrupt(table, id);
   let head: HeadTuple;

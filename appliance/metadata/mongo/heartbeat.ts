@@ -20,14 +20,21 @@ export interface HeartbeatDocument {
 export class Heartbeat {
   readonly #collection: Collection<HeartbeatDocument>;
   readonly #processName: string;
+  readonly #onSilence: (error: FirnError) => void;
   #timer: NodeJS.Timeout | undefined;
   #beating = 0;
   #lastProof = Number.NEGATIVE_INFINITY;
   #lastError: unknown;
 
-  constructor(collection: Collection<HeartbeatDocument>, processName: string) {
+  /** `onSilence` is called each second without proof: what waits for an answer waits in vain. */
+  constructor(
+    collection: Collection<HeartbeatDocument>,
+    processName: string,
+    onSilence: (error: FirnError) => void,
+  ) {
     this.#collection = collection;
     this.#processName = processName;
+    this.#onSilence = onSilence;
   }
 
   /** Resolves once a first write is acknowledged; throws what kept it from that. */
@@ -35,6 +42,7 @@ export class Heartbeat {
     await this.#beat();
     if (!this.isAlive()) throw this.#silence();
     this.#timer = setInterval(() => {
+      if (!this.isAlive()) this.#onSilence(this.#silence());
       if (this.#beating < BEATS_MAX) void this.#beat();
     }, BEAT_MS);
     this.#timer.unref();

@@ -59,7 +59,8 @@ export class MongoMetadataStore implements MetadataStore {
   readonly #subject: string;
   #opened: Opened | undefined;
   #collections = new Map<Table, Collection<StoredDocument>>();
-  #running = 0;
+  /** One a call that waits for the server: ends it. */
+  readonly #waiting = new Set<(error: FirnError) => void>();
   #idle: (() => void)[] = [];
 
   constructor(options: MongoMetadataStoreOptions) {
@@ -72,7 +73,9 @@ export class MongoMetadataStore implements MetadataStore {
     const connection = await connect(url, processName);
     const { client, database } = connection;
     const beats = database.collection<HeartbeatDocument>('heartbeats');
-    const heartbeat = new Heartbeat(beats, processName);
+    const heartbeat = new Heartbeat(beats, processName, (error) => {
+      for (const end of this.#waiting) end(error);
+    });
     try {
       await heartbeat.start();
     } catch (error) {
@@ -89,7 +92,7 @@ export class MongoMetadataStore implements MetadataStore {
   async close(): Promise<void> {
     const opened = this.#opened;
     this.#opened = undefined;
-    if (this.#running > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+    if (this.#waiting.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
     opened?.heartbeat.stop();
     await opened?.client.close();
   }
@@ -301,16 +304,22 @@ export class MongoMetadataStore implements MetadataStore {
     return answer;
   }
 
-  async #track<T>(work: () => Promise<T>): Promise<T> {
-    this.#running += 1;
-    try {
-      return await work();
-    } catch (error) {
-      throw isFirnError(error) ? error : unavailable(error, this.#subject);
-    } finally {
-      this.#running -= 1;
-      if (this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
-    }
+  /** A call ends with what the server says, or when there has been no majority for too long. */
+  #track<T>(work: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const end = (settle: () => void): void => {
+        this.#waiting.delete(abandon);
+        settle();
+        if (this.#waiting.size === 0) for (const idle of this.#idle.splice(0)) idle();
+      };
+      const abandon = (error: FirnError): void => end(() => reject(error));
+      this.#waiting.add(abandon);
+      work().then(
+        (answer) => end(() => resolve(answer)),
+        (error: unknown) =>
+          end(() => reject(isFirnError(error) ? error : unavailable(error, this.#subject))),
+      );
+    });
   }
 
   #alive(): Opened {

@@ -1,7 +1,8 @@
 // Connecting: which servers are refused, and which driver settings the promises rest on.
 
-import { MongoClient, MongoCompatibilityError, MongoError, MongoParseError } from 'mongodb';
-import { MongoServerSelectionError, type Db, type MongoClientOptions } from 'mongodb';
+import { MongoAPIError, MongoClient, MongoCompatibilityError, MongoError } from 'mongodb';
+import { MongoParseError, MongoServerSelectionError } from 'mongodb';
+import type { Db, MongoClientOptions } from 'mongodb';
 import { FirnError, isFirnError } from '../../model/errors.ts';
 import { newerFormat } from '../rules.ts';
 
@@ -33,7 +34,7 @@ export async function connect(url: string, processName: string): Promise<Connect
     return { client, database };
   } catch (error) {
     await client?.close();
-    throw connectFailure(error, url);
+    throw client === undefined ? misread(error, url) : connectFailure(error, url);
   }
 }
 
@@ -111,17 +112,24 @@ function connectFailure(error: unknown, url: string): unknown {
       hint: `MongoDB 4.4 (wire version ${WIRE_VERSION_MIN}) or newer is needed: ${error.message}`,
     });
   }
-  if (error instanceof MongoParseError || !(error instanceof MongoError)) {
-    return new FirnError('SettingsInvalid', 'the URL of the metadata store is not usable', {
-      subject,
-      hint: 'mongodb://HOST:PORT/DATABASE?replicaSet=NAME, special characters percent-encoded',
-    });
-  }
+  if (error instanceof MongoParseError || error instanceof MongoAPIError)
+    return misread(error, url);
   const hint =
     error instanceof MongoServerSelectionError
       ? 'no primary answers: is it running, initiated (rs.initiate()), the replicaSet name right?'
       : 'look at user, password and roles: readWrite on the database is needed';
   return unavailable(error, subject, hint);
+}
+
+function misread(error: unknown, url: string): FirnError {
+  // The driver may quote the whole URL; what has no @ in it has no password either.
+  const reason = error instanceof MongoError && !error.message.includes('@') ? error.message : '';
+  return new FirnError('SettingsInvalid', 'the URL of the metadata store is not usable', {
+    subject: redacted(url),
+    hint:
+      'mongodb://HOST:PORT/DATABASE?replicaSet=NAME, special characters percent-encoded' +
+      (reason === '' ? '' : `: ${reason}`),
+  });
 }
 
 /** How everything that the driver throws leaves the store. */
