@@ -70,7 +70,9 @@ export class ClassRanks {
     this.#floor = options.sizeFloor ?? true;
   }
 
-  /** Higher is colder. A class that nobody configured counts as hottest: everything may follow it. */
+  /**
+   * Higher is colder. A class that nobody configured counts as hottest: everything may follow it.
+   */
   rank(name: string): number {
     return this.#rank.get(name) ?? -1;
   }

@@ -23,7 +23,9 @@ export interface CompiledRule {
   matchesBucket(bucket: string): boolean;
   /** Filter, when and class; not the trigger. Takes subjects of the rule's groups only. */
   matches(facts: Facts, moment: Moment): boolean;
-  /** Engine ms from which the trigger holds; undefined: not as things stand. May lie in the future. */
+  /**
+   * Engine ms from which the trigger holds; undefined: not as things stand. May lie in the future.
+   */
   dueAt(facts: Facts, moment: Moment): number | undefined;
   /** Why `matches` says no; undefined where it says yes. */
   whyNot(facts: Facts, moment: Moment): string | undefined;
@@ -35,7 +37,9 @@ export interface CompileOptions {
   dayMs: number;
 }
 
-/** The group a subject belongs to; undefined: no rule is ever about it (a marker hiding versions). */
+/**
+ * The group a subject belongs to; undefined: no rule is ever about it (a marker hiding versions).
+ */
 export function groupOf(facts: Facts): Group | undefined {
   if (facts.subject === 'upload') return 'upload';
   if (!facts.isCurrent) return 'noncurrent';

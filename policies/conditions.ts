@@ -170,7 +170,7 @@ function checkPath(leaf: Record<string, unknown>, type: FactType): ConditionProb
   return {
     path: path === undefined ? [] : ['path'],
     message: path === undefined ? `'${leaf['fact']}' needs a path` : `path ${JSON.stringify(path)}`,
-    hint: `write "$." and one name, for example path: $.project; no '..', '@' or '[' may stand in it`,
+    hint: `write "$." and one name, as path: $.project; no '..', '@' or '[' may stand in it`,
   };
 }
 

@@ -28,7 +28,9 @@ export interface EvaluatorOptions {
   dayMs?: number;
   /** strict (default): AWS's class names only sink. free: any class may follow any. */
   waterfall?: 'strict' | 'free';
-  /** Whether Rule.sizeFloor counts. It never applies to classes that are not AWS's. Default true. */
+  /**
+   * Whether Rule.sizeFloor counts. It never applies to classes that are not AWS's. Default true.
+   */
   sizeFloor?: boolean;
 }
 
@@ -62,7 +64,9 @@ export type Standing =
   /** It acts by keeping others back: a pin, or a promotion with nothing left to do. */
   | { state: 'holds'; reason: string }
   | { state: 'not-due'; dueAt: number }
-  /** Reason: which filter field, condition or fact; also size floor, waterfall, disabled, stopped. */
+  /**
+   * Reason: which filter field, condition or fact; also size floor, waterfall, disabled, stopped.
+   */
   | { state: 'no-match'; reason: string };
 
 export interface JudgedRule {
@@ -86,7 +90,10 @@ export interface Judgement {
 
 export type Confirmation =
   | { agrees: true; decision: Decision | undefined }
-  /** `rules`: ids of those on which the two evaluators differ. Act on none, stop them, raise an alarm. */
+  /**
+   * `rules`: ids of those on which the two evaluators differ. Act on none, stop them, raise an
+   * alarm.
+   */
   | {
       agrees: false;
       rules: readonly string[];
@@ -249,7 +256,9 @@ export class Evaluator {
     return { state: 'not-due', dueAt };
   }
 
-  /** The first decision from now on if nothing changes; undefined: none ever, or held without end. */
+  /**
+   * The first decision from now on if nothing changes; undefined: none ever, or held without end.
+   */
   next(facts: Facts, now: number): Upcoming | undefined {
     const group = groupOf(facts);
     if (group === undefined) return undefined;

@@ -178,7 +178,9 @@ function lastRead(version: Version): number | undefined {
   return version.lastAccessDay === undefined ? undefined : version.lastAccessDay * DAY_MS;
 }
 
-/** A write counts as an access; so does the beginning of the records, as nothing earlier is known. */
+/**
+ * A write counts as an access; so does the beginning of the records, as nothing earlier is known.
+ */
 function lastAccess(version: Version, recordedSince: number | undefined): number | undefined {
   const read = lastRead(version);
   if (read === undefined && recordedSince === undefined) return undefined;

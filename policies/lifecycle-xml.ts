@@ -86,7 +86,9 @@ export function parseLifecycleXml(
   return { rules, warnings: rules.flatMap(warningsOf) };
 }
 
-/** The header x-amz-transition-default-minimum-object-size; InvalidArgument if it is neither value. */
+/**
+ * The header x-amz-transition-default-minimum-object-size; InvalidArgument if it is neither value.
+ */
 export function parseSizeFloor(
   header: string | undefined,
 ): NonNullable<Bucket['lifecycleSizeFloor']> {

@@ -54,7 +54,9 @@ export interface PlannedRule {
   deletes: number;
   /** `bucket/key`, the first ones met. */
   examples: string[];
-  /** Versions whose first action from now on is this rule's, not due yet; `firstAt` the earliest. */
+  /**
+   * Versions whose first action from now on is this rule's, not due yet; `firstAt` the earliest.
+   */
   later: { objects: number; bytes: number; firstAt: string | null };
   /** $ once: reading, moving, leaving early. */
   oneOffCost: number;
@@ -84,7 +86,10 @@ export interface Plan {
   };
   /** Due, but kept back by a restored copy, a pin or a promotion. */
   held: { objects: number; bytes: number };
-  /** Against the policy in force: acts that only the new one does, only the old one, or both otherwise. */
+  /**
+   * Against the policy in force: acts that only the new one does, only the old one, or both
+   * otherwise.
+   */
   changes: { added: PlannedChange; removed: PlannedChange; changed: PlannedChange };
   breaches: GuardRailBreach[];
   currency: string | null;
@@ -288,7 +293,10 @@ function addMoney(planned: PlannedRule, flows: Iterable<Flow>, cost: CostModel):
   }
 }
 
-/** Every limit that these totals pass. Values, not errors: the caller says who may go on all the same. */
+/**
+ * Every limit that these totals pass. Values, not errors: the caller says who may go on all the
+ * same.
+ */
 export function checkGuardRails(
   totals: Pick<Plan['totals'], 'deletes' | 'deletedBytes' | 'oneOffCost'>,
   objects: number,

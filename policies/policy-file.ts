@@ -8,7 +8,9 @@ import { YamlSource, type SourceProblem } from './yaml-source.ts';
 
 export { policyFileJsonSchema } from './policy-schema.ts';
 
-/** Throws PolicyInvalid; its subject is `file:line:column` of the first problem, its message all. */
+/**
+ * Throws PolicyInvalid; its subject is `file:line:column` of the first problem, its message all.
+ */
 export function parsePolicyFile(file: string, text: string): Rule[] {
   const source = new YamlSource(file, text);
   const { rules } = source.check(policyFileSchema);
@@ -80,7 +82,9 @@ function actionOf(given: PolicyFileRule['action']): Action {
   return { kind: 'transition', to: given.transition };
 }
 
-/** Triggers that make sense for an action; everything else is a mistake that would act or never act. */
+/**
+ * Triggers that make sense for an action; everything else is a mistake that would act or never act.
+ */
 const SOUND: Readonly<Record<Action['kind'], readonly Trigger['kind'][]>> = {
   transition: ['age', 'idle', 'date', 'noncurrent', 'pool-fill'],
   expire: ['age', 'idle', 'date'],

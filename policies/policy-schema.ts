@@ -143,7 +143,7 @@ const action = z
       z.enum(ACTION_NAMES),
     ],
     {
-      error: `an action is {transition: CLASS}, {promote: CLASS}, or one of ${ACTION_NAMES.join(', ')}`,
+      error: `an action is {transition: CLASS}, {promote: CLASS} or ${ACTION_NAMES.join(', ')}`,
     },
   )
   .describe('what happens to a version that matches and is due');

@@ -6,7 +6,9 @@
 /** Glob: `*` any run of characters ('/' too), `?` one, `\` takes the next one literally. */
 export type Glob = string;
 
-/** All fields given must hold; within a list any one suffices. An empty filter matches everything. */
+/**
+ * All fields given must hold; within a list any one suffices. An empty filter matches everything.
+ */
 export interface Filter {
   /** Of the whole bucket name. */
   buckets?: readonly Glob[];
@@ -29,7 +31,9 @@ export interface Filter {
 
 /** When a rule that matches is due. Days are S3's (dates.ts). */
 export type Trigger =
-  /** Since LastModified of a current version or lone delete marker; of an upload, since its start. */
+  /**
+   * Since LastModified of a current version or lone delete marker; of an upload, since its start.
+   */
   | { kind: 'age'; days: number }
   /** Since the last read (or write). Never due where reads are not recorded. */
   | { kind: 'idle'; days: number }
@@ -53,7 +57,9 @@ export type Action =
   /** Removes a delete marker that has no version behind it. */
   | { kind: 'expire-marker' }
   | { kind: 'abort-upload' }
-  /** Moves the version up to a storage class, and keeps it from sinking below that while it holds. */
+  /**
+   * Moves the version up to a storage class, and keeps it from sinking below that while it holds.
+   */
   | { kind: 'promote'; to: string }
   /** Keeps the version where it is: no transition, no promotion. Does not hold expiry. */
   | { kind: 'pin' };
@@ -104,7 +110,10 @@ export interface RuleSet {
   rules: readonly Rule[];
 }
 
-/** Actions that lose bytes for good or from sight: counted apart in a plan, confirmed before each act. */
+/**
+ * Actions that lose bytes for good or from sight: counted apart in a plan, confirmed before each
+ * act.
+ */
 export function isDeletion(action: ActionKind): boolean {
   return action !== 'transition' && action !== 'promote' && action !== 'pin';
 }

@@ -137,7 +137,10 @@ export class YamlSource {
   }
 }
 
-/** Of a union, the one alternative that the value plainly meant: that knows its fields, and errs least. */
+/**
+ * Of a union, the one alternative that the value plainly meant: that knows its fields, and errs
+ * least.
+ */
 function closest(errors: z.core.$ZodIssue[][]): z.core.$ZodIssue[] | undefined {
   const known = errors.filter((issues) =>
     issues.every((issue) => issue.path.length > 0 && issue.code !== 'unrecognized_keys'),
