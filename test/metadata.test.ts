@@ -43,7 +43,7 @@ const onLmdb = (title: string, use: (t: ExecutionContext, bench: Bench) => Promi
   test.serial(`lmdb: ${title}`, (t) => withStore(LMDB, (bench) => use(t, bench)));
 };
 
-// ── Records ─────────────────────────────────────────────────────────────────────────────────────────
+// ── Records ────────────────────────────────────
 
 interface Golden {
   records: { name: string; table: Table; id: string; epoch: number; commit: number; hex: string }[];
@@ -127,7 +127,7 @@ test('a record cut short is Corrupt', (t) => {
   }
 });
 
-// ── LMDB ────────────────────────────────────────────────────────────────────────────────────────────
+// ── LMDB ────────────────────────────────────
 
 onLmdb('a bit that rots on the drive is Corrupt, never other data', async (t, { store, place }) => {
   const marker = 'find me in the file, please';
@@ -244,7 +244,7 @@ test.serial(
   },
 );
 
-// ── MongoDB ─────────────────────────────────────────────────────────────────────────────────────────
+// ── MongoDB ────────────────────────────────────
 
 let server: Peer;
 let databases = 0;

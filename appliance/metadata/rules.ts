@@ -1,6 +1,6 @@
-// What both adapters hold a row to, in one place: the id, and the format number of the value. A NUL in
-// an id would end it early in tools, and a record written by a newer Firn, misread, could lose the only
-// name that some bytes have: both are refused loudly rather than served half understood.
+// What both adapters hold a row to, in one place: the id, and the format number of the value. A NUL
+// in an id would end it early in tools, and a record written by a newer Firn, misread, could lose
+// the only name that some bytes have: both are refused loudly rather than served half understood.
 
 import { FirnError } from '../model/errors.ts';
 import type { RangeQuery, Table } from '../model/metadata-store.ts';
@@ -9,7 +9,9 @@ import type { RangeQuery, Table } from '../model/metadata-store.ts';
 export const ID_BYTES_MAX = 1500;
 export const RANGE_LIMIT_MAX = 10_000;
 
-/** The newest `format` of a value that this Firn reads; older ones are migrated when they are read. */
+/**
+ * The newest `format` of a value that this Firn reads; older ones are migrated when they are read.
+ */
 export const FORMAT_MAX = 1;
 
 /** Throws InvalidArgument unless the id can be stored and comes back the same. */

@@ -1,5 +1,6 @@
-// A second process on a metadata store, for tests that need one: to be killed while it writes, to race
-// with others, to be seen by others. Started by metadata-store.ts with its task as JSON argument.
+// A second process on a metadata store, for tests that need one: to be killed while it writes, to
+// race with others, to be seen by others. Started by metadata-store.ts with its task as JSON
+// argument.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';

@@ -1,5 +1,5 @@
-// What every metadata store owes its callers, run against each adapter on its real medium: LMDB files,
-// a real mongod. Rules are those of appliance/metadata/DESIGN.md.
+// What every metadata store owes its callers, run against each adapter on its real medium: LMDB
+// files, a real mongod. Rules are those of appliance/metadata/DESIGN.md.
 
 import type { ExecutionContext, TestFn } from 'ava';
 import assert from 'node:assert/strict';

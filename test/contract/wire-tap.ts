@@ -1,6 +1,6 @@
-// A TCP proxy before mongod that loses what it is told to lose: a request before the server has it, or
-// the server's answer after it acted. To the client both look the same: the connection breaks, and the
-// change is in doubt.
+// A TCP proxy before mongod that loses what it is told to lose: a request before the server has it,
+// or the server's answer after it acted. To the client both look the same: the connection breaks,
+// and the change is in doubt.
 
 import { connect, createServer, type Server, type Socket } from 'node:net';
 

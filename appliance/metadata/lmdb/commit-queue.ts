@@ -1,10 +1,11 @@
-// Group commit. Changes that arrive in one turn of the event loop go into one child transaction, and
-// lmdb gathers the child transactions that wait for the disk into one commit: 64 writers cost one
-// fdatasync, not 64. Inside the transaction each change looks at its row, draws the next revision of
-// the whole store (A2), and is done or not on its own; a promise resolves when the commit is on disk.
+// Group commit. Changes that arrive in one turn of the event loop go into one child transaction,
+// and lmdb gathers the child transactions that wait for the disk into one commit: 64 writers cost
+// one fdatasync, not 64. Inside the transaction each change looks at its row, draws the next
+// revision of the whole store (A2), and is done or not on its own; a promise resolves when the
+// commit is on disk.
 //
-// Only childTransaction rolls back a callback that throws (DESIGN.md, LMDB), and its callback must not
-// wait: it holds the one write lock of all processes.
+// Only childTransaction rolls back a callback that throws (DESIGN.md, LMDB), and its callback must
+// not wait: it holds the one write lock of all processes.
 
 import type { RootDatabase } from 'lmdb';
 import { FirnError } from '../../model/errors.ts';
@@ -36,7 +37,9 @@ interface Waiting extends PendingChange {
   reject(error: Error): void;
 }
 
-/** Changes in one callback: bounds how long the write lock waits for this thread (about 5 µs each). */
+/**
+ * Changes in one callback: bounds how long the write lock waits for this thread (about 5 µs each).
+ */
 const CALLBACK_CHANGES_MAX = 512;
 const NO_OVERWRITE = { noOverwrite: true } as const;
 const CONFLICT: CommitResult = { outcome: 'conflict' };
@@ -177,7 +180,9 @@ export class CommitQueue {
   }
 }
 
-/** Put with MDB_NOOVERWRITE. In a write transaction lmdb answers at once, in the promise's `result`. */
+/**
+ * Put with MDB_NOOVERWRITE. In a write transaction lmdb answers at once, in the promise's `result`.
+ */
 function putAbsent(handle: TableHandle, id: string, record: Buffer): boolean {
   const answer = handle.put(id, record, NO_OVERWRITE) as Promise<boolean> & { result?: boolean };
   return answer.result === true;

@@ -1,7 +1,7 @@
 // Metadata in one LMDB environment: the embedded default. A read is a memory-mapped look-up of some
-// microseconds, a commit is synced before it is acknowledged and before anybody can read it, and all
-// processes of a host open the same environment and see each other's commits at once. The traps that
-// this file walks around are listed, with what was measured, in ../DESIGN.md.
+// microseconds, a commit is synced before it is acknowledged and before anybody can read it, and
+// all processes of a host open the same environment and see each other's commits at once. The traps
+// that this file walks around are listed, with what was measured, in ../DESIGN.md.
 
 import { open, type Database, type RootDatabase } from 'lmdb';
 import { mkdir } from 'node:fs/promises';
@@ -51,8 +51,8 @@ interface SnapshotRow {
   value: object;
 }
 
-// Ids as UTF-8, in and out of lmdb's own buffers. lmdb asks again with more room after a RangeError;
-// utf8Write alone would cut the id short without a word.
+// Ids as UTF-8, in and out of lmdb's own buffers. lmdb asks again with more room after a
+// RangeError; utf8Write alone would cut the id short without a word.
 const KEY_ENCODER = {
   writeKey(id: string | Uint8Array, target: Buffer, start: number): number {
     if (typeof id !== 'string') {
@@ -70,7 +70,8 @@ const KEY_ENCODER = {
   },
 };
 
-// A value is lent: lmdb reads the next one into the same buffer. Nothing is copied before it is decoded.
+// A value is lent: lmdb reads the next one into the same buffer. Nothing is copied before it is
+// decoded.
 const LENDING = { encode: (record: Buffer) => record, decode: (record: Buffer) => record };
 
 export class LmdbMetadataStore implements MetadataStore {
@@ -97,7 +98,8 @@ export class LmdbMetadataStore implements MetadataStore {
       mapSize: MAP_BYTES,
       // Synced, then visible: nobody reads what a power failure could take back.
       overlappingSync: false,
-      // Our own queue gathers a turn; lmdb's gathering leaves a rejection unhandled when a commit fails.
+      // Our own queue gathers a turn; lmdb's gathering leaves a rejection unhandled when a commit
+      // fails.
       eventTurnBatching: false,
     } as Parameters<typeof open>[0] & object);
     this.#environment = environment;
@@ -284,7 +286,9 @@ function lowerBound(from: string | undefined): Bound {
   return from === undefined || from === '' ? FIRST_ID : bound(from);
 }
 
-/** Bounds may be longer than any id, and than LMDB takes; the first byte too many decides already. */
+/**
+ * Bounds may be longer than any id, and than LMDB takes; the first byte too many decides already.
+ */
 function bound(text: string): Bound {
   if (text.length * 3 <= ID_BYTES_MAX) return text;
   const bytes = Buffer.from(text, 'utf8');

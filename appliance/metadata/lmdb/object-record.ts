@@ -1,9 +1,9 @@
-// How the document of a key is laid out in LMDB. Field names would be half of the record and most of
-// the time to read it (672 bytes and 7.5 µs against 360 and 3.2), and a LIST of 1,000 keys reads 1,000
-// of them. So known fields are written by position, and what a plain listing shows comes first, so
-// that a listing decodes just that (0.8 µs a row). Whatever else a value holds goes along by name: a
-// field that a later Firn adds survives this one. FORMAT.md has the layout; changing a position here
-// means a new tag in record.ts.
+// How the document of a key is laid out in LMDB. Field names would be half of the record and most
+// of the time to read it (672 bytes and 7.5 µs against 360 and 3.2), and a LIST of 1,000 keys reads
+// 1,000 of them. So known fields are written by position, and what a plain listing shows comes
+// first, so that a listing decodes just that (0.8 µs a row). Whatever else a value holds goes along
+// by name: a field that a later Firn adds survives this one. FORMAT.md has the layout; changing a
+// position here means a new tag in record.ts.
 
 import type { Location } from '../../model/location.ts';
 import type { HistoryRef, ObjectDocument, Part, Version } from '../../model/object.ts';
@@ -60,7 +60,9 @@ const VERSION_FIELDS = new Set([
 ]);
 const PART_FIELDS = new Set(['number', 'location', 'sizeBytes', 'etag', 'checksum']);
 
-/** Fields of each kind by position; the place of a kind in this list is its number in the record. */
+/**
+ * Fields of each kind by position; the place of a kind in this list is its number in the record.
+ */
 const LOCATION_KINDS: readonly (readonly [string, readonly string[]])[] = [
   [
     'segment',
@@ -72,8 +74,8 @@ const LOCATION_KINDS: readonly (readonly [string, readonly string[]])[] = [
 ];
 
 /**
- * The two halves of the record, or undefined where the value isn't shaped as a document with a version
- * (it is then stored by name, as any other row).
+ * The two halves of the record, or undefined where the value isn't shaped as a document with a
+ * version (it is then stored by name, as any other row).
  */
 export function packObject(value: object): [HeadTuple, RestTuple] | undefined {
   const document = value as ObjectDocument;
@@ -97,7 +99,9 @@ export function packObject(value: object): [HeadTuple, RestTuple] | undefined {
   return [headOf(newest), [document.sequence, tailOf(newest), older, history, extra]];
 }
 
-/** Whether every field written by position is there and of its type, so that it comes back exactly. */
+/**
+ * Whether every field written by position is there and of its type, so that it comes back exactly.
+ */
 function isVersion(version: Version): boolean {
   return (
     typeof version === 'object' &&

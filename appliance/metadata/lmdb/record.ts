@@ -1,7 +1,7 @@
 // The bytes of a row in LMDB: tag, revision, checksum, value (FORMAT.md). LMDB checks no pages, so
-// each record carries a CRC-32: a bit that rots in a document must end in Corrupt, never in a location
-// that points at other bytes. msgpackr runs without shared structures: lmdb's own would stand in the
-// table as a phantom key, and a table of structures would be one more thing to lose.
+// each record carries a CRC-32: a bit that rots in a document must end in Corrupt, never in a
+// location that points at other bytes. msgpackr runs without shared structures: lmdb's own would
+// stand in the table as a phantom key, and a table of structures would be one more thing to lose.
 
 import { Packr, RESERVE_START_SPACE, Unpackr } from 'msgpackr';
 import assert from 'node:assert/strict';

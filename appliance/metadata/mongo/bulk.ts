@@ -1,7 +1,7 @@
-// Many single-document changes in few commands. The server tells of a bulk only how many replacements
-// matched and how many documents it removed; where that is fewer than were sent, the rows are read again.
-// What then can't be told apart (ours, but overtaken since; or never ours) is called a conflict: whoever
-// gets one reads the row anyway.
+// Many single-document changes in few commands. The server tells of a bulk only how many
+// replacements matched and how many documents it removed; where that is fewer than were sent, the
+// rows are read again. What then can't be told apart (ours, but overtaken since; or never ours) is
+// called a conflict: whoever gets one reads the row anyway.
 
 import { ObjectId, type AnyBulkWriteOperation, type Collection } from 'mongodb';
 import type { Change, CommitResult } from '../../model/metadata-store.ts';

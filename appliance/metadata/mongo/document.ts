@@ -1,8 +1,8 @@
-// Rows as MongoDB documents: {_id, _revision, and the value's own fields under their own names}, so that
-// an operator can query them. Some names that a client may choose (metadata, tags) are no field names:
-// with a dot or a leading dollar they would mean a path or an operator, `_bsontype` would be taken for a
-// class of the driver's, and an array called `constructor` comes back as raw bytes (measured). An object
-// that has one is stored as {pairs: [[name, value], …]} instead.
+// Rows as MongoDB documents: {_id, _revision, and the value's own fields under their own names}, so
+// that an operator can query them. Some names that a client may choose (metadata, tags) are no
+// field names: with a dot or a leading dollar they would mean a path or an operator, `_bsontype`
+// would be taken for a class of the driver's, and an array called `constructor` comes back as raw
+// bytes (measured). An object that has one is stored as {pairs: [[name, value], …]} instead.
 
 import type { ObjectId } from 'mongodb';
 import assert from 'node:assert/strict';

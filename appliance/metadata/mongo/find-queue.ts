@@ -1,5 +1,5 @@
-// Finds that wait in one turn of the event loop go out as one. A command costs the driver 170–290 µs of
-// CPU whatever it asks; in an $in of 64 a document costs 9–12.
+// Finds that wait in one turn of the event loop go out as one. A command costs the driver 170–290
+// µs of CPU whatever it asks; in an $in of 64 a document costs 9–12.
 
 import type { Collection } from 'mongodb';
 import type { Row, Table } from '../../model/metadata-store.ts';

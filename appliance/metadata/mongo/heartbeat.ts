@@ -1,7 +1,7 @@
 // Proof that a majority still takes our writes. A primary that was deposed without noticing answers
-// reads with what it has; a process that goes on believing it would serve an overwritten object. So a
-// small majority write goes out every second, and once none has been acknowledged for 3 s nothing is
-// answered any more, reads included, until one is. Every acknowledged commit counts as well.
+// reads with what it has; a process that goes on believing it would serve an overwritten object. So
+// a small majority write goes out every second, and once none has been acknowledged for 3 s nothing
+// is answered any more, reads included, until one is. Every acknowledged commit counts as well.
 
 import type { Collection } from 'mongodb';
 import { FirnError } from '../../model/errors.ts';
@@ -9,7 +9,10 @@ import { FirnError } from '../../model/errors.ts';
 export const BEAT_MS = 1000;
 /** After this long without an acknowledged majority write the store answers MetadataUnavailable. */
 export const SILENCE_MS_MAX = 3000;
-/** Beats on their way at once: one may hang on a server that is stopped while the next finds another. */
+/**
+ * Beats on their way at once: one may hang on a server that is stopped while the next finds
+ * another.
+ */
 const BEATS_MAX = 3;
 
 export interface HeartbeatDocument {

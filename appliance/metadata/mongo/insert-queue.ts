@@ -1,5 +1,5 @@
-// Inserts that wait in one turn of the event loop go out as one unordered insertMany (36 µs a document
-// instead of 170–290), each with its own outcome: a duplicate id fails alone.
+// Inserts that wait in one turn of the event loop go out as one unordered insertMany (36 µs a
+// document instead of 170–290), each with its own outcome: a duplicate id fails alone.
 
 import { MongoBulkWriteError, type Collection } from 'mongodb';
 import type { Clock } from '../../model/clock.ts';
@@ -78,9 +78,9 @@ export async function insertAll(
     const doubt: InsertOutcome = { doubt: error };
     if (!(error instanceof MongoBulkWriteError)) return documents.map(() => doubt);
     const failures = Array.isArray(error.writeErrors) ? error.writeErrors : [error.writeErrors];
-    // The driver dresses a lost connection as a bulk error as well, one without any write error; and
-    // without the majority's word even what was taken is in doubt. The rest are done only where the
-    // server's own count says so.
+    // The driver dresses a lost connection as a bulk error as well, one without any write error;
+    // and without the majority's word even what was taken is in doubt. The rest are done only where
+    // the server's own count says so.
     const isCounted =
       failures.length > 0 &&
       error.insertedCount === documents.length - failures.length &&

@@ -1,7 +1,8 @@
-// Metadata in MongoDB (a replica set, or a sharded cluster behind mongos): the store of an installation
-// of several hosts. Every change is one document, acknowledged by a majority's journals, read as a
-// majority has it. What a lost connection leaves in doubt is looked at once, linearizably, and otherwise
-// told as it is (B6). Without a majority for 3 s nothing is answered (heartbeat.ts).
+// Metadata in MongoDB (a replica set, or a sharded cluster behind mongos): the store of an
+// installation of several hosts. Every change is one document, acknowledged by a majority's
+// journals, read as a majority has it. What a lost connection leaves in doubt is looked at once,
+// linearizably, and otherwise told as it is (B6). Without a majority for 3 s nothing is answered
+// (heartbeat.ts).
 
 import { ObjectId, type Collection, type Filter } from 'mongodb';
 import type { Clock } from '../../model/clock.ts';
@@ -253,8 +254,8 @@ export class MongoMetadataStore implements MetadataStore {
   }
 
   /**
-   * B6: one linearizable look. Ours there, or absent after a removal: it happened. Anything else stays
-   * in doubt, for the change may still be on its way; it is thrown, and never repeated by us.
+   * B6: one linearizable look. Ours there, or absent after a removal: it happened. Anything else
+   * stays in doubt, for the change may still be on its way; it is thrown, and never repeated by us.
    */
   async #resolve(planned: Planned, doubt: unknown): Promise<CommitResult> {
     const { table, id, kind } = planned.change;

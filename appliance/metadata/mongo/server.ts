@@ -22,7 +22,9 @@ export interface Connection {
   database: Db;
 }
 
-/** Connects to the primary. Throws SettingsInvalid or MetadataUnavailable, and leaves nothing open. */
+/**
+ * Connects to the primary. Throws SettingsInvalid or MetadataUnavailable, and leaves nothing open.
+ */
 export async function connect(url: string, processName: string): Promise<Connection> {
   let client: MongoClient | undefined;
   try {
