@@ -28,18 +28,21 @@ export interface Enrolment {
   writes: boolean;
   /** True at start: directories on a shared device that are gone are made anew. */
   makesDirectories: boolean;
+  /** True while running: a foreign drive is an answer instead of the end. */
+  tolerant: boolean;
 }
 
 export type Enrolled =
   | { state: 'up' | 'healing'; identity: Identity }
-  | { state: 'missing'; note: string };
+  | { state: 'missing' | 'foreign'; note: string };
 
 /** What stands at one place before anything is decided. */
 type Finding =
   | { state: 'absent' }
   | { state: 'empty' }
   | { state: 'known'; identity: Identity; roster: Roster | undefined }
-  | { state: 'broken'; note: string };
+  | { state: 'broken'; note: string }
+  | { state: 'foreign'; error: FirnError };
 
 const HARMLESS = new Set(['lost+found', TEMPORARY]);
 
@@ -61,18 +64,19 @@ async function look(drive: Drive, place: Place): Promise<Finding> {
   }
   if (found.state === 'read') {
     const wrong = mismatch(drive, found.value, place);
-    if (wrong !== undefined) throw wrong;
+    if (wrong !== undefined) return { state: 'foreign', error: wrong };
     const roster = await readRoster(drive);
     const own = roster.state === 'read' ? roster.value : undefined;
     return { state: 'known', identity: found.value, roster: own };
   }
   // A roster alone: another process is founding the group, or its identity was deleted.
   if (names.every((name) => HARMLESS.has(name) || name === ROSTER_FILE)) return { state: 'empty' };
-  throw foreign(
+  const error = foreign(
     drive,
     'the directory is not empty and holds no Firn drive',
     `give this tier an empty directory, or bring ${IDENTITY_FILE} back`,
   );
+  return { state: 'foreign', error };
 }
 
 /** Which places have a device of their own: an empty directory there means "not mounted". */
@@ -103,6 +107,9 @@ class GroupEnrolment {
         this.#drives.map((drive, position) => look(drive, { ...this.#place, position })),
       );
       const roster = newestOf(found);
+      if (roster !== undefined) this.#expose(found, roster);
+      const wrong = found.find((one) => one.state === 'foreign');
+      if (wrong?.state === 'foreign' && !this.#how.tolerant) throw wrong.error;
       const again =
         roster === undefined ? await this.#found(found) : await this.#renew(found, roster);
       if (!again) return this.#answers(found, roster);
@@ -124,6 +131,7 @@ class GroupEnrolment {
         return { state: identity.healing === true ? 'healing' : 'up', identity };
       }
       if (one.state === 'broken') return { state: 'missing', note: one.note };
+      if (one.state === 'foreign') return { state: 'foreign', note: one.error.message };
       const own = roster?.places[position]?.own === true;
       const empty = own ? 'an empty directory where a device was mounted' : 'not yet replaced';
       const absent =
@@ -144,7 +152,7 @@ class GroupEnrolment {
 
   /** No roster anywhere: a new group, or one whose founding was interrupted. True: look again. */
   async #found(found: readonly Finding[]): Promise<boolean> {
-    if (!this.#how.writes) return false;
+    if (!this.#how.writes || found.some((one) => one.state === 'foreign')) return false;
     const broken = found.findIndex((one) => one.state === 'broken');
     if (broken >= 0) {
       const one = found[broken] as { note: string };
@@ -165,7 +173,7 @@ class GroupEnrolment {
     }
     await Promise.all(
       found.map(async (one, position) => {
-        if (one.state === 'known') return;
+        if (one.state !== 'absent' && one.state !== 'empty') return;
         const drive = this.#drives[position] as Drive;
         if (one.state === 'absent') await drive.makeDirectory('');
         await createIdentity(drive, this.#identityFor(position));
@@ -179,15 +187,24 @@ class GroupEnrolment {
     return { format: 1, store, tier, group };
   }
 
-  /** A roster stands: refuses old drives, accepts replaced ones, brings stale copies up to date. */
+  /** Old drives, back at places that others took: their identity is neither the roster's nor its heir. */
+  #expose(found: Finding[], roster: Roster): void {
+    for (const [position, one] of found.entries()) {
+      const place = roster.places[position] as RosterPlace;
+      if (one.state !== 'known' || one.identity.drive === place.drive) continue;
+      if (one.identity.replaces === place.drive) continue;
+      const error = replacedLongAgo(this.#drives[position] as Drive);
+      found[position] = { state: 'foreign', error };
+    }
+  }
+
+  /** A roster stands: accepts replaced drives, brings stale copies up to date. True: look again. */
   async #renew(found: readonly Finding[], roster: Roster): Promise<boolean> {
     const places: RosterPlace[] = [...roster.places];
     const empty: number[] = [];
     for (const [position, one] of found.entries()) {
       const place = roster.places[position] as RosterPlace;
-      const drive = this.#drives[position] as Drive;
       if (one.state === 'known' && one.identity.drive !== place.drive) {
-        if (one.identity.replaces !== place.drive) throw replacedLongAgo(drive);
         places[position] = { drive: one.identity.drive, own: false };
       }
       const makes = this.#how.makesDirectories && !place.own;

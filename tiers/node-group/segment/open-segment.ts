@@ -201,6 +201,7 @@ export class OpenSegment {
         try {
           const seat = seats[this.order.positions[lane] as number] as Seat;
           if (!seat.trusted) return;
+          if (this.#batch === 0) return await seat.drive.remove(segmentPath(this.id));
           await open.file.write(piece, this.#start);
           await open.file.resize(this.#start + PIECE_HEAD_BYTES);
         } catch {

@@ -4,6 +4,7 @@
 // by one, which finds the right bytes as long as k lanes of the batch are right.
 
 import type { SegmentLocation } from '../../../appliance/model/location.ts';
+import { LARGE_UNITS } from '../codec/arena.ts';
 import { roundToGroup } from '../codec/codec.ts';
 import type { GroupContext } from '../group/context.ts';
 import type { Seat } from '../drive/seat.ts';
@@ -106,9 +107,11 @@ export class RecordReader {
     const from = Math.floor(location.offset / 64) * 64;
     const to = location.offset + RECORD_HEAD_BYTES + location.length;
     const span = { from, bytes: roundToGroup(to - from) };
-    const candidates = order.inUse & ~location.empty & ~(1 << location.lane);
+    const candidates = (order.inUse | order.lost) & ~location.empty & ~(1 << location.lane);
     const need = bitsOfData(code.k, location.empty);
-    const slot = await codec.arena.acquire(to > codec.arena.laneBytes(1) ? 4 : 1);
+    const slot = await codec.arena.acquire(
+      roundToGroup(to) > codec.arena.laneBytes(1) ? LARGE_UNITS : 1,
+    );
     try {
       let have = 0;
       let count = 0;
@@ -168,7 +171,7 @@ export class RecordReader {
     if (found === undefined) throw unreadable(location, await this.#traces(location, order), need);
     const slot = await slotFor(this.#context, found.head);
     try {
-      const states = await loadLanes(this.#context, found, slot, lanesInUse(found));
+      const states = await loadLanes(this.#context, found, slot, lanesInUse(found) | order.lost);
       const want = 1 << location.lane;
       const right = (states.good & want) !== 0;
       if (!right && !rebuildLanes(this.#context, found, slot, { good: states.good, want })) {

@@ -43,9 +43,8 @@ export class ShardReader {
     this.order = context.orders.of(location.id, location.away ?? 0);
     this.geometry = geometryOf(location, context.code);
     for (const [lane, position] of this.order.positions.entries()) {
-      if ((this.order.inUse >> lane) & 1 && context.seats[position]?.present !== true) {
-        this.mark(lane, 'down');
-      }
+      const holds = (this.order.inUse | this.order.lost) >> lane;
+      if (holds & 1 && context.seats[position]?.present !== true) this.mark(lane, 'down');
     }
   }
 
@@ -145,7 +144,7 @@ export class ShardReader {
 
   /** Lanes to decode from: those the write was not sure of and resting drives come last. */
   #candidates(taken: number): number[] {
-    const usable = this.order.inUse & ~this.#badMask & ~taken;
+    const usable = (this.order.inUse | this.order.lost) & ~this.#badMask & ~taken;
     const lanes: number[] = [];
     for (let lane = 0; usable >> lane !== 0; lane += 1) if ((usable >> lane) & 1) lanes.push(lane);
     const rank = (lane: number): number => {
@@ -175,6 +174,7 @@ export class ShardReader {
     try {
       const footer = await this.footer(open, lane);
       if (footer === undefined) return 'damaged';
+      if (what.target.length === 0) return 'good';
       const at = this.geometry.startOf(stripe) + what.columns.from;
       const count = await open.file.read(what.target, at);
       const first = this.geometry.blockOf(stripe) + what.columns.from / BLOCK_BYTES;
@@ -201,6 +201,27 @@ export class ShardReader {
     if (footer.length !== length) return undefined;
     open.memo = footer;
     return footer;
+  }
+
+  /**
+   * Finds out whether enough lanes can be opened before the first byte is promised. Throws as Tier.read.
+   */
+  async probe(): Promise<void> {
+    const need = this.geometry.dataLanes;
+    let good = 0;
+    for (;;) {
+      const next = this.#candidates(good).slice(0, need - bits(good));
+      if (next.length === 0) {
+        if (bits(good) >= need) return;
+        throw unreadable(this.#location, { ...this.#bad, good }, need);
+      }
+      const none = { columns: { from: 0, to: 0 }, target: Buffer.alloc(0) };
+      const states = await Promise.all(next.map((lane) => this.readLane(0, lane, none)));
+      for (const [i, lane] of next.entries()) {
+        if (states[i] === 'good') good |= 1 << lane;
+        else this.mark(lane, states[i] as LaneState);
+      }
+    }
   }
 
   /** A range, whole, as bytes that the caller owns: for small ones. */

@@ -1,0 +1,194 @@
+// Checks every byte of a large object's shard files and rebuilds those that are missing, damaged, cut off or
+// another's. A rebuilt file is byte for byte what the writer wrote. It is made under a temporary name and
+// takes the old one's place in one step, so a crash leaves the old state.
+
+import type { DriveFile } from '../../../appliance/model/drive.ts';
+import { LARGE_UNITS } from '../codec/arena.ts';
+import { TEMPORARY } from '../drive/identity.ts';
+import type { Seat } from '../drive/seat.ts';
+import type { GroupContext } from '../group/context.ts';
+import { isAbsent, noLanes, type LaneStates } from '../group/missing.ts';
+import type { FoundShards } from './find-shards.ts';
+import {
+  blockTable,
+  HEAD_BYTES,
+  readHead,
+  shardDirectory,
+  shardPath,
+  writeFooter,
+  writeHead,
+} from './format.ts';
+import { ShardReader } from './shard-reader.ts';
+
+/** Yields bytes read or written since the last time. */
+export type Work<T> = AsyncGenerator<number, T, undefined>;
+
+let serial = 0;
+
+/** State of every lane that should hold bytes, all of it read and verified. */
+export async function* checkShards(context: GroupContext, found: FoundShards): Work<LaneStates> {
+  const states = noLanes();
+  for (const [lane, position] of found.order.positions.entries()) {
+    if ((((found.order.inUse | found.order.lost) >> lane) & 1) === 0) continue;
+    const seat = context.seats[position] as Seat;
+    const state = seat.present ? yield* checkLane(context, found, lane) : 'down';
+    states[state] |= 1 << lane;
+  }
+  return states;
+}
+
+async function* checkLane(
+  context: GroupContext,
+  found: FoundShards,
+  lane: number,
+): Work<keyof LaneStates> {
+  const position = found.order.positions[lane] as number;
+  // What an open file remembers may be of the file's life before.
+  context.shardFiles.drop(position, found.location.id);
+  const seat = context.seats[position] as Seat;
+  try {
+    const open = await context.shardFiles.use(position, found.location.id);
+    try {
+      const bytes = Buffer.alloc(HEAD_BYTES);
+      await open.file.read(bytes, 0);
+      const head = readHead(bytes, context.code);
+      if (head === undefined || head.id !== found.head.id || head.lane !== lane) return 'damaged';
+      if (head.away !== found.head.away || head.owner !== found.head.owner) return 'damaged';
+      const reader = new ShardReader(context, found.location);
+      const { footerBytes, footerStart } = reader.geometry;
+      if ((await open.file.stat()).sizeBytes !== footerStart + footerBytes) return 'damaged';
+      if ((await reader.footer(open, lane)) === undefined) return 'damaged';
+    } finally {
+      context.shardFiles.release(open);
+    }
+  } catch (error) {
+    if (isAbsent(error)) return 'absent';
+    seat.readFailed(error);
+    return 'down';
+  }
+  return yield* checkPieces(context, found, lane);
+}
+
+async function* checkPieces(
+  context: GroupContext,
+  found: FoundShards,
+  lane: number,
+): Work<keyof LaneStates> {
+  const reader = new ShardReader(context, found.location);
+  const { geometry } = reader;
+  const target = Buffer.allocUnsafe(geometry.stripes > 0 ? geometry.widthOf(0) : 0);
+  for (let stripe = 0; stripe < geometry.stripes; stripe += 1) {
+    const columns = { from: 0, to: geometry.widthOf(stripe) };
+    const into = target.subarray(0, columns.to);
+    const state = await reader.readLane(stripe, lane, { columns, target: into });
+    if (state !== 'good') return state;
+    yield columns.to;
+  }
+  return 'good';
+}
+
+interface Rebuilt {
+  lane: number;
+  seat: Seat;
+  file: DriveFile;
+  temporary: string;
+  tables: Buffer[];
+}
+
+/**
+ * Rebuilds the lanes of `want` on their drives from the good ones; which lanes are durable now. Throws as
+ * Tier.read when too few are right; drives that can't be written are left out.
+ */
+export async function* rebuildShards(
+  context: GroupContext,
+  found: FoundShards,
+  want: number,
+): Work<number> {
+  const lanes = await createAll(context, found, want);
+  let done = 0;
+  try {
+    if (lanes.length > 0) yield* fillAll(context, found, lanes);
+    for (const one of lanes.splice(0)) {
+      try {
+        await name(context, found, one);
+        done |= 1 << one.lane;
+      } catch (error) {
+        one.seat.writeFailed(error);
+      } finally {
+        await one.file.close().catch(() => undefined);
+        await one.seat.drive.remove(one.temporary).catch(() => undefined);
+      }
+    }
+    return done;
+  } finally {
+    for (const one of lanes) {
+      await one.file.close().catch(() => undefined);
+      await one.seat.drive.remove(one.temporary).catch(() => undefined);
+    }
+  }
+}
+
+async function createAll(
+  context: GroupContext,
+  found: FoundShards,
+  want: number,
+): Promise<Rebuilt[]> {
+  const lanes: Rebuilt[] = [];
+  for (const [lane, position] of found.order.positions.entries()) {
+    const seat = context.seats[position] as Seat;
+    if (((want >> lane) & 1) === 0 || !seat.trusted) continue;
+    serial += 1;
+    const temporary = `${TEMPORARY}/${context.nonce}-r${serial}`;
+    try {
+      const file = await seat.drive.open(temporary, { mode: 'create' });
+      lanes.push({ lane, seat, file, temporary, tables: [] });
+      await file.write(writeHead({ ...found.head, lane }, context.code), 0);
+    } catch (error) {
+      seat.writeFailed(error);
+    }
+  }
+  return lanes;
+}
+
+async function* fillAll(
+  context: GroupContext,
+  found: FoundShards,
+  lanes: readonly Rebuilt[],
+): Work<void> {
+  const { arena } = context.codec;
+  const reader = new ShardReader(context, found.location);
+  for (const { lane } of lanes) reader.mark(lane, 'absent');
+  const { geometry } = reader;
+  const want = lanes.reduce((mask, { lane }) => mask | (1 << lane), 0);
+  for (let stripe = 0; stripe < geometry.stripes; stripe += 1) {
+    const width = geometry.widthOf(stripe);
+    const slot = await arena.acquire(width > arena.laneBytes(1) ? LARGE_UNITS : 1);
+    try {
+      const have = await reader.gather(stripe, slot, { from: 0, to: width });
+      const masks = { have, empty: found.order.empty, want };
+      context.codec.rebuild(slot, masks, { from: 0, bytes: width });
+      await Promise.all(
+        lanes.map((one) => {
+          const piece = (slot.lanes[one.lane] as Buffer).subarray(0, width);
+          one.tables.push(blockTable(piece));
+          return one.file.write(piece, geometry.startOf(stripe));
+        }),
+      );
+    } finally {
+      arena.release(slot);
+    }
+    yield width * (geometry.dataLanes + lanes.length);
+  }
+}
+
+async function name(context: GroupContext, found: FoundShards, one: Rebuilt): Promise<void> {
+  const { id } = found.location;
+  const { footerStart } = new ShardReader(context, found.location).geometry;
+  const tail = { id, lane: one.lane, length: found.location.length, checksum: found.checksum };
+  await one.file.write(writeFooter(tail, Buffer.concat(one.tables)), footerStart);
+  await one.file.sync();
+  await one.seat.drive.makeDirectory(shardDirectory(id));
+  await one.seat.drive.rename(one.temporary, shardPath(id));
+  await one.seat.drive.syncDirectory(shardDirectory(id));
+  context.shardFiles.drop(one.seat.position, id);
+}

@@ -1,0 +1,337 @@
+// A tier of node groups: the Tier port over erasure-coded drives, and what workers need to keep it whole.
+// Small objects go into segments (one read of one drive brings them back), larger ones into shard files.
+// Everything is immediate. Many api processes and one worker of a host share the drives; each has its own
+// open segments, so they never write the same file.
+
+import assert from 'node:assert/strict';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import { locationBirth } from '../../../appliance/model/ids.ts';
+import type {
+  BlobLocation,
+  SegmentLocation,
+  ShardLocation,
+} from '../../../appliance/model/location.ts';
+import type {
+  DriveInfo,
+  NodeGroupTier,
+  SegmentInfo,
+  SegmentRecord,
+  StepJob,
+} from '../../../appliance/model/node-group.ts';
+import type {
+  Body,
+  ListedBlob,
+  PutRequest,
+  ReadOptions,
+  StageStatus,
+  Stored,
+  TierCapabilities,
+  TierUsage,
+} from '../../../appliance/model/tier.ts';
+import { ChecksumStream, checksumOf } from '../../checksum.ts';
+import { Arena } from '../codec/arena.ts';
+import { Codec } from '../codec/codec.ts';
+import { codeOf } from '../codec/field.ts';
+import { awayNow } from '../group/context.ts';
+import { extentOf, isSettled, recordsOfSegment } from '../segment/walk.ts';
+import {
+  RECORD_ROOM_BYTES,
+  settle,
+  STRIPE_BYTES,
+  type NodeGroupDependencies,
+  type NodeGroupTierSettings,
+  type Settled,
+} from '../settings.ts';
+import { ShardReader } from '../shard/shard-reader.ts';
+import { ShardStream, StripeBuffers } from '../shard/shard-stream.ts';
+import { ShardWriter } from '../shard/shard-writer.ts';
+import { healGroup } from '../upkeep/heal.ts';
+import { scrubGroup } from '../upkeep/scrub.ts';
+import { GeneratorJob, type Report, type Work } from '../upkeep/step-job.ts';
+import { gather } from './gather.ts';
+import { NodeGroup } from './node-group.ts';
+import { placeIn } from './placement.ts';
+import { listShards, usageOf } from './inventory.ts';
+
+/** Ranges up to this come back as bytes instead of a stream. */
+const WHOLE_BYTES_MAX = 256 * 1024;
+/** Stripes being sent to clients, a process and tier. */
+const READ_BUFFERS_BYTES = 64 * 1024 * 1024;
+const PUT_ATTEMPTS = 3;
+
+export class DriveTier implements NodeGroupTier {
+  readonly kind = 'node-group';
+  readonly name: string;
+  readonly retrieval = 'immediate';
+  readonly capabilities: TierCapabilities = {
+    createOnly: false,
+    rangedRead: true,
+    priorities: [],
+  };
+  readonly #settings: Settled;
+  readonly #deps: NodeGroupDependencies;
+  readonly #groups: readonly NodeGroup[];
+  readonly #buffers = new StripeBuffers(READ_BUFFERS_BYTES);
+  #usage: { until: number; value: Promise<TierUsage> } | undefined;
+
+  constructor(settings: NodeGroupTierSettings, deps: NodeGroupDependencies) {
+    const code = codeOf(settings.code);
+    this.name = settings.name;
+    this.#settings = settle(settings);
+    this.#deps = deps;
+    checkSettings(this.#settings, code.n);
+    const laneBytes = Math.max(
+      this.#settings.smallBytesMax + RECORD_ROOM_BYTES,
+      Math.ceil(STRIPE_BYTES / code.k / 64) * 64,
+    );
+    const { arenaBytes } = this.#settings;
+    const codec = new Codec(code, new Arena({ lanes: code.n, laneBytes, arenaBytes }));
+    this.#groups = settings.drives.map(
+      (_, group) => new NodeGroup(group, codec, this.#settings, deps),
+    );
+  }
+
+  async open(): Promise<void> {
+    for (const group of this.#groups) await group.open();
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#groups.map((group) => group.close()));
+  }
+
+  async put(request: PutRequest): Promise<Stored> {
+    assert.ok(this.#deps.role !== 'primary', 'the primary only reads');
+    const owner = `${request.owner.bucketId}/${request.owner.key}`;
+    const gathered = await gather(request, this.#settings.smallBytesMax);
+    const group = this.#choose(owner);
+    this.#usage = undefined;
+    if (gathered.kind === 'small') return group.small.put(request.id, owner, gathered.bytes);
+    const { id, sizeBytes, signal } = request;
+    const { chunks } = gathered;
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await new ShardWriter(group.context, {
+          id,
+          owner,
+          chunks,
+          signal,
+          sizeBytes: Array.isArray(chunks) ? (request.body as Uint8Array).length : sizeBytes,
+        }).run();
+      } catch (error) {
+        // Bytes in hand can be tried again on the drives that are left; a stream can't be read twice.
+        const again = error instanceof FirnError && error.code === 'DriveUnavailable';
+        if (!again || !Array.isArray(chunks) || attempt === PUT_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  #choose(owner: string): NodeGroup {
+    const [first] = this.#groups;
+    if (this.#groups.length === 1) return first as NodeGroup;
+    const weights = this.#groups.map((group) => {
+      if (!group.writable) return 0;
+      return Math.min(
+        ...group.context.seats.map((seat) => seat.usage?.freeBytes ?? Infinity),
+        2 ** 60,
+      );
+    });
+    const chosen = placeIn(owner, weights);
+    if (chosen === undefined) {
+      for (const group of this.#groups) awayNow(group.context);
+      return first as NodeGroup;
+    }
+    return this.#groups[chosen] as NodeGroup;
+  }
+
+  #groupOf(location: BlobLocation): {
+    group: NodeGroup;
+    location: SegmentLocation | ShardLocation;
+  } {
+    assert.ok(location.kind !== 'remote', 'a location of another kind of tier');
+    assert.equal(location.tier, this.name, 'a location of another tier');
+    const group = this.#groups[location.group];
+    if (group !== undefined) return { group, location };
+    throw new FirnError('TierMissing', `There is no group ${location.group} in the settings`, {
+      subject: `${this.name}/${location.id}`,
+      hint: 'groups are only ever added to a tier: put the missing one back',
+    });
+  }
+
+  read(location: BlobLocation, options: ReadOptions = {}): Promise<Body> {
+    const at = this.#groupOf(location);
+    if (at.location.kind === 'shards') return this.#readShards(at.group, at.location, options);
+    const whole = at.group.records.read(at.location);
+    const { range } = options;
+    if (range === undefined) return whole;
+    return whole.then((bytes) => bytes.subarray(range.offset, range.offset + range.length));
+  }
+
+  async #readShards(
+    group: NodeGroup,
+    location: ShardLocation,
+    { range, signal }: ReadOptions,
+  ): Promise<Body> {
+    const offset = Math.min(range?.offset ?? 0, location.length);
+    const length = Math.min(range?.length ?? Infinity, location.length - offset);
+    const reader = new ShardReader(group.context, location);
+    if (length > 0 && length <= WHOLE_BYTES_MAX) return reader.readRange({ offset, length });
+    // Errors come before the first byte is promised.
+    await reader.probe();
+    if (length === 0) return Buffer.alloc(0);
+    return new ShardStream(reader, { offset, length }, this.#buffers).chunks(signal);
+  }
+
+  async delete(location: BlobLocation): Promise<void> {
+    const at = this.#groupOf(location);
+    this.#usage = undefined;
+    if (at.location.kind === 'segment') at.group.notes.add(at.location);
+    else await at.group.deleteShards(at.location);
+  }
+
+  async verify(
+    location: BlobLocation,
+    signal?: AbortSignal,
+  ): Promise<{ checksum: string; sizeBytes: number }> {
+    const body = await this.read(location, signal === undefined ? {} : { signal });
+    if (body instanceof Uint8Array) return { checksum: checksumOf(body), sizeBytes: body.length };
+    const sum = new ChecksumStream();
+    let sizeBytes = 0;
+    for await (const chunk of body) {
+      sum.update(chunk);
+      sizeBytes += chunk.length;
+    }
+    return { checksum: sum.digest(), sizeBytes };
+  }
+
+  stage(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  stageStatus(): Promise<StageStatus> {
+    return Promise.resolve({ state: 'ready' });
+  }
+
+  /** In bytes of objects: raw room times k/(k+m). Walks the drives, at most a twentieth of the time. */
+  usage(): Promise<TierUsage> {
+    const begun = performance.now();
+    if (this.#usage !== undefined && this.#usage.until > begun) return this.#usage.value;
+    const value = usageOf(this.#groups.map(({ context }) => context));
+    const kept = { until: Infinity, value };
+    this.#usage = kept;
+    void value.then(
+      () => {
+        const now = performance.now();
+        kept.until = now + 20 * (now - begun);
+      },
+      () => {
+        kept.until = 0;
+      },
+    );
+    return value;
+  }
+
+  async *list(): AsyncGenerator<ListedBlob, void, undefined> {
+    for (const { context } of this.#groups) yield* listShards(context);
+    for (const group of this.#groups) {
+      for (const segment of await group.segmentIds()) {
+        for await (const { location, length } of recordsOfSegment(group.context, segment)) {
+          yield { location, sizeBytes: length };
+        }
+      }
+    }
+  }
+
+  async drives(): Promise<DriveInfo[]> {
+    return this.#groups.flatMap(({ context }) =>
+      context.seats.map((seat) => ({
+        tier: this.name,
+        group: context.group,
+        position: seat.position,
+        path: seat.drive.path,
+        state: seat.state,
+        errors: seat.errors,
+        note: seat.note,
+        capacityBytes: seat.usage?.capacityBytes ?? 0,
+        freeBytes: seat.usage?.freeBytes ?? 0,
+        device: seat.usage?.device ?? '',
+      })),
+    );
+  }
+
+  /** Looks at all drives now; tests and the admin API need not wait for the next tick. */
+  async look(): Promise<void> {
+    for (const group of this.#groups) await group.look();
+  }
+
+  heal(): StepJob {
+    return this.#job(healGroup);
+  }
+
+  scrub(): StepJob {
+    return this.#job(scrubGroup);
+  }
+
+  #job(work: (context: NodeGroup['context'], report: Report) => Work): StepJob {
+    const groups = this.#groups;
+    return new GeneratorJob(async function* all(report) {
+      for (const { context } of groups) yield* work(context, report);
+    });
+  }
+
+  healLocation(location: SegmentLocation | ShardLocation): Promise<'whole' | 'partial'> {
+    const at = this.#groupOf(location);
+    return at.location.kind === 'segment'
+      ? at.group.healSegmentLocation(at.location)
+      : at.group.healShardLocation(at.location);
+  }
+
+  async *segments(): AsyncGenerator<SegmentInfo, void, undefined> {
+    for (const one of this.#groups) {
+      const { context } = one;
+      const dead = await one.notes.read();
+      for (const segment of await one.segmentIds()) {
+        yield {
+          group: context.group,
+          segment,
+          extentBytes: await extentOf(context, segment),
+          deadBytes: dead.get(segment) ?? 0,
+          openedAt: locationBirth(segment),
+          settled: await isSettled(context, segment),
+        };
+      }
+    }
+  }
+
+  records(group: number, segment: string): AsyncIterable<SegmentRecord> {
+    return recordsOfSegment((this.#groups[group] as NodeGroup).context, segment);
+  }
+
+  async freeSegment(group: number, segment: string): Promise<void> {
+    this.#usage = undefined;
+    await (this.#groups[group] as NodeGroup).freeSegment(segment);
+  }
+}
+
+function checkSettings(settings: Settled, drives: number): void {
+  const invalid = (message: string, hint: string): FirnError =>
+    new FirnError('SettingsInvalid', `tier ${settings.name}: ${message}`, {
+      subject: settings.name,
+      hint,
+    });
+  const seen = new Set<string>();
+  for (const [group, paths] of settings.drives.entries()) {
+    if (paths.length !== drives) {
+      throw invalid(
+        `group ${group} has ${paths.length} drives, code ${settings.code} needs ${drives}`,
+        'a group is exactly k+m drives',
+      );
+    }
+    for (const path of paths) {
+      if (seen.has(path)) throw invalid(`drive ${path} is named twice`, 'one directory a drive');
+      seen.add(path);
+    }
+  }
+  if (settings.segmentBytes < 2 * (settings.smallBytesMax + RECORD_ROOM_BYTES)) {
+    throw invalid('segmentBytes is too small', 'at least two of the largest small objects');
+  }
+}

@@ -1,0 +1,211 @@
+// One node group as one process sees it: its drives, its open segment, its readers.
+
+import type { SegmentLocation, ShardLocation } from '../../../appliance/model/location.ts';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import { newId } from '../../../appliance/model/ids.ts';
+import { LocalDrive } from '../drive/local-drive.ts';
+import { Seat } from '../drive/seat.ts';
+import { DriveWatch } from '../drive/watch.ts';
+import { TEMPORARY } from '../drive/identity.ts';
+import { bits, nameOf, type GroupContext } from '../group/context.ts';
+import { Hedge } from '../group/hedge.ts';
+import { DRIVES_UP_MIN, LaneOrders } from '../group/lane-order.ts';
+import { OpenFiles } from '../group/open-files.ts';
+import { unreadable, noLanes } from '../group/missing.ts';
+import type { Codec } from '../codec/codec.ts';
+import { CommitQueue } from '../segment/commit-queue.ts';
+import { SEGMENT_DIRECTORY } from '../segment/format.ts';
+import { segmentPath } from '../segment/open-segment.ts';
+import { RecordReader } from '../segment/record-reader.ts';
+import { findHead } from '../segment/batch.ts';
+import { repairBatch } from '../segment/repair-segment.ts';
+import { isSettled } from '../segment/walk.ts';
+import { findShards, idsIn } from '../shard/find-shards.ts';
+import { SHARD_DIRECTORY, shardPath } from '../shard/format.ts';
+import { checkShards, rebuildShards } from '../shard/repair-shards.ts';
+import type { NodeGroupDependencies, Settled } from '../settings.ts';
+import { DeadNotes } from '../upkeep/dead-notes.ts';
+
+const FILES_MAX = 256;
+const IDLE_MS = 60_000;
+const HOUSEKEEPING_MS = 15_000;
+const STALE_TEMPORARY_MS = 24 * 3_600_000;
+
+export class NodeGroup {
+  readonly context: GroupContext;
+  readonly small: CommitQueue;
+  readonly records: RecordReader;
+  readonly notes: DeadNotes;
+  readonly #watch: DriveWatch;
+  readonly #deps: NodeGroupDependencies;
+  readonly #process: string;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(group: number, codec: Codec, settings: Settled, deps: NodeGroupDependencies) {
+    const openDrive = deps.openDrive ?? ((path: string) => new LocalDrive(path));
+    const paths = settings.drives[group] as readonly string[];
+    const seats = paths.map((path, position) => new Seat(openDrive(path), position, settings));
+    // '~' ends the name: 'api-1' must not sweep the files of 'api-12'.
+    this.#process = `${deps.processName.replaceAll(/[^a-zA-Z0-9_.-]/g, '_')}~`;
+    this.#deps = deps;
+    this.context = {
+      tier: settings.name,
+      group,
+      code: codec.code,
+      codec,
+      orders: new LaneOrders(codec.code),
+      seats,
+      segmentFiles: new OpenFiles(seats, segmentPath, FILES_MAX),
+      shardFiles: new OpenFiles(seats, shardPath, FILES_MAX),
+      hedge: new Hedge(),
+      settings,
+      clock: deps.clock,
+      random: deps.random,
+      nonce: `${this.#process}${newId(deps.random).slice(0, 12)}`,
+      reserve: deps.role === 'worker',
+    };
+    this.small = new CommitQueue(this.context);
+    this.records = new RecordReader(this.context);
+    this.notes = new DeadNotes(this.context, this.#process.slice(0, -1));
+    this.#watch = new DriveWatch(seats, {
+      place: { store: deps.storeId, tier: settings.name, group, code: codec.code.name },
+      random: deps.random,
+      writes: deps.role !== 'primary',
+      probeMs: settings.probeMs,
+      changed: (seat) => {
+        this.context.segmentFiles.dropDrive(seat.position);
+        this.context.shardFiles.dropDrive(seat.position);
+      },
+      directories: [SEGMENT_DIRECTORY, SHARD_DIRECTORY, TEMPORARY],
+    });
+  }
+
+  async open(): Promise<void> {
+    await this.#watch.open();
+    if (this.#deps.role !== 'primary') await this.#sweep();
+    this.#timer = setInterval(() => {
+      const before = performance.now() - IDLE_MS;
+      this.small.sealIfOld();
+      this.context.segmentFiles.dropIdle(before);
+      this.context.shardFiles.dropIdle(before);
+    }, HOUSEKEEPING_MS).unref();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.small.close();
+    await this.notes.flush();
+    this.#watch.close();
+    this.context.segmentFiles.close();
+    this.context.shardFiles.close();
+  }
+
+  /** Looks at the drives now instead of at the next tick. */
+  look(): Promise<void> {
+    return this.#watch.look();
+  }
+
+  /** Temporary files of this process's earlier life, and of whoever has not touched them for a day. */
+  async #sweep(): Promise<void> {
+    const { clock, nonce, seats } = this.context;
+    await Promise.all(
+      seats
+        .filter(({ present }) => present)
+        .map(async (seat) => {
+          for (const name of await seat.drive.list(TEMPORARY).catch((): string[] => [])) {
+            const own = name.startsWith(this.#process) && !name.startsWith(nonce);
+            const path = `${TEMPORARY}/${name}`;
+            const stat = own ? undefined : await seat.drive.stat(path).catch(() => undefined);
+            const old = stat !== undefined && clock.wall() - stat.modifiedMs > STALE_TEMPORARY_MS;
+            // What can't be removed now is tried at the next start.
+            if (own || old) await seat.drive.remove(path).catch(() => undefined);
+          }
+        }),
+    );
+  }
+
+  get writable(): boolean {
+    const { seats, reserve } = this.context;
+    return seats.filter((seat) => seat.writable(reserve)).length >= DRIVES_UP_MIN;
+  }
+
+  async deleteShards(location: ShardLocation): Promise<void> {
+    const { seats, shardFiles } = this.context;
+    shardFiles.dropEverywhere(location.id);
+    const failures: unknown[] = [];
+    await Promise.all(
+      seats
+        .filter(({ present }) => present)
+        .map((seat) =>
+          seat.drive.remove(shardPath(location.id)).catch((error: unknown) => failures.push(error)),
+        ),
+    );
+    if (failures.length === 0) return;
+    throw new FirnError('DriveUnavailable', 'A drive did not let go of a deleted object', {
+      subject: `${nameOf(this.context)}/${location.id}`,
+      cause: failures[0],
+      retryable: true,
+    });
+  }
+
+  async segmentIds(): Promise<string[]> {
+    const lists = await Promise.all(
+      this.context.seats.map((seat) => idsIn(seat, SEGMENT_DIRECTORY)),
+    );
+    return [...new Set(lists.flat())].toSorted();
+  }
+
+  async freeSegment(segment: string): Promise<void> {
+    const { seats, segmentFiles } = this.context;
+    if (!(await isSettled(this.context, segment))) {
+      throw new FirnError('InvalidRequest', 'This segment may still be written', {
+        subject: `${nameOf(this.context)}/${segment}`,
+        retryable: true,
+      });
+    }
+    segmentFiles.dropEverywhere(segment);
+    for (const seat of seats.filter(({ present }) => present)) {
+      await seat.drive.remove(segmentPath(segment));
+    }
+    await this.notes.forget(segment);
+  }
+
+  async healSegmentLocation(location: SegmentLocation): Promise<'whole' | 'partial'> {
+    const { context } = this;
+    const at = { segment: location.segment, start: location.batch };
+    const found = await findHead(context, at);
+    if (found === undefined) {
+      const down = context.seats.some(({ present }) => !present);
+      if (down) return 'partial';
+      throw unreadable(location, noLanes(), 1);
+    }
+    const { states, repaired, lost } = await repairBatch(context, found);
+    const wrong = states.absent | states.damaged;
+    if (lost) throw unreadable(location, states, found.order.data.length);
+    return states.down === 0 && (wrong & ~repaired) === 0 ? 'whole' : 'partial';
+  }
+
+  async healShardLocation(location: ShardLocation): Promise<'whole' | 'partial'> {
+    const { context } = this;
+    const found = await findShards(context, location.id);
+    if (found === undefined) {
+      const states = noLanes();
+      for (const seat of context.seats) {
+        states[seat.present ? 'absent' : 'down'] |= 1 << seat.position;
+      }
+      throw unreadable(location, states, bits(context.orders.of(location.id, 0).inUse));
+    }
+    const states = await run(checkShards(context, found));
+    const wrong = states.absent | states.damaged;
+    const repaired = wrong === 0 ? 0 : await run(rebuildShards(context, found, wrong));
+    return states.down === 0 && (wrong & ~repaired) === 0 ? 'whole' : 'partial';
+  }
+}
+
+/** Runs bounded work through without giving anybody a turn. */
+async function run<T>(work: AsyncGenerator<number, T, undefined>): Promise<T> {
+  for (;;) {
+    const { done, value } = await work.next();
+    if (done === true) return value;
+  }
+}

@@ -1,0 +1,117 @@
+// Notes of what was deleted inside segments: freeing one small object frees nothing by itself, but a
+// segment with many dead bytes is worth compacting. Notes are hints (not synced, on one drive, lost with
+// it): too few of them delay a compaction, and what is dead is always decided by the objects' documents.
+
+import type { SegmentLocation } from '../../../appliance/model/location.ts';
+import type { DriveFile } from '../../../appliance/model/drive.ts';
+import type { GroupContext } from '../group/context.ts';
+import type { Seat } from '../drive/seat.ts';
+import { readWhole } from '../drive/identity.ts';
+
+export const NOTES_DIRECTORY = 'dead';
+const NOTE_BYTES = 20;
+const FLUSH_MS = 250;
+const PENDING_MAX = 4096;
+
+export class DeadNotes {
+  readonly #context: GroupContext;
+  readonly #writer: string;
+  #pending = new Map<string, Buffer[]>();
+  #count = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #flushing: Promise<void> = Promise.resolve();
+
+  /** `writer` names this process's own note files: no two processes append to one. */
+  constructor(context: GroupContext, writer: string) {
+    this.#context = context;
+    this.#writer = writer;
+  }
+
+  add(location: SegmentLocation): void {
+    const note = Buffer.alloc(NOTE_BYTES);
+    note.write(location.id, 0, 16, 'hex');
+    note.writeUInt32LE(location.length, 16);
+    const notes = this.#pending.get(location.segment);
+    if (notes === undefined) this.#pending.set(location.segment, [note]);
+    else notes.push(note);
+    this.#count += 1;
+    if (this.#count >= PENDING_MAX) void this.flush();
+    else this.#timer ??= setTimeout(() => void this.flush(), FLUSH_MS).unref();
+  }
+
+  flush(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const pending = this.#pending;
+    this.#pending = new Map();
+    this.#count = 0;
+    if (pending.size > 0) {
+      this.#flushing = this.#flushing.then(() => this.#append(pending)).catch(() => undefined);
+    }
+    return this.#flushing;
+  }
+
+  async #append(pending: ReadonlyMap<string, Buffer[]>): Promise<void> {
+    const seat = this.#context.seats.find((one) => one.trusted);
+    if (seat === undefined) return;
+    await seat.drive.makeDirectory(NOTES_DIRECTORY);
+    for (const [segment, notes] of pending) {
+      const file = await openOrMake(seat, `${NOTES_DIRECTORY}/${segment}-${this.#writer}`);
+      try {
+        await file.write(notes, (await file.stat()).sizeBytes);
+      } finally {
+        await file.close();
+      }
+    }
+  }
+
+  /** Dead bytes by segment, each location counted once. */
+  async read(): Promise<Map<string, number>> {
+    await this.flush();
+    const seen = new Map<string, Set<string>>();
+    const dead = new Map<string, number>();
+    for (const { seat, name } of await this.#files()) {
+      const bytes = await readWhole(seat.drive, `${NOTES_DIRECTORY}/${name}`).catch(() =>
+        Buffer.alloc(0),
+      );
+      const segment = name.slice(0, 32);
+      const ids = seen.get(segment) ?? new Set();
+      seen.set(segment, ids);
+      for (let at = 0; at + NOTE_BYTES <= bytes.length; at += NOTE_BYTES) {
+        const id = bytes.toString('hex', at, at + 16);
+        if (ids.has(id)) continue;
+        ids.add(id);
+        dead.set(segment, (dead.get(segment) ?? 0) + bytes.readUInt32LE(at + 16));
+      }
+    }
+    return dead;
+  }
+
+  async #files(): Promise<{ seat: Seat; name: string }[]> {
+    const present = this.#context.seats.filter((seat) => seat.present);
+    const lists = await Promise.all(
+      present.map(async (seat) => {
+        const names = await seat.drive.list(NOTES_DIRECTORY).catch((): string[] => []);
+        return names.map((name) => ({ seat, name }));
+      }),
+    );
+    return lists.flat();
+  }
+
+  /** The segment is gone: so are its notes. */
+  async forget(segment: string): Promise<void> {
+    await this.flush();
+    for (const { seat, name } of await this.#files()) {
+      if (!name.startsWith(segment)) continue;
+      await seat.drive.remove(`${NOTES_DIRECTORY}/${name}`).catch(() => undefined);
+    }
+  }
+}
+
+async function openOrMake(seat: Seat, path: string): Promise<DriveFile> {
+  try {
+    return await seat.drive.open(path, { mode: 'change' });
+  } catch {
+    return seat.drive.open(path, { mode: 'create' });
+  }
+}
