@@ -816,6 +816,34 @@ test('two objects confirmed at once are both really looked at', async (t) => {
   t.is(all.filter((one) => one.agrees && one.decision !== undefined).length, 25);
 });
 
+test('a look that begins while another ends is not skipped, whenever it begins', async (t) => {
+  const evaluator = compile([expire('e', 1), ...ladder]);
+  const looks: Promise<boolean>[] = [];
+  for (let turns = 0; turns < 60; turns += 1) {
+    for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
+    looks.push(
+      evaluator.confirm(version(), NOW).then((one) => one.agrees && one.decision !== undefined),
+    );
+  }
+  t.true((await Promise.all(looks)).every(Boolean));
+});
+
+test('the next date is exact for day counts in a condition, too', (t) => {
+  const born = at('2026-05-30T10:00:00Z');
+  const next = (operator: string, value: number): string | undefined => {
+    const when: Condition = { fact: 'ageDays', operator, value };
+    const found = compile([expire('e', 1, { when })]).next(version({ lastModified: born }), NOW);
+    return found && new Date(found.at).toISOString().slice(0, 10);
+  };
+  t.is(next('greaterThan', 3), '2026-06-04');
+  t.is(next('greaterThanInclusive', 3), '2026-06-03');
+  t.is(next('equal', 3), '2026-06-03');
+  t.is(next('lessThan', 1), undefined);
+  const idle: Condition = { not: { fact: 'idleDays', operator: 'lessThanInclusive', value: 5 } };
+  const facts = version({ lastModified: born, lastAccessAt: at('2026-05-31') });
+  t.is(compile([expire('e', 1, { when: idle })]).next(facts, NOW)?.at, at('2026-06-07'));
+});
+
 test('a disagreement is a value that names the rule, and the rule can be stopped', async (t) => {
   const evaluator = compile([expire('e', 1), ...ladder]);
   // A fact that changes between the two looks is the only disagreement one can make from outside.
@@ -1496,6 +1524,13 @@ test('a plan that takes rules away shows what would no longer happen, and what i
     { now: NOW, classes: CLASSES },
   );
   t.is(none.changes.removed.objects, 8);
+  const same = await plan(
+    inventory(),
+    { candidate: active, active },
+    { now: NOW, classes: CLASSES },
+  );
+  t.is(same.changes.added.objects + same.changes.removed.objects + same.changes.changed.objects, 0);
+  t.is(same.totals.deletes, 8);
   t.is(none.currency, null);
 });
 
