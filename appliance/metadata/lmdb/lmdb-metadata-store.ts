@@ -6,7 +6,7 @@
 import { open, type Database, type RootDatabase } from 'lmdb';
 import { mkdir } from 'node:fs/promises';
 import type { Clock } from '../../model/clock.ts';
-import { FirnError } from '../../model/errors.ts';
+import { FirnError, isFirnError } from '../../model/errors.ts';
 import { TABLES } from '../../model/metadata-store.ts';
 import type {
   Change,
@@ -89,6 +89,20 @@ export class LmdbMetadataStore implements MetadataStore {
   }
 
   async open(): Promise<void> {
+    try {
+      await this.#open();
+    } catch (error) {
+      await this.close();
+      if (isFirnError(error)) throw error;
+      throw new FirnError('MetadataUnavailable', 'the metadata directory can not be opened', {
+        subject: this.#directory,
+        cause: error,
+        hint: `look at its owner, its drive and the space left: ${String(error)}`,
+      });
+    }
+  }
+
+  async #open(): Promise<void> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     const environment = open({
       path: this.#directory,
@@ -103,20 +117,15 @@ export class LmdbMetadataStore implements MetadataStore {
       eventTurnBatching: false,
     } as Parameters<typeof open>[0] & object);
     this.#environment = environment;
-    try {
-      const own = openHandle(environment, OWN);
-      await checkStoreFormat(environment, own, this.#directory);
-      for (const table of TABLES) this.#tables.set(table, openHandle(environment, table));
-      this.#queue = new CommitQueue({
-        environment,
-        own,
-        clock: this.#clock,
-        onFence: (cause) => (this.#fence = cause),
-      });
-    } catch (error) {
-      await this.close();
-      throw error;
-    }
+    const own = openHandle(environment, OWN);
+    await checkStoreFormat(environment, own, this.#directory);
+    for (const table of TABLES) this.#tables.set(table, openHandle(environment, table));
+    this.#queue = new CommitQueue({
+      environment,
+      own,
+      clock: this.#clock,
+      onFence: (cause) => (this.#fence = cause),
+    });
   }
 
   async close(): Promise<void> {
