@@ -80,6 +80,11 @@ export interface ListedBlob {
   owner?: { bucketId: string; key: string };
 }
 
+export interface ListOptions {
+  /** Leave out records of segments: those are freed by segment, never one by one. */
+  withoutSegments?: boolean;
+}
+
 export interface Tier {
   readonly name: string;
   readonly retrieval: 'immediate' | 'staged';
@@ -127,5 +132,5 @@ export interface Tier {
   usage(): Promise<TierUsage>;
 
   /** Every blob there is, in any order, for the orphan sweep and rebuild. */
-  list(): AsyncIterable<ListedBlob>;
+  list(options?: ListOptions): AsyncIterable<ListedBlob>;
 }

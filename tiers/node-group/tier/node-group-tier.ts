@@ -21,6 +21,7 @@ import type {
 import type {
   Body,
   ListedBlob,
+  ListOptions,
   PutRequest,
   ReadOptions,
   StageStatus,
@@ -230,12 +231,14 @@ export class DriveTier implements NodeGroupTier {
     return value;
   }
 
-  async *list(): AsyncGenerator<ListedBlob, void, undefined> {
+  async *list(options?: ListOptions): AsyncGenerator<ListedBlob, void, undefined> {
     for (const { context } of this.#groups) yield* listShards(context);
+    if (options?.withoutSegments === true) return;
     for (const group of this.#groups) {
       for (const segment of await group.segmentIds()) {
-        for await (const { location, length } of recordsOfSegment(group.context, segment)) {
-          yield { location, sizeBytes: length };
+        for await (const record of recordsOfSegment(group.context, segment)) {
+          const { bucketId, key, location, length } = record;
+          yield { location, sizeBytes: length, owner: { bucketId, key } };
         }
       }
     }
