@@ -8,7 +8,6 @@ import { NULL_VERSION, objectId } from '../../appliance/model/ids.ts';
 import type { ObjectDocument, Upload } from '../../appliance/model/object.ts';
 import { allVersions, inventoryPages } from '../../appliance/engine/inventory.ts';
 import { explain } from '../../policies/explain.ts';
-import type { Explanation } from '../../policies/explain.ts';
 import { factsOfKey, factsOfUpload } from '../../policies/facts.ts';
 import type { Facts, FactsContext } from '../../policies/facts.ts';
 import { plan } from '../../policies/plan.ts';
@@ -85,27 +84,18 @@ async function planned(options: AdminOptions, policies: Policies, work: Work): P
   );
 }
 
-export interface PlanWithText {
-  answer: PlanAnswer;
-  plan: Plan;
-}
-
 export async function planOf(
   options: AdminOptions,
   files: readonly PolicyText[] | undefined,
   work: Work,
-): Promise<PlanWithText> {
+): Promise<PlanAnswer> {
   const policies = await readPolicies(options, files);
-  const result = await planned(options, policies, work);
-  const { books, ...rest } = result;
+  const { books, ...rest } = await planned(options, policies, work);
   return {
-    plan: result,
-    answer: {
-      ...rest,
-      activeRevision: policies.active?.value.revision ?? null,
-      difference: differenceOf(policies),
-      prices: priceLines(books),
-    },
+    ...rest,
+    activeRevision: policies.active?.value.revision ?? null,
+    difference: differenceOf(policies),
+    prices: priceLines(books),
   };
 }
 
@@ -149,15 +139,10 @@ export async function applyOf(
   };
 }
 
-export interface ExplainWithText {
-  answer: ExplainAnswer;
-  explanation: Explanation;
-}
-
 export async function explainOf(
   options: AdminOptions,
   name: { bucket: string; key: string; versionId?: string | undefined },
-): Promise<ExplainWithText> {
+): Promise<ExplainAnswer> {
   const bucket = await bucketByName(options.store, name.bucket);
   const id = objectId(bucket.id, name.key);
   const row = await options.store.get<ObjectDocument>('objects', id);
@@ -193,14 +178,11 @@ export async function explainOf(
   const { location } = explanation;
   const tier = location.tier === null ? undefined : options.tiers.get(location.tier);
   return {
-    explanation,
-    answer: {
-      ...explanation,
-      location: {
-        ...location,
-        retrieval: tier?.retrieval ?? null,
-        parts: location.parts.map((part) => ({ ...part })),
-      },
+    ...explanation,
+    location: {
+      ...location,
+      retrieval: tier?.retrieval ?? null,
+      parts: location.parts.map((part) => ({ ...part })),
     },
   };
 }

@@ -3,9 +3,10 @@
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
 import type { MetadataStore, Row, Table } from '../../appliance/model/metadata-store.ts';
+import { formatInstant } from '../../policies/dates.ts';
 
 /** RFC 3339, UTC. */
-export const timeOf = (ms: number): string => new Date(ms).toISOString();
+export const timeOf = formatInstant;
 
 export async function bucketByName(store: MetadataStore, name: string): Promise<Bucket> {
   const row = await store.get<Bucket>('buckets', name);

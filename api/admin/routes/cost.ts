@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { CostReportAnswer } from '../../../appliance/model/answers.ts';
 import type { UsageRow } from '../../../appliance/model/records.ts';
 import { monthOf } from '../../../policies/cost/cost-model.ts';
-import { renderCostCsv, renderCostTable } from '../../../policies/cost/report-formats.ts';
+import { renderCostCsv } from '../../../policies/cost/report-formats.ts';
 import { renderCostHtml } from '../../../policies/cost/report-html.ts';
 import { costReport, REPORT_GROUPS } from '../../../policies/cost/report.ts';
 import { costModelOf, priceLines } from '../pricing.ts';
@@ -36,7 +36,7 @@ export const costRoutes: readonly Route[] = [
       by: z.enum(REPORT_GROUPS).default('tier'),
     }),
     answer: costReportAnswer,
-    texts: ['text/csv', 'text/html', 'text/plain'],
+    texts: ['text/csv', 'text/html'],
     handle: async ({ options, query, accept }) => {
       const model = await costModelOf(options);
       const now = options.clock.now();
@@ -48,9 +48,6 @@ export const costRoutes: readonly Route[] = [
       }
       if (isAsked(accept, 'text/html')) {
         return { contentType: 'text/html', text: renderCostHtml(report) };
-      }
-      if (isAsked(accept, 'text/plain')) {
-        return { contentType: 'text/plain', text: renderCostTable(report) };
       }
       const { books, charges: _, ...rest } = report;
       return { ...rest, prices: priceLines(books) } satisfies CostReportAnswer;

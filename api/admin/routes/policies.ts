@@ -2,17 +2,14 @@
 
 import { z } from 'zod';
 import type { PolicyAnswer, PolicyTestAnswer } from '../../../appliance/model/answers.ts';
-import { renderExplanation } from '../../../policies/explain-text.ts';
-import { renderPlan } from '../../../policies/plan-text.ts';
 import { parseTestCases, runTestCases } from '../../../policies/test-cases.ts';
 import { applyOf, explainOf, planOf } from '../plan.ts';
 import { activeSet, diffAnswerOf, readPolicies } from '../policy-sets.ts';
-import { isAsked, route } from '../route.ts';
+import { route } from '../route.ts';
 import type { Route } from '../route.ts';
 import { timeOf } from '../rows.ts';
 import * as schemas from '../schemas.ts';
 
-const TEXT = 'text/plain';
 const files = schemas.policyFiles.max(1000);
 
 export const policyRoutes: readonly Route[] = [
@@ -25,11 +22,7 @@ export const policyRoutes: readonly Route[] = [
     body: z.strictObject({ files: files.optional() }),
     answer: schemas.planAnswer,
     streams: true,
-    texts: [TEXT],
-    handle: async (input) => {
-      const { answer, plan } = await planOf(input.options, input.body.files, input);
-      return isAsked(input.accept, TEXT) ? { contentType: TEXT, text: renderPlan(plan) } : answer;
-    },
+    handle: (input) => planOf(input.options, input.body.files, input),
   }),
   route({
     id: 'apply',
@@ -89,12 +82,7 @@ export const policyRoutes: readonly Route[] = [
       versionId: z.string().min(1).optional(),
     }),
     answer: schemas.explainAnswer,
-    texts: [TEXT],
-    handle: async ({ options, query, accept }) => {
-      const { answer, explanation } = await explainOf(options, query);
-      if (!isAsked(accept, TEXT)) return answer;
-      return { contentType: TEXT, text: renderExplanation(explanation) };
-    },
+    handle: ({ options, query }) => explainOf(options, query),
   }),
   route({
     id: 'testPolicy',
