@@ -83,6 +83,7 @@ const plan: PlanAnswer = {
   changes: { added: { ...none, objects: 12 }, removed: none, changed: none },
   difference: { added: ['old-logs'], removed: [], changed: [] },
   breaches: [{ rail: 'deletedShareMax', limit: 0.1, value: 0.2, message: 'deletes 20 %' }],
+  warnings: ['the lifecycle of bucket old is left out'],
   currency: 'USD',
   prices: ['local-default of 2026-11-01'],
 };
@@ -522,6 +523,7 @@ test('a plan shows each rule, deletes apart, and the very command that applies i
       'Held back by a restored copy, a pin or a promotion: 1 object, 812 B',
       'Against revision r7 it adds old-logs: 12 objects more are acted on.',
       'Warning: warm-after-30 loses money: $0.0011 more a month',
+      'Warning: the lifecycle of bucket old is left out',
       'Prices: local-default of 2026-11-01',
       'Apply would refuse: deletes 20 %',
       '',

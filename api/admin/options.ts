@@ -6,6 +6,7 @@ import type { Accounts } from '../../appliance/engine/accounts.ts';
 import type { Clock, Random } from '../../appliance/model/clock.ts';
 import type { MetadataStore } from '../../appliance/model/metadata-store.ts';
 import type { Tier } from '../../appliance/model/tier.ts';
+import type { EvaluatorOptions } from '../../policies/evaluator.ts';
 import type { TierPricing } from '../../policies/cost/cost-model.ts';
 import type { MetricsSnapshot } from '../metrics.ts';
 
@@ -33,6 +34,8 @@ export interface AdminOptions {
   version: string;
   /** The engine's day for lifecycle, ms: DAY_MS unless debug.lifecycleDaySeconds shortens it. */
   lifecycleDayMs: number;
+  /** How rules are evaluated, where it is not the default: as the workers do. */
+  evaluation?: Pick<EvaluatorOptions, 'classOrder' | 'waterfall' | 'sizeFloor'>;
   /** Why Firn does not serve right now, one reason each; empty when everything does. */
   readiness(): Promise<string[]>;
   /** Counts of every api process (RequestMetrics.snapshot). */

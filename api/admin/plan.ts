@@ -95,6 +95,7 @@ export async function planOf(
     ...rest,
     activeRevision: policies.active?.value.revision ?? null,
     difference: differenceOf(policies),
+    warnings: [...policies.warnings],
     prices: priceLines(books),
   };
 }

@@ -2,7 +2,7 @@
 // first, then one compare-and-swap of the row `active` makes it count. Workers read that row anew before
 // each batch of deletes, so from its commit on nobody acts by the old rules.
 
-import { FirnError } from '../../appliance/model/errors.ts';
+import { FirnError, isFirnError } from '../../appliance/model/errors.ts';
 import type { Row } from '../../appliance/model/metadata-store.ts';
 import type { PolicySet } from '../../appliance/model/records.ts';
 import { canonicalJson } from '../../policies/canonical-json.ts';
@@ -30,6 +30,8 @@ export interface Policies {
   candidate: Evaluator;
   /** Undefined: neither policy files nor lifecycle rules are in force. */
   inForce: Evaluator | undefined;
+  /** Buckets whose lifecycle can't be read any more: left out, as the workers do. */
+  warnings: readonly string[];
 }
 
 /**
@@ -43,20 +45,39 @@ export async function readPolicies(
   const active = await activeSet(options);
   const files = given ?? active?.value.files ?? [];
   const revision = revisionOf([...files]);
-  const buckets = await allBuckets(options.store);
-  const { classes, lifecycleDayMs: dayMs } = options;
-  const candidateSets = buildRuleSets({ files: [...files], revision }, buckets, { classes });
-  const activeSets = buildRuleSets(active?.value, buckets, { classes });
+  const { sets: lifecycle, warnings } = await lifecycleSets(options);
+  const { classes } = options;
+  const candidateFiles = { files: [...files], revision };
+  const candidateSets = [...buildRuleSets(candidateFiles, [], { classes }), ...lifecycle];
+  const activeSets = [...buildRuleSets(active?.value, [], { classes }), ...lifecycle];
+  const evaluation = { ...options.evaluation, classes, dayMs: options.lifecycleDayMs };
   return {
     active,
     files,
     revision,
     candidateSets,
     activeSets,
-    candidate: Evaluator.compile(candidateSets, { classes, dayMs }),
-    inForce:
-      activeSets.length === 0 ? undefined : Evaluator.compile(activeSets, { classes, dayMs }),
+    candidate: Evaluator.compile(candidateSets, evaluation),
+    inForce: activeSets.length === 0 ? undefined : Evaluator.compile(activeSets, evaluation),
+    warnings,
   };
+}
+
+/** A bucket whose class was taken out of the configuration must not keep all others from a plan. */
+async function lifecycleSets(
+  options: AdminOptions,
+): Promise<{ sets: RuleSet[]; warnings: string[] }> {
+  const sets: RuleSet[] = [];
+  const warnings: string[] = [];
+  for (const bucket of await allBuckets(options.store)) {
+    try {
+      sets.push(...buildRuleSets(undefined, [bucket], { classes: options.classes }));
+    } catch (error) {
+      if (!isFirnError(error)) throw error;
+      warnings.push(`the lifecycle of bucket ${bucket.name} is left out: ${error.message}`);
+    }
+  }
+  return { sets, warnings };
 }
 
 /** The evaluator of what is in force now. */

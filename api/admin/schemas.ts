@@ -57,6 +57,7 @@ export const planAnswer = z.object({
   breaches: z.array(
     z.object({ rail: z.string(), limit: z.number(), value: z.number(), message: z.string() }),
   ),
+  warnings: z.array(z.string()),
   currency: z.string().nullable(),
   prices: z.array(z.string()),
 }) satisfies z.ZodType<answers.PlanAnswer>;

@@ -30,6 +30,7 @@ export function planText(plan: PlanAnswer, to: { io: CliIo; paint: Paint }): str
       lines.push(`${yellow('Warning:')} ${rule.id} loses money: ${loss} more a month\n`);
     }
   }
+  for (const warning of plan.warnings) lines.push(`${yellow('Warning:')} ${printable(warning)}\n`);
   for (const source of plan.prices) lines.push(`Prices: ${printable(source)}\n`);
   for (const { message } of plan.breaches) {
     lines.push(`${red('Apply would refuse:')} ${printable(message)}\n`);

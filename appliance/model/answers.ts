@@ -71,6 +71,7 @@ export interface PlanAnswer {
   difference: RuleDifference;
   /** Guard rails that it passes: apply refuses without force. */
   breaches: { rail: string; limit: number; value: number; message: string }[];
+  warnings: string[];
   /** Null: no prices. */
   currency: string | null;
   prices: string[];
