@@ -35,7 +35,7 @@ export interface NewKey extends KeyInfo {
 interface Known extends Secret {
   revision: string;
   revokedAt: number | undefined;
-  /** Wall ms of the last look at the row. */
+  /** The last look at the row, by a clock that nobody can set back. */
   at: number;
 }
 
@@ -172,24 +172,25 @@ export class Accounts {
   async secretOf(accessKey: string): Promise<Secret | undefined> {
     const { clock, staleMs, masterKey } = this.#context;
     let known = this.#known.get(accessKey);
-    const wall = clock.wall();
-    if (known === undefined || staleMs === 0 || Math.abs(wall - known.at) >= staleMs) {
+    const at = performance.now();
+    if (known === undefined || staleMs === 0 || at - known.at >= staleMs) {
       const row = await this.#keyRow(accessKey);
       if (row === undefined) {
         this.#known.delete(accessKey);
         return undefined;
       }
       if (known?.revision === row.revision) {
-        known.at = wall;
+        known.at = at;
       } else {
         const { account, sealedSecret, revokedAt } = row.value;
         const secretKey = unseal(masterKey, { sealed: sealedSecret, owner: accessKey });
-        known = { account, secretKey, revision: row.revision, revokedAt, at: wall };
+        known = { account, secretKey, revision: row.revision, revokedAt, at };
         this.#known.set(accessKey, known);
       }
     }
     // By the host's clock: nothing may ever authenticate by the engine's.
-    return known.revokedAt !== undefined && known.revokedAt <= wall ? undefined : known;
+    const isRevoked = known.revokedAt !== undefined && known.revokedAt <= clock.wall();
+    return isRevoked ? undefined : known;
   }
 
   /**

@@ -42,6 +42,11 @@ export class BucketRows {
     return row;
   }
 
+  /** This process has changed the row. */
+  forget(name: string): void {
+    this.#cached.delete(name);
+  }
+
   /** Waits until no process answers by an older row: before a change of one is acknowledged. */
   async settle(): Promise<void> {
     const { staleMs } = this.#context;
@@ -49,10 +54,11 @@ export class BucketRows {
   }
 
   async #row(name: string): Promise<Row<Bucket> | undefined> {
-    const { staleMs, clock } = this.#context;
+    const { staleMs } = this.#context;
     if (staleMs === 0) return this.fresh(name);
     const cached = this.#cached.get(name);
-    if (cached !== undefined && Math.abs(clock.wall() - cached.at) < staleMs) return cached.row;
+    // By a clock that nobody can set back.
+    if (cached !== undefined && performance.now() - cached.at < staleMs) return cached.row;
     return this.fresh(name);
   }
 
@@ -62,7 +68,7 @@ export class BucketRows {
       return;
     }
     if (this.#cached.size >= CACHED_MAX) this.#cached.clear();
-    this.#cached.set(name, { row, at: this.#context.clock.wall() });
+    this.#cached.set(name, { row, at: performance.now() });
   }
 }
 

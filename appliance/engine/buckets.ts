@@ -130,6 +130,7 @@ export async function updateBucket(
       expected: row.revision,
       value,
     });
+    core.buckets.forget(name);
     if (outcome !== 'done') continue;
     await core.buckets.settle();
     return value;
@@ -156,6 +157,7 @@ export async function deleteBucket(core: Core, name: string): Promise<void> {
     }
     marked = { id: name, revision: result.revision, value };
   }
+  core.buckets.forget(name);
   if (!(await finishDeletion(core, marked))) throw notEmpty(name);
 }
 
@@ -186,6 +188,7 @@ async function finishDeletion(core: Core, row: Row<Bucket>): Promise<boolean> {
     return false;
   }
   const { outcome } = await store.remove('buckets', name, row.revision);
+  core.buckets.forget(name);
   if (outcome !== 'done') return (await core.buckets.fresh(name))?.value.id !== id;
   await core.buckets.settle();
   return true;
