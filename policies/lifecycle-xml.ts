@@ -60,7 +60,7 @@ export interface LifecycleXmlOptions {
   waterfall?: 'strict' | 'free';
 }
 
-export const LIFECYCLE_RULES_MAX = 1000;
+const LIFECYCLE_RULES_MAX = 1000;
 const ID_LENGTH_MAX = 255;
 const DAYS_MAX = 2 ** 31 - 1;
 const NEWER_VERSIONS_MAX = 100;

@@ -88,12 +88,6 @@ export function parseTestCases(file: string, text: string): TestCase[] {
   return cases.map((one, index) => ({ ...one, file, line: source.lineOf(['cases', index]) }));
 }
 
-/** JSON Schema of a file of cases, for editors. */
-export function testCasesJsonSchema(): Record<string, unknown> {
-  const schema = z.toJSONSchema(casesSchema, { io: 'input', unrepresentable: 'any' });
-  return { ...schema, title: 'Firn policy test cases' };
-}
-
 /** Runs each case by both evaluators; a case fails too where they differ. */
 export async function runTestCases(
   cases: readonly TestCase[],

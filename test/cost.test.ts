@@ -1,5 +1,5 @@
-// Money that a user would be billed. Figures worked out by hand from the same rates are golden cases: a
-// wrong factor here is a wrong decision about terabytes.
+// Money that a user would be billed. Figures worked out by hand from the same rates are golden
+// cases: a wrong factor here is a wrong decision about terabytes.
 
 import test from 'ava';
 import { DAY_MS } from '../appliance/model/clock.ts';
@@ -18,11 +18,11 @@ import {
 } from '../policies/cost/money.ts';
 import { isStale, loadPriceBooks, parsePriceBook } from '../policies/cost/price-book.ts';
 import { quoteRestore } from '../policies/cost/quote.ts';
-import { renderCostCsv, renderCostTable } from '../policies/cost/report-formats.ts';
+import { renderCostCsv } from '../policies/cost/report-csv.ts';
 import { renderCostHtml } from '../policies/cost/report-html.ts';
 import { costReport, requestKind } from '../policies/cost/report.ts';
 import { parseInstant } from '../policies/dates.ts';
-import { formatBytes, formatMoney, renderTable } from '../policies/text-table.ts';
+import { formatBytes, formatMoney } from '../policies/amounts.ts';
 
 const books = await loadPriceBooks();
 const aws = books.get('aws-us-east-1');
@@ -111,7 +111,7 @@ standardClass: A
 egressPerGb: 0
 egressFreeGb: 0
 classes:
-  A: {storagePerGbMonth: 0.02, putPer1k: 0, getPer1k: 0, retrieval: {immediate: {perGb: 0, per1k: 0}}}
+  A: {storagePerGbMonth: 0.02, putPer1k: 0, getPer1k: 0, retrieval: {}}
 unverified: []
 `;
   const book = parsePriceBook('b.yaml', text);
@@ -288,7 +288,7 @@ function row(over: Partial<UsageRow>): UsageRow {
   };
 }
 
-test('a month is priced from its meters: storage, requests, packs moved, retrieval, egress, early deletion', async (t) => {
+test('a month is priced from its meters: storage, requests, packs, retrieval, egress, early fees', async (t) => {
   const report = await costReport(usage, {
     month: '2026-11',
     by: 'bucket',
@@ -384,17 +384,10 @@ test('the report as a page runs nothing and shows everything: escaped names, cha
   t.false(/NaN|Infinity|undefined/.test(html));
   const empty = await costReport([], { month: '2026-11', by: 'bucket', model: cloud, now: NOW });
   t.true(renderCostHtml(empty).includes('Nothing was charged'));
-  const table = renderCostTable(report);
-  t.regex(table, /BUCKET +OBJECTS +STORED/);
-  t.regex(table, /! No price for: attic, cold"x/);
+  t.true(html.includes('No price for: attic, cold&quot;x'));
 });
 
-test('tables keep a hostile key from acting on the terminal, and small sums readable', (t) => {
-  const table = renderTable(
-    [{ title: 'KEY', widthMax: 12 }],
-    [['\u001b[2J\u0007'], ['x'.repeat(30)]],
-  );
-  t.is(table, `KEY\n\\x1b[2J\\x07\n${'x'.repeat(6)}…${'x'.repeat(5)}\n`);
+test('small sums stay readable, large ones keep their commas', (t) => {
   t.is(formatMoney(0.0000215), '$0.000022');
   t.is(formatMoney(1234.5), '$1,234.50');
   t.is(formatMoney(-0.5), '-$0.50');

@@ -1,6 +1,6 @@
-// What a policy may do to somebody's only copy. Dates, conflicts and refusals are S3's; the compiled
-// evaluator and json-rules-engine are held equal over random rules and objects; every promise of plan,
-// explain and golden cases is tested through the same rules.
+// What a policy may do to somebody's only copy. Dates, conflicts and refusals are S3's; the
+// compiled evaluator and json-rules-engine are held equal over random rules and objects; every
+// promise of plan, explain and golden cases is tested through the same rules.
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -1633,7 +1633,8 @@ cases:
     at: 2027-02-05
     expect: {action: none}
   - name: old versions, two stay
-    object: {bucket: b, key: a.js, size: 1, lastModified: 2026-01-01, noncurrentSince: 2026-01-05, newerNoncurrent: 2}
+    object:
+      {bucket: b, key: a.js, lastModified: 2026-01-01, noncurrentSince: 2026-01-05, newerNoncurrent: 2}
     at: 2026-03-01
     expect: {action: expire-noncurrent}
   - name: stale upload

@@ -138,7 +138,10 @@ export interface UsageRow {
   bucket: string;
   tier: string;
   storageClass: string;
-  /** stored: byte-hours of the day. Otherwise bytes. */
+  /**
+   * stored: byte-hours of the day. deleted-early: byte-hours that the provider goes on billing (size
+   * times what is left of its minimum days). Otherwise bytes.
+   */
   bytes: number;
   /** Objects, or number of requests. */
   count: number;

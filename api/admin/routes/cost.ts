@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { CostReportAnswer } from '../../../appliance/model/answers.ts';
 import type { UsageRow } from '../../../appliance/model/records.ts';
 import { monthOf } from '../../../policies/cost/cost-model.ts';
-import { renderCostCsv } from '../../../policies/cost/report-formats.ts';
+import { renderCostCsv } from '../../../policies/cost/report-csv.ts';
 import { renderCostHtml } from '../../../policies/cost/report-html.ts';
 import { costReport, REPORT_GROUPS } from '../../../policies/cost/report.ts';
 import { costModelOf, priceLines } from '../pricing.ts';

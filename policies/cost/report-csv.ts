@@ -1,16 +1,7 @@
-// A cost report as CSV (columns of FOCUS, the open billing format, so that it joins other bills)
-// and as a table for a terminal.
+// A cost report as CSV in columns of FOCUS, the open billing format, so that it joins other bills.
 
-import { bookLine, type CostModel } from './cost-model.ts';
-import { CHARGE_KINDS, type Charge, type CostReport } from './report.ts';
-import {
-  formatBytes,
-  formatCount,
-  formatMoney,
-  printable,
-  renderTable,
-  type Column,
-} from '../text-table.ts';
+import type { CostModel } from './cost-model.ts';
+import type { Charge, CostReport } from './report.ts';
 
 const FOCUS_COLUMNS = [
   'BillingPeriodStart',
@@ -93,34 +84,4 @@ function decimal(value: number): string {
 function csvCell(value: string): string {
   const safe = /^[=+@\t\r-]/.test(value) && !/^-?\d/.test(value) ? `'${value}` : value;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-}
-
-export function renderCostTable(report: CostReport): string {
-  const used = CHARGE_KINDS.filter((kind) => report.rows.some(({ costs }) => costs[kind] !== 0));
-  const right = (title: string): Column => ({ title, align: 'right' });
-  const columns: Column[] = [
-    { title: report.by.toUpperCase(), widthMax: 63 },
-    right('OBJECTS'),
-    right('STORED'),
-    ...used.map((kind) => right(kind.replace(/[A-Z]/g, ' $&').toUpperCase())),
-    right('TOTAL'),
-  ];
-  const rows = report.rows.map((row) => [
-    row.name === '' ? '-' : row.name,
-    formatCount(row.meanObjects),
-    formatBytes(row.meanBytes),
-    ...used.map((kind) => formatMoney(row.costs[kind])),
-    formatMoney(row.total),
-  ]);
-  const lines = [
-    `Cost of ${report.month} by ${report.by}, ${report.daysMetered} days metered ` +
-      '(means over the whole month)\n',
-    renderTable(columns, rows),
-    `Total: ${formatMoney(report.total)}\n`,
-    `${bookLine(report.books)}\n`,
-  ];
-  if (report.unpricedTiers.length > 0) {
-    lines.push(`! No price for: ${report.unpricedTiers.map(printable).join(', ')}\n`);
-  }
-  return lines.join('');
 }
