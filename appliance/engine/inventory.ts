@@ -50,6 +50,13 @@ export async function* allBuckets(store: MetadataStore): AsyncGenerator<Bucket> 
   }
 }
 
+/** Bucket id → name. */
+export async function bucketNames(store: MetadataStore): Promise<Map<string, string>> {
+  const names = new Map<string, string>();
+  for await (const bucket of allBuckets(store)) names.set(bucket.id, bucket.name);
+  return names;
+}
+
 /** Pages of a bucket's documents that hold versions; a page may be short or, rarely, empty. */
 export async function* inventoryPages(
   store: MetadataStore,

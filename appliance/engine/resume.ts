@@ -13,7 +13,7 @@ import type { Move } from '../model/records.ts';
 import type { Core } from './core.ts';
 import { findById, loadParts, reread } from './history.ts';
 import { inFlight } from './in-flight.ts';
-import { allBuckets } from './inventory.ts';
+import { bucketNames } from './inventory.ts';
 import { isLeaseAlive, type LeaseGuard } from './lease.ts';
 import {
   commitMove,
@@ -50,18 +50,12 @@ export async function resumeMoves(core: Core, options: ResumeOptions): Promise<M
     for (const row of rows) {
       if (await isLeaseAlive(core.context, row.value.lease)) continue;
       await options.lease.check();
-      names ??= await bucketNames(core);
+      names ??= await bucketNames(store);
       await resumeMove(core, row, { names, options, counts });
     }
     if (rows.length < PAGE_ROWS) return counts;
     after = rows.at(-1)?.id;
   }
-}
-
-async function bucketNames(core: Core): Promise<Map<string, string>> {
-  const names = new Map<string, string>();
-  for await (const bucket of allBuckets(core.context.store)) names.set(bucket.id, bucket.name);
-  return names;
 }
 
 interface Resuming {

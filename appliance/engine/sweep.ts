@@ -200,7 +200,7 @@ async function sweepTier(core: Core, tier: Tier, { named, options, counts }: Swe
   const orphans: ListedBlob[] = [];
   let bytes = 0;
   let looked = 0;
-  for await (const blob of tier.list()) {
+  for await (const blob of tier.list({ withoutSegments: true })) {
     looked += 1;
     if (looked % PAGE_ROWS === 0) {
       options.signal?.throwIfAborted();

@@ -1,0 +1,238 @@
+// Compaction: containers that hold mostly dead bytes are emptied of what still lives, by the one move
+// protocol, and then freed whole. Both kinds, segments of a node group and packs, are treated alike: who
+// lives in it is asked of every object's document afresh, never of counters. A segment goes only when no
+// record in it is named by a document, an upload or a pack's row, when each is too old to become named
+// (B3), and when no candidate row still holds one for a reader. The danger is a record that lives and was
+// not seen: so no segment goes while a drive of its tier is not up, as records could be hidden there.
+
+import { keyOfObjectId, locationBirth, objectId } from '../model/ids.ts';
+import type { Pack } from '../model/location.ts';
+import type { Row } from '../model/metadata-store.ts';
+import type { NodeGroupTier, SegmentInfo, SegmentRecord } from '../model/node-group.ts';
+import type { ObjectDocument, Part, Upload, Version } from '../model/object.ts';
+import { listPack } from './collect.ts';
+import type { Core } from './core.ts';
+import { loadParts, reread } from './history.ts';
+import { inFlight } from './in-flight.ts';
+import { allVersions } from './inventory.ts';
+import {
+  addMoves,
+  moveVersions,
+  noMoves,
+  type MoveCounts,
+  type MoveOptions,
+  type MovingVersion,
+} from './move.ts';
+import { namesOf } from './named.ts';
+import { moveIntoPacks } from './pack-move.ts';
+import { lookAtPack } from './pack-members.ts';
+
+/** Emptied below this share of living bytes. */
+export const LIVE_SHARE_MIN = 0.5;
+const LOOKS_IN_FLIGHT = 64;
+const BATCH = 64;
+const UPLOADS_MAX = 1000;
+
+export type CompactOptions = Pick<MoveOptions, 'lease' | 'signal'> & {
+  /** Bucket id → name. */
+  names: ReadonlyMap<string, string>;
+};
+
+/** kept: enough of it lives. emptied: what lived was moved out. freed: nothing lived. held: not yet. */
+export type CompactOutcome = 'kept' | 'emptied' | 'freed' | 'held';
+
+export interface Compacted {
+  outcome: CompactOutcome;
+  liveBytes: number;
+  moves: MoveCounts;
+}
+
+function compacted(outcome: CompactOutcome, liveBytes: number, moves = noMoves()): Compacted {
+  return { outcome, liveBytes, moves };
+}
+
+/**
+ * Moves what lives in a pack into a new one when less than half does (or `anyway`), and hands a pack in
+ * which nobody lives to the collector. TierOffline when it would have to be read and isn't online.
+ */
+export async function compactPack(
+  core: Core,
+  pack: Pack,
+  options: CompactOptions & { anyway?: boolean },
+): Promise<Compacted> {
+  const look = await lookAtPack(core, pack);
+  const { liveBytes, live } = look;
+  if (live.length === 0) {
+    await listPack(core, pack);
+    return compacted('freed', 0);
+  }
+  if (options.anyway !== true && liveBytes >= pack.entryBytes * LIVE_SHARE_MIN) {
+    return compacted('kept', liveBytes);
+  }
+  const versions = live.map(({ object, version, parts }) =>
+    movingOf(options.names, { object, version, parts }),
+  );
+  const moves = await moveIntoPacks(core, versions, {
+    kind: 'compact',
+    tier: pack.tier,
+    ...options,
+  });
+  return compacted('emptied', liveBytes, moves);
+}
+
+function movingOf(
+  names: ReadonlyMap<string, string>,
+  of: { object: string; version: Version; parts: readonly Part[] },
+): MovingVersion {
+  const bucketId = of.object.slice(0, of.object.indexOf('/'));
+  const bucket = names.get(bucketId) ?? '';
+  return { ...of, bucket, bucketId, key: keyOfObjectId(of.object) };
+}
+
+/** What the records of one segment are to the metadata. */
+interface SegmentLook {
+  records: number;
+  bytes: number;
+  liveBytes: number;
+  /** Versions with parts (or a restored copy) in it. */
+  versions: MovingVersion[];
+  /** Packs whose blob is a record. */
+  packs: Pack[];
+  /** Held by an upload, by a candidate's grace, or too young: no move helps. */
+  held: number;
+}
+
+/** Empties or frees a settled segment. A repeat goes on. */
+export async function compactSegment(
+  core: Core,
+  of: { tier: NodeGroupTier; info: SegmentInfo },
+  options: CompactOptions,
+): Promise<Compacted> {
+  const { tier, info } = of;
+  const { context } = core;
+  if (!info.settled || info.openedAt > context.clock.now() - context.graceMs) {
+    return compacted('held', 0);
+  }
+  const look = await lookAt(core, tier.records(info.group, info.segment), options);
+  if (look.liveBytes === 0) {
+    const drives = await tier.drives();
+    if (look.held > 0 || drives.some(({ state }) => state !== 'up')) return compacted('held', 0);
+    await options.lease.check();
+    await tier.freeSegment(info.group, info.segment);
+    return compacted('freed', 0);
+  }
+  if (look.liveBytes >= look.bytes * LIVE_SHARE_MIN) return compacted('kept', look.liveBytes);
+  const moves = noMoves();
+  const move = { kind: 'compact', tier: tier.name, ...options } as const;
+  for (let at = 0; at < look.versions.length; at += BATCH) {
+    options.signal?.throwIfAborted();
+    addMoves(moves, await moveVersions(core, look.versions.slice(at, at + BATCH), move));
+  }
+  for (const pack of look.packs) {
+    addMoves(moves, (await compactPack(core, pack, { ...options, anyway: true })).moves);
+  }
+  return compacted('emptied', look.liveBytes, moves);
+}
+
+async function lookAt(
+  core: Core,
+  records: AsyncIterable<SegmentRecord>,
+  options: CompactOptions,
+): Promise<SegmentLook> {
+  const look: SegmentLook = {
+    records: 0,
+    bytes: 0,
+    liveBytes: 0,
+    versions: [],
+    packs: [],
+    held: 0,
+  };
+  let page: SegmentRecord[] = [];
+  for await (const record of records) {
+    page.push(record);
+    if (page.length < LOOKS_IN_FLIGHT) continue;
+    await lookAtPage(core, page, { look, options });
+    page = [];
+  }
+  await lookAtPage(core, page, { look, options });
+  return look;
+}
+
+async function lookAtPage(
+  core: Core,
+  page: readonly SegmentRecord[],
+  of: { look: SegmentLook; options: CompactOptions },
+): Promise<void> {
+  const byObject = Map.groupBy(page, ({ bucketId, key }) => objectId(bucketId, key));
+  await inFlight(LOOKS_IN_FLIGHT, [...byObject], async ([object, records]) => {
+    const names = await namesOf(core.context.store, object, await uploadsOf(core, object));
+    const live = records.filter(({ location }) => names.locations.has(location.id));
+    const { look, options } = of;
+    for (const record of records) {
+      look.records += 1;
+      look.bytes += record.length;
+      if (live.includes(record)) look.liveBytes += record.length;
+      else await lookAtUnnamed(core, record, look);
+    }
+    if (live.length === 0) return;
+    const ids = new Set(live.map(({ location }) => location.id));
+    const found = await versionsWith(core, object, ids);
+    for (const { version, parts } of found) {
+      look.versions.push(movingOf(options.names, { object, version, parts }));
+    }
+    const moved = found.reduce((sum, { parts }) => sum + parts.length, 0);
+    look.held += Math.max(0, live.length - moved);
+  });
+}
+
+/** Ids of the uploads of this key that have a row. */
+async function uploadsOf(core: Core, object: string): Promise<string[]> {
+  const rows = await core.context.store.range<Upload>({
+    table: 'uploads',
+    from: `${object}\u0001`,
+    to: `${object}\u0002`,
+    limit: UPLOADS_MAX,
+  });
+  return rows.map((row) => row.value.uploadId);
+}
+
+/** A pack's blob lives by its row; anything else is dead, once it can't become named any more. */
+async function lookAtUnnamed(core: Core, record: SegmentRecord, look: SegmentLook): Promise<void> {
+  const { store, clock, graceMs } = core.context;
+  const { id } = record.location;
+  const pack = await store.get<Pack>('packs', id, { linearizable: true });
+  if (pack !== undefined) {
+    look.packs.push(pack.value);
+    look.liveBytes += record.length;
+    return;
+  }
+  const isListed = (await store.get('garbage', id)) !== undefined;
+  if (isListed || locationBirth(id) > clock.now() - graceMs) look.held += 1;
+}
+
+/** Versions of the document with those of their parts (or restored copies) that the ids name. */
+function versionsWith(
+  core: Core,
+  object: string,
+  ids: ReadonlySet<string>,
+): Promise<{ version: Version; parts: Part[] }[]> {
+  const { store } = core.context;
+  return reread(object, async () => {
+    const row: Row<ObjectDocument> | undefined = await store.get<ObjectDocument>('objects', object);
+    if (row === undefined) return [];
+    const { revision, value: document } = row;
+    const found: { version: Version; parts: Part[] }[] = [];
+    const entry = { object, key: keyOfObjectId(object), revision, document };
+    for (const version of await allVersions(store, entry)) {
+      const parts = await loadParts(store, version);
+      const copies = version.restore?.copy ?? [];
+      const named = parts.filter((part) => ids.has(part.location.id));
+      for (const [i, location] of copies.entries()) {
+        const part = parts[i];
+        if (part !== undefined && ids.has(location.id)) named.push({ ...part, location });
+      }
+      if (named.length > 0) found.push({ version, parts: named });
+    }
+    return found;
+  });
+}

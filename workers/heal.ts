@@ -1,0 +1,111 @@
+// Brings back full redundancy: refills drives that were replaced, and rewrites the lanes that a write had
+// to leave out when it was acknowledged (table `heals`). Little rest: until it is done one failure more
+// counts double.
+
+import type { Core } from '../appliance/engine/core.ts';
+import { isFirnError } from '../appliance/model/errors.ts';
+import type { Row } from '../appliance/model/metadata-store.ts';
+import type { NodeGroupTier } from '../appliance/model/node-group.ts';
+import type { Heal } from '../appliance/model/records.ts';
+import { alarm, sumOf } from './scrub.ts';
+import type { Turn, Worker, WorkerLog } from './worker.ts';
+
+const PAGE_ROWS = 200;
+
+export class HealWorker implements Worker {
+  readonly name = 'heal';
+  readonly tranquility = 0.2;
+  readonly #core: Core;
+  readonly #tiers: readonly NodeGroupTier[];
+  readonly #log: WorkerLog;
+
+  constructor(core: Core, tiers: readonly NodeGroupTier[], log: WorkerLog) {
+    this.#core = core;
+    this.#tiers = tiers;
+    this.#log = log;
+  }
+
+  leaseName(): string {
+    return 'heal';
+  }
+
+  /** Whether a drive waits to be refilled or a location to be made whole. */
+  async isNeeded(): Promise<boolean> {
+    for (const tier of this.#tiers) {
+      const drives = await tier.drives();
+      if (drives.some(({ state }) => state === 'healing')) return true;
+    }
+    const rows = await this.#core.context.store.range({ table: 'heals', limit: 1 });
+    return rows.length > 0;
+  }
+
+  async run(turn: Turn): Promise<void> {
+    const total = { checked: 0, bytes: 0, repaired: 0, lost: 0 };
+    for (const tier of this.#tiers) {
+      const drives = await tier.drives();
+      if (!drives.some(({ state }) => state === 'healing')) continue;
+      const job = tier.heal();
+      try {
+        for (;;) {
+          const progress = await job.step();
+          turn.report(sumOf(total, progress));
+          if (progress.done) {
+            Object.assign(total, sumOf(total, progress));
+            alarm(this.#log, tier.name, progress.lost);
+            break;
+          }
+          await turn.rest();
+        }
+      } finally {
+        await job.stop();
+      }
+    }
+    await this.#locations(turn, total);
+  }
+
+  async #locations(turn: Turn, total: Record<string, number>): Promise<void> {
+    const { store } = this.#core.context;
+    const counts: Record<string, number> = { ...total, whole: 0, waiting: 0 };
+    let after: string | undefined;
+    for (;;) {
+      const rows: Row<Heal>[] = await store.range<Heal>({
+        table: 'heals',
+        limit: PAGE_ROWS,
+        ...(after === undefined ? {} : { after }),
+      });
+      for (const row of rows) {
+        await turn.lease.check();
+        const outcome = await this.#location(row);
+        counts[outcome] = (counts[outcome] ?? 0) + 1;
+      }
+      turn.report(counts);
+      if (rows.length < PAGE_ROWS) return;
+      after = rows.at(-1)?.id;
+      await turn.rest();
+    }
+  }
+
+  async #location({ id, revision, value }: Row<Heal>): Promise<'whole' | 'waiting'> {
+    const { store } = this.#core.context;
+    const { location } = value;
+    const tier = this.#tiers.find(({ name }) => name === location.tier);
+    const isOurs = location.kind === 'segment' || location.kind === 'shards';
+    if (tier === undefined || !isOurs) return 'waiting';
+    let outcome: 'whole' | 'partial' = 'partial';
+    try {
+      outcome = await tier.healLocation(location);
+    } catch (error) {
+      // Freed since, with what named it.
+      if (isFirnError(error, 'TierMissing')) outcome = 'whole';
+      else if (!isFirnError(error)) throw error;
+      else if (error.code === 'Corrupt') alarm(this.#log, tier.name, [id]);
+    }
+    if (outcome === 'whole') {
+      await store.remove('heals', id, revision);
+      return 'whole';
+    }
+    const tried: Heal = { ...value, attempts: value.attempts + 1 };
+    await store.replace({ table: 'heals', id, expected: revision, value: tried });
+    return 'waiting';
+  }
+}

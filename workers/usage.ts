@@ -1,0 +1,150 @@
+// Meters what is stored: byte-hours a day by bucket, tier and class. A sample looks at every version and
+// counts, for the time since the last sample, where its bytes were: since it was written, and on either
+// side of its last move. So a sample an hour late, or a clock advanced by 400 days, counts the same. Days
+// say up to when they are counted: a sample that crashed half-way is taken again without counting twice.
+
+import { loadParts } from '../appliance/engine/history.ts';
+import type { Core } from '../appliance/engine/core.ts';
+import { allBuckets, allVersions, inventoryPages } from '../appliance/engine/inventory.ts';
+import { DAY_MS } from '../appliance/model/clock.ts';
+import type { Version } from '../appliance/model/object.ts';
+import type { UsageRow } from '../appliance/model/records.ts';
+import { readCheckpoint, saveCheckpoint } from './checkpoints.ts';
+import { changeUsage, dayOf } from './usage-rows.ts';
+import type { Turn, Worker } from './worker.ts';
+
+const HOUR_MS = 3_600_000;
+const ROW = 'usage';
+/** Days that one sample may fill in: two years of a sandbox. */
+const DAYS_MAX = 800;
+
+interface Sum {
+  kind: 'stored';
+  bucket: string;
+  tier: string;
+  storageClass: string;
+  /** Day → byte milliseconds, objects. */
+  days: Map<string, { byteMs: number; objects: number }>;
+}
+
+/** A stretch of time in one tier. */
+interface Stay {
+  tier: string;
+  storageClass: string;
+  from: number;
+  to: number;
+  bytes: number;
+}
+
+export class UsageWorker implements Worker {
+  readonly name = 'usage';
+  readonly tranquility = 1;
+  readonly #core: Core;
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  leaseName(): string {
+    return 'usage';
+  }
+
+  async run(turn: Turn): Promise<void> {
+    await sampleUsage(this.#core, () => turn.rest());
+  }
+}
+
+/** One sample up to now. Two at once count the same time once: each day's row says how far it is. */
+export async function sampleUsage(core: Core, between: () => Promise<void>): Promise<void> {
+  const { store, clock } = core.context;
+  const to = clock.now();
+  const last = await readCheckpoint(store, ROW);
+  const from = Math.max(last?.updatedAt ?? 0, to - DAYS_MAX * DAY_MS);
+  if (to <= from) return;
+  const sums = new Map<string, Sum>();
+  for await (const bucket of allBuckets(store)) {
+    for await (const page of inventoryPages(store, bucket.id)) {
+      for (const row of page) {
+        for (const version of await allVersions(store, row)) {
+          for (const stay of await staysOf(core, version, { from, to })) {
+            addStay(sums, bucket.name, stay);
+          }
+        }
+      }
+      await between();
+    }
+  }
+  for (const sum of sums.values()) await writeSum(core, sum, { from, to });
+  await saveCheckpoint(store, ROW, { at: to });
+}
+
+async function staysOf(
+  core: Core,
+  version: Version,
+  span: { from: number; to: number },
+): Promise<Stay[]> {
+  if (version.deleteMarker) return [];
+  const { classes, store } = core.context;
+  const { storageClass, sizeBytes: bytes, last, restore } = version;
+  const [part] = version.partsBlock === undefined ? version.parts : await loadParts(store, version);
+  const tier = part?.location.tier ?? classes.get(storageClass) ?? '';
+  const { to } = span;
+  const from = Math.max(span.from, version.lastModified);
+  const stays: Stay[] = [];
+  const wasMoved = last?.action === 'transition' || last?.action === 'promote';
+  const movedAt = wasMoved ? Math.min(to, Math.max(from, last.at)) : from;
+  if (wasMoved && movedAt > from) {
+    const before = last.from === tier ? storageClass : classOf(core, last.from, storageClass);
+    stays.push({ tier: last.from, storageClass: before, from, to: movedAt, bytes });
+  }
+  stays.push({ tier, storageClass, from: movedAt, to, bytes });
+  const [copy] = restore?.copy ?? [];
+  if (restore?.state === 'ready' && copy !== undefined) {
+    const began = Math.max(span.from, restore.requestedAt);
+    stays.push({ tier: copy.tier, storageClass, from: began, to, bytes });
+  }
+  return stays.filter((stay) => stay.to > stay.from);
+}
+
+/** A class of the tier: which one the version had there is not recorded. */
+function classOf(core: Core, tier: string, fallback: string): string {
+  for (const [name, of] of core.context.classes) if (of === tier) return name;
+  return fallback;
+}
+
+function addStay(sums: Map<string, Sum>, bucket: string, stay: Stay): void {
+  const { tier, storageClass, bytes } = stay;
+  const name = JSON.stringify([bucket, tier, storageClass]);
+  let sum = sums.get(name);
+  if (sum === undefined) {
+    sum = { kind: 'stored', bucket, tier, storageClass, days: new Map() };
+    sums.set(name, sum);
+  }
+  for (let at = stay.from; at < stay.to;) {
+    const end = Math.min(stay.to, (Math.floor(at / DAY_MS) + 1) * DAY_MS);
+    const day = dayOf(at);
+    const of = sum.days.get(day) ?? { byteMs: 0, objects: 0 };
+    of.byteMs += bytes * (end - at);
+    of.objects += 1;
+    sum.days.set(day, of);
+    at = end;
+  }
+}
+
+async function writeSum(core: Core, sum: Sum, span: { from: number; to: number }): Promise<void> {
+  const { days, ...of } = sum;
+  for (const [day, { byteMs, objects }] of days) {
+    const dayEnd = Date.parse(`${day}T00:00:00Z`) + DAY_MS;
+    const through = Math.min(span.to, dayEnd);
+    await changeUsage(core.context.store, day, of, (row): UsageRow | undefined => {
+      // Counted already, by a sample that did not come to its end.
+      if ((row.through ?? 0) >= through) return undefined;
+      return {
+        ...row,
+        bytes: row.bytes + byteMs / HOUR_MS,
+        count: Math.max(row.count, objects),
+        through,
+      };
+    });
+  }
+}
