@@ -1,7 +1,7 @@
 // Metadata stores: the contract on LMDB and on a real MongoDB, then what is particular to each.
 
 import test, { type ExecutionContext } from 'ava';
-import { open as openLmdb } from 'lmdb';
+import { open as openLmdb, type RootDatabase } from 'lmdb';
 import { BSON, MongoClient, ObjectId } from 'mongodb';
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -9,6 +9,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
+import { CommitQueue, type TableHandle } from '../appliance/metadata/lmdb/commit-queue.ts';
 import {
   decodeListing,
   decodeRecord,
@@ -243,6 +244,42 @@ test.serial(
     );
   },
 );
+
+test('a commit that failed and yet can be read fences the store', async (t) => {
+  // lmdb synced before visible has never shown this; were it to, nothing read could be trusted.
+  const rows = new Map<string, Buffer>();
+  const handle: TableHandle = {
+    getBinaryFast: (id) => rows.get(id),
+    put(id, record) {
+      rows.set(id, Buffer.from(record));
+      return Object.assign(Promise.resolve(true), { result: true });
+    },
+    remove: (id) => Promise.resolve(rows.delete(id)),
+    resetReadTxn: () => undefined,
+  };
+  const failure = new Error('not synced');
+  const fenced: Error[] = [];
+  let isVisible = true;
+  const childTransaction = (callback: () => void): Promise<void> => {
+    callback();
+    if (!isVisible) rows.clear();
+    return Promise.reject(failure);
+  };
+  const queue = new CommitQueue({
+    environment: { childTransaction } as unknown as RootDatabase,
+    own: handle,
+    clock: { wall: () => 0, now: () => 0 },
+    onFence: (cause) => fenced.push(cause),
+  });
+  const change = (): Promise<CommitResult> =>
+    queue.commit({ handle, id: 'k', record: encodeRecord('objects', { format: 1 }) });
+  await rejectsWith(t, change(), 'MetadataUnavailable');
+  t.deepEqual(fenced, [failure]);
+  isVisible = false;
+  await rejectsWith(t, change(), 'MetadataUnavailable');
+  t.is(fenced.length, 1, 'one that left nothing behind fences nothing');
+  await queue.drain();
+});
 
 // ── MongoDB ────────────────────────────────────
 

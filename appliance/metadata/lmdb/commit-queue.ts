@@ -169,7 +169,7 @@ export class CommitQueue {
     });
     // Written short or out of space, a commit leaves nothing behind. But after a failed sync it is
     // there to be read, and only until the power fails.
-    if (applied && batch.some(isVisible)) {
+    if (applied && isAnyVisible(batch)) {
       this.#options.onFence(error);
       failure = new FirnError('MetadataUnavailable', 'a metadata commit could not be synced', {
         cause: error,
@@ -186,6 +186,15 @@ export class CommitQueue {
 function putAbsent(handle: TableHandle, id: string, record: Buffer): boolean {
   const answer = handle.put(id, record, NO_OVERWRITE) as Promise<boolean> & { result?: boolean };
   return answer.result === true;
+}
+
+/** Also true where the store can't be read any more. */
+function isAnyVisible(batch: readonly Waiting[]): boolean {
+  try {
+    return batch.some(isVisible);
+  } catch {
+    return true;
+  }
 }
 
 function isVisible({ handle, id, record, result }: Waiting): boolean {
