@@ -25,6 +25,8 @@ import type { Stage } from './stage.ts';
 
 const RESTORE_DAYS = 7;
 const POLL_MS = 200;
+/** Workers look at least every second. */
+const TAKEN_MS_MAX = 20_000;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -78,21 +80,22 @@ export async function sink(stage: Stage, days: readonly number[]): Promise<void>
 
 async function runLifecycle(stage: Stage): Promise<number> {
   const bar = stage.progress('Moving', 'objects', stage.objects.length);
+  const asked = stage.io.wall();
   let run = await stage.admin.call<RunAnswer>({ method: 'POST', path: '/lifecycle/run', body: {} });
   while (run.finishedAt === null) {
     await pause(POLL_MS);
     run = await stage.admin.call<RunAnswer>({ method: 'GET', path: `/runs/${run.runId}` });
     bar.set(Math.max(0, ...Object.values(run.counts)));
+    if (run.state === 'requested' && stage.io.wall() - asked > TAKEN_MS_MAX) break;
   }
   const ms = bar.end();
   if (run.state === 'done') return ms;
-  throw new FirnError(
-    'InternalError',
-    `the lifecycle run ended as ${run.state}: ${run.error ?? ''}`,
-    {
-      hint: `its log is ${stage.firn.log}`,
-    },
-  );
+  const what =
+    run.state === 'requested' ? 'was not taken by a worker' : `ended as failed: ${run.error ?? ''}`;
+  throw new FirnError('InternalError', `the lifecycle run ${what}`, {
+    subject: run.runId,
+    hint: `its log is ${stage.firn.log}`,
+  });
 }
 
 async function usage(stage: Stage): Promise<UsageAnswer> {

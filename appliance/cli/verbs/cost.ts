@@ -65,11 +65,16 @@ async function reportVerb({ session, flags }: VerbInput): Promise<number> {
 }
 
 async function usageVerb({ session, flags }: VerbInput): Promise<number> {
-  const answer = await session.admin.call<UsageAnswer>({
-    method: 'GET',
-    path: '/usage',
-    query: { source: flags['metered'] === true ? 'meters' : 'scan' },
-  });
+  const bar = session.progress('Counting', { unit: 'objects' });
+  const answer = await session.admin.stream<UsageAnswer>(
+    {
+      method: 'GET',
+      path: '/usage',
+      query: { source: flags['metered'] === true ? 'meters' : 'scan' },
+    },
+    (event) => bar.set(event.objects),
+  );
+  bar.end();
   if (flags['json'] === true) session.json(answer);
   else session.print(usageText(answer, session));
   return 0;
