@@ -58,6 +58,11 @@ export interface LifecycleXmlOptions {
   /** Storage class → tier: others are InvalidStorageClass. */
   classes: ReadonlyMap<string, string>;
   waterfall?: 'strict' | 'free';
+  /**
+   * Conditions side by side in a Filter: refused, as by S3 (default), or all of them must hold, as
+   * with Ceph. Never wider than what was written.
+   */
+  combinedFilters?: boolean;
 }
 
 const LIFECYCLE_RULES_MAX = 1000;
@@ -123,7 +128,7 @@ function parseRule(
   if ((legacyPrefix === undefined) === (filterElement === undefined)) {
     throw malformed('a Rule has either Filter or Prefix');
   }
-  const filter = filterElement && parseFilter(filterElement);
+  const filter = filterElement && parseFilter(filterElement, options);
   const transitions = element.many('Transition').map((one) => parseTransition(one, options));
   const expiration = parseExpiration(element.maybe('Expiration'));
   const noncurrentTransitions = element
@@ -162,21 +167,42 @@ function generateId(rule: object, index: number): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 32);
 }
 
-function parseFilter(element: XmlElement): LifecycleFilter {
-  const and = element.maybe('And');
-  const parsed = parsePredicates(and ?? element, and !== undefined);
-  const { prefix, tags, sizeOver, sizeUnder } = parsed;
-  const given = [prefix, sizeOver, sizeUnder].filter((one) => one !== undefined).length;
-  const count = given + tags.length;
-  if (and === undefined && count > 1) {
+function parseFilter(element: XmlElement, options: LifecycleXmlOptions): LifecycleFilter {
+  const andElement = element.maybe('And');
+  const inner = andElement && parsePredicates(andElement, true);
+  andElement?.end();
+  if (inner && countOf(inner) === 0) throw malformed('And is empty');
+  const beside = parsePredicates(element, false);
+  element.end();
+  const count = countOf(beside);
+  if (count + (inner ? 1 : 0) <= 1) return inner ?? beside;
+  if (options.combinedFilters !== true) {
     throw malformed('a Filter holds one condition; And holds several');
   }
-  if (and !== undefined) {
-    if (count === 0) throw malformed('And is empty');
-    and.end();
-  }
-  element.end();
-  return parsed;
+  return inner === undefined ? { ...beside, and: true } : bothOf(inner, beside);
+}
+
+function countOf({ prefix, tags, sizeOver, sizeUnder }: LifecycleFilter): number {
+  return tags.length + [prefix, sizeOver, sizeUnder].filter((one) => one !== undefined).length;
+}
+
+/** One filter that holds where both do. */
+function bothOf(a: LifecycleFilter, b: LifecycleFilter): LifecycleFilter {
+  const [short, long] = [a.prefix ?? '', b.prefix ?? ''].sort((x, y) => x.length - y.length);
+  if (!(long as string).startsWith(short as string)) throw malformed('no key has both prefixes');
+  const tags = [...a.tags, ...b.tags];
+  const keys = new Set(tags.map(({ key }) => key));
+  if (keys.size < tags.length) throw invalid('a tag key stands twice in a filter', 'Tag');
+  const sizeOver = Math.max(a.sizeOver ?? -1, b.sizeOver ?? -1);
+  const sizeUnder = Math.min(a.sizeUnder ?? Infinity, b.sizeUnder ?? Infinity);
+  if (sizeOver >= sizeUnder) throw invalid('no size lies between these bounds', `${sizeOver}`);
+  return {
+    and: true,
+    tags,
+    ...((a.prefix ?? b.prefix) === undefined ? {} : { prefix: long as string }),
+    ...(sizeOver < 0 ? {} : { sizeOver }),
+    ...(sizeUnder === Infinity ? {} : { sizeUnder }),
+  };
 }
 
 function parsePredicates(element: XmlElement, and: boolean): LifecycleFilter {

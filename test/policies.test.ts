@@ -1434,6 +1434,35 @@ test('an S3 rule becomes rules of each action, and S3 never widens: prefixes are
   t.is(said(evaluator.decide(version({ key: 'lo*/x', ...lone }), NOW)), 'remove-version');
 });
 
+test('conditions side by side are refused as by S3, or by a switch all must hold: never either', (t) => {
+  const tagged = (key: string): string => `<Tag><Key>${key}</Key><Value>v</Value></Tag>`;
+  const filter = (inner: string): string =>
+    lifecycle(`<ID>r</ID><Filter>${inner}</Filter><Status>Enabled</Status>${EXPIRE}`);
+  const both = `<Prefix>days1/</Prefix>${tagged('tom')}`;
+  const all = `${both}<And><Prefix>days1</Prefix>${tagged('huck')}</And>`;
+  for (const inner of [both, all]) {
+    t.is(
+      refusal(() => parseLifecycleXml(filter(inner), { classes: CLASSES })).code,
+      'MalformedXML',
+    );
+  }
+  const options = { classes: CLASSES, combinedFilters: true };
+  const parsed = parseLifecycleXml(filter(all), options);
+  const evaluator = compile(rulesOfLifecycle({ name: 'photos' }, parsed));
+  const on = (key: string, tags: Record<string, string>): string =>
+    said(evaluator.decide(version({ key, tags }), NOW));
+  t.is(on('days1/a', { tom: 'v', huck: 'v' }), 'remove-version');
+  t.is(on('days1/a', { tom: 'v' }), 'none');
+  t.is(on('days1x', { tom: 'v', huck: 'v' }), 'none');
+  const again = parseLifecycleXml(renderLifecycleXml(parsed), { classes: CLASSES });
+  t.deepEqual(again, parsed, 'what is stored is plain S3');
+  const empty = filter('<Prefix></Prefix><And><Prefix></Prefix></And>');
+  const whole = parseLifecycleXml(empty, options);
+  t.deepEqual(parseLifecycleXml(renderLifecycleXml(whole), options), whole, 'stored: read again');
+  const apart = filter(`<Prefix>a</Prefix><And><Prefix>b</Prefix>${tagged('x')}</And>`);
+  t.is(refusal(() => parseLifecycleXml(apart, options)).code, 'MalformedXML');
+});
+
 test('what is legal but not meant is said: IA before 30 days, a class never reached', (t) => {
   const { warnings } = parseLifecycleXml(
     lifecycle(
@@ -1634,7 +1663,7 @@ cases:
     expect: {action: none}
   - name: old versions, two stay
     object:
-      {bucket: b, key: a.js, lastModified: 2026-01-01, noncurrentSince: 2026-01-05, newerNoncurrent: 2}
+      {bucket: b, key: a, lastModified: 2026-01-01, noncurrentSince: 2026-01-05, newerNoncurrent: 2}
     at: 2026-03-01
     expect: {action: expire-noncurrent}
   - name: stale upload
