@@ -8,7 +8,7 @@ import { chmodSync, existsSync, mkdirSync, openSync, closeSync, readFileSync } f
 import { fsyncSync, linkSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { LineCounter, parseDocument } from 'yaml';
+import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import type { Document } from 'yaml';
 import { z } from 'zod';
 import { FirnError } from './appliance/model/errors.ts';
@@ -320,13 +320,21 @@ function invalid(
   );
 }
 
+/** Offset of what the issue is about: an unknown key itself, else the nearest value there is. */
 function placeOf(
   document: Document,
   issue: z.core.$ZodIssue | undefined,
   unknownKey: string | undefined,
 ): number | undefined {
   const path = [...(issue?.path ?? [])] as (string | number)[];
-  if (unknownKey !== undefined) path.push(unknownKey);
+  if (unknownKey !== undefined) {
+    const parent = path.length === 0 ? document.contents : document.getIn(path, true);
+    const pairs = isMap(parent) ? parent.items : [];
+    const key = pairs
+      .map((pair) => pair.key)
+      .find((one) => isScalar(one) && one.value === unknownKey);
+    if (isScalar(key) && key.range) return key.range[0];
+  }
   while (path.length > 0) {
     const node = document.getIn(path, true) as { range?: [number, number, number] } | undefined;
     if (node?.range !== undefined) return node.range[0];

@@ -73,7 +73,7 @@ const homes: Record<string, string[]> = {
   msgpackr: ['appliance/metadata/', 'tiers/', 'workers/'],
   '@node-rs/xxhash': ['tiers/'],
   'hash-wasm': ['tiers/'],
-  pino: ['api/', 'workers/', 'firn.ts', 'serve.ts'],
+  pino: ['api/', 'workers/', 'firn.ts', 'serve.ts', 'wiring.ts'],
   'prom-client': ['api/', 'workers/'],
   commander: ['appliance/cli/'],
 };
@@ -282,7 +282,7 @@ test('nothing names a path of one machine or the host of a package registry', (t
 
 test('the tree is the house: nothing stands beside the rooms', (t) => {
   const known =
-    /^(appliance|tiers|policies|api|workers|deploy|test)\/|^\.ci\/|^(firn|firn\.ts|config\.ts|serve\.ts|package\.json|package-lock\.json|tsconfig\.json|README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|LICENSE|\.[a-z.]+)$/;
+    /^(appliance|tiers|policies|api|workers|deploy|test)\/|^\.ci\/|^(firn|firn\.ts|config\.ts|serve\.ts|wiring\.ts|package\.json|package-lock\.json|tsconfig\.json|README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|LICENSE|\.[a-z.]+)$/;
   t.deepEqual(
     files.filter((file) => !known.test(file)),
     [],

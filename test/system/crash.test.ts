@@ -121,6 +121,10 @@ async function crashRounds(t: ExecutionContext, start: RunningFirn): Promise<Run
   return firn;
 }
 
+const mongod = await findMongod();
+const onMongo = 'missing' in mongod ? test.skip : test.serial;
+if ('missing' in mongod) process.stderr.write(`skipped, MongoDB: ${mongod.missing}\n`);
+
 test.serial(
   'kill -9 of the whole appliance under load loses no acknowledged object, on LMDB',
   async (t) => {
@@ -139,10 +143,6 @@ test.serial(
     }
   },
 );
-
-const mongod = await findMongod();
-const onMongo = 'missing' in mongod ? test.skip : test.serial;
-if ('missing' in mongod) process.stderr.write(`skipped, MongoDB: ${mongod.missing}\n`);
 
 onMongo(
   'kill -9 of Firn, then of mongod under load, loses no acknowledged object, on MongoDB',

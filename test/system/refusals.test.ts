@@ -92,7 +92,7 @@ test('half a root key pair, a port that is none and a missing settings file are 
 test('the example settings parse, and name every key there is', (t) => {
   const text = readFileSync(join(root, 'deploy', 'firn.example.yaml'), 'utf8');
   t.notThrows(() => loadConfig(join(root, 'deploy', 'firn.example.yaml'), {}));
-  const uncommented = text.replaceAll(/^(\s*)# (\s*[a-zA-Z-]+:)/gm, '$1$2');
+  const uncommented = text.replaceAll(/^[\s#]*/gm, '');
   const names = new Set([...uncommented.matchAll(/^\s*([a-zA-Z]+):/gm)].map((match) => match[1]));
   const missing: string[] = [];
   const walk = (schema: Record<string, unknown>): void => {
@@ -157,8 +157,8 @@ test('the master key of another store is refused before anything is served', asy
 
 test('no secret is in the output, and the credentials are for their owner alone', async (t) => {
   const one = await startFirn();
-  await s3Call(one, { method: 'PUT', path: '/b' });
-  await s3Call({ ...one, secretKey: 'wrong-secret-key' }, { method: 'GET', path: '/b' });
+  await s3Call(one, { method: 'PUT', path: '/bbb' });
+  await s3Call({ ...one, secretKey: 'wrong-secret-key' }, { method: 'GET', path: '/bbb' });
   t.false(one.output().includes(one.secretKey));
   const { statSync } = await import('node:fs');
   for (const name of ['credentials', 'master.key']) {
