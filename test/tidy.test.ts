@@ -195,7 +195,7 @@ test('no file imports itself by a round trip, no two folders import each other',
 test('rooms are small: files up to 500 lines, lines up to 100 columns', (t) => {
   const long = product.filter((file) => read(file).trimEnd().split('\n').length > 500);
   t.deepEqual(long, []);
-  const wide = sources.flatMap((file) =>
+  const wide = product.flatMap((file) =>
     read(file)
       .split('\n')
       .map((line, index) => ({ place: `${file}:${index + 1}`, columns: [...line].length, line }))
