@@ -113,7 +113,8 @@ async function requests(options: AdminOptions): Promise<GaugeSample[]> {
     limit: NEWEST_MAX,
     reverse: true,
   });
-  const ended = runs.find((row) => row.value.state === 'done')?.value.finishedAt;
+  const last = runs.find((row) => row.value.state === 'done')?.value;
+  const ended = last?.finishedAt;
   return [
     { name: 'firn_restores_open', help: 'Restores that are under way.', value: open.length },
     {
@@ -121,5 +122,16 @@ async function requests(options: AdminOptions): Promise<GaugeSample[]> {
       help: 'Seconds since a lifecycle pass last ended, -1 before the first.',
       value: ended === undefined ? -1 : (clock.now() - ended) / 1000,
     },
+    {
+      name: 'firn_lifecycle_lag_seconds',
+      help: 'How long overdue the most overdue object of the last lifecycle pass was.',
+      value: (last?.counts['lagMsMax'] ?? 0) / 1000,
+    },
+    ...['moved', 'deleted', 'due', 'failed'].map((what) => ({
+      name: 'firn_lifecycle_last_objects',
+      help: 'Objects of the last lifecycle pass, by what became of them.',
+      labels: { what },
+      value: last?.counts[what] ?? 0,
+    })),
   ];
 }

@@ -9,6 +9,9 @@ import type { AdminOptions } from './options.ts';
 import type { RouteInput } from './route.ts';
 import { allRows, timeOf } from './rows.ts';
 
+const HOUR_MS = 3_600_000;
+const startOf = (day: string): number => Date.parse(`${day}T00:00:00Z`);
+
 type Counted = UsageAnswer['buckets'][number];
 
 /** Where a version's bytes are; an empty one is where its class would put it. */
@@ -59,8 +62,9 @@ export async function meteredUsage(options: AdminOptions): Promise<Counted[]> {
   })) {
     if (value.kind !== 'stored') continue;
     const { bucket, tier, storageClass } = value;
-    // Byte-hours of one day: its average is what was there.
-    const bytes = Math.round(value.bytes / 24);
+    // Byte-hours of the day so far: their mean is what was there.
+    const hours = value.through === undefined ? 24 : (value.through - startOf(day)) / HOUR_MS;
+    const bytes = Math.round(value.bytes / Math.max(1 / 60, hours));
     add(sums, { bucket, tier, storageClass, objects: value.count, bytes });
   }
   return sorted(sums);

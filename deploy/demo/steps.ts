@@ -85,7 +85,7 @@ async function runLifecycle(stage: Stage): Promise<number> {
   while (run.finishedAt === null) {
     await pause(POLL_MS);
     run = await stage.admin.call<RunAnswer>({ method: 'GET', path: `/runs/${run.runId}` });
-    bar.set(Math.max(0, ...Object.values(run.counts)));
+    bar.set(run.counts['moved'] ?? 0);
     if (run.state === 'requested' && stage.io.wall() - asked > TAKEN_MS_MAX) break;
   }
   const ms = bar.end();

@@ -14,7 +14,7 @@ import type {
 import { FirnError } from '../../model/errors.ts';
 import { explainText, planText } from '../policy-text.ts';
 import { readPolicyFiles, readText } from '../policy-files.ts';
-import { countText, timeText } from '../human.ts';
+import { countText, durationText, sizeText, timeText } from '../human.ts';
 import { parsePlace } from '../session.ts';
 import type { Session } from '../session.ts';
 import { act, examples, JSON_FLAG, textFlag } from '../verb.ts';
@@ -245,16 +245,24 @@ async function runVerb(kind: RunAnswer['kind'], { session, flags }: VerbInput): 
     while (run.finishedAt === null) {
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
       run = await session.admin.call<RunAnswer>({ method: 'GET', path: `/runs/${run.runId}` });
-      bar.set(Math.max(0, ...Object.values(run.counts)));
+      bar.set(run.counts['scanned'] ?? run.counts['checked'] ?? 0);
     }
     bar.end();
   }
   if (flags['json'] === true) session.json(run);
   else {
-    const counts = Object.entries(run.counts).map(([name, count]) => `${name} ${countText(count)}`);
+    const counts = Object.entries(run.counts).map(
+      ([name, count]) => `${name} ${figure(name, count)}`,
+    );
     const detail = counts.length === 0 ? '' : `: ${counts.join(', ')}`;
     session.print(`${kind} run ${run.runId} is ${run.state}${detail}`);
     if (run.error !== null) session.print(session.paint.red(run.error));
   }
   return run.state === 'failed' ? 1 : 0;
+}
+
+/** Counts carry their unit in their name. */
+function figure(name: string, count: number): string {
+  if (/bytes$/i.test(name)) return sizeText(count);
+  return /Ms(Max)?$/.test(name) ? durationText(count) : countText(count);
 }
