@@ -86,7 +86,7 @@ export class Runner {
       status.error = error instanceof Error ? error.message : String(error);
       throw error;
     } finally {
-      beating.end();
+      await beating.end();
       status.state = 'idle';
       status.endedAt = Date.now();
       await lease.release().catch(() => undefined);
@@ -129,6 +129,7 @@ class Beat {
   readonly #stopping: AbortSignal;
   readonly #stop: () => void;
   #steppedAt = performance.now();
+  #beating: Promise<void> = Promise.resolve();
 
   constructor(lease: HeldLease, touch: (() => Promise<void>) | undefined, stopping: AbortSignal) {
     this.#lease = lease;
@@ -136,7 +137,9 @@ class Beat {
     this.#stopping = stopping;
     this.#stop = () => this.#ended.abort(stopping.reason);
     stopping.addEventListener('abort', this.#stop);
-    this.#timer = setInterval(() => void this.#beat(), BEAT_MS);
+    this.#timer = setInterval(() => {
+      this.#beating = this.#beating.then(() => this.#beat());
+    }, BEAT_MS);
     this.#timer.unref();
   }
 
@@ -148,9 +151,11 @@ class Beat {
     this.#steppedAt = performance.now();
   }
 
-  end(): void {
+  /** No beat comes after it: a late one would lock the job again that has just ended. */
+  async end(): Promise<void> {
     clearInterval(this.#timer);
     this.#stopping.removeEventListener('abort', this.#stop);
+    await this.#beating;
   }
 
   async #beat(): Promise<void> {

@@ -137,11 +137,14 @@ async function writeSum(core: Core, sum: Sum, span: { from: number; to: number }
     const dayEnd = Date.parse(`${day}T00:00:00Z`) + DAY_MS;
     const through = Math.min(span.to, dayEnd);
     await changeUsage(core.context.store, day, of, (row): UsageRow | undefined => {
-      // Counted already, by a sample that did not come to its end.
-      if ((row.through ?? 0) >= through) return undefined;
+      // Counted already, by a sample that did not come to its end: only the rest of the time is new.
+      const began = Math.max(span.from, dayEnd - DAY_MS);
+      const counted = Math.max(began, row.through ?? 0);
+      if (counted >= through) return undefined;
+      const isNew = (through - counted) / (through - began);
       return {
         ...row,
-        bytes: row.bytes + byteMs / HOUR_MS,
+        bytes: row.bytes + (byteMs * isNew) / HOUR_MS,
         count: Math.max(row.count, objects),
         through,
       };

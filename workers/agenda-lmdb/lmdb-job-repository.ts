@@ -6,6 +6,7 @@
 // is found again in the metadata store. About 1,400 empty jobs/s were measured with a lock limit.
 
 import { randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
 
 import { computeJobState } from 'agenda';
 import type {
@@ -72,6 +73,7 @@ export class LmdbJobRepository implements JobRepository {
   /** Opens the environment; a second call does nothing. */
   connect(): Promise<void> {
     if (this.#tables) return Promise.resolve();
+    mkdirSync(this.#directory, { recursive: true });
     const root = open<Buffer, Buffer>({
       path: this.#directory,
       keyEncoding: 'binary',
