@@ -6,9 +6,10 @@ import type { ReadConditions, WriteConditions } from '../../appliance/model/requ
 import type { ByteRange } from '../../appliance/model/tier.ts';
 import { invalidArgument, type RequestHeaders } from './request.ts';
 
-/** Without quotes and the mark of a weak one. */
+/** Without quotes and the mark of a weak one; a list of several stays as it came. */
 export function etagOf(text: string): string {
   const trimmed = text.trim();
+  if (trimmed.includes(',')) return trimmed;
   const strong = trimmed.startsWith('W/') ? trimmed.slice(2) : trimmed;
   return strong.length > 1 && strong.startsWith('"') && strong.endsWith('"')
     ? strong.slice(1, -1)

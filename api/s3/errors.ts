@@ -122,7 +122,8 @@ export function visibleError(error: unknown): VisibleError {
   const code = known === undefined ? 'InternalError' : codeOf(known.code);
   const { status, message } = S3_ERRORS[code];
   // Only a message that was written for this very code, about the client's own mistake, is shown.
-  const shown = known !== undefined && known.code === code && status < 500;
+  const own = status < 500 || status === 501;
+  const shown = own && known !== undefined && known.code === code;
   const headers: string[] = [];
   if (status === 503) headers.push('Retry-After', RETRY_AFTER_SECONDS);
   const details: Record<string, string> = {};

@@ -64,8 +64,10 @@ function decodeUtf8(bytes: Uint8Array): string {
 
 function countElements(text: string): number {
   let count = 0;
-  for (let at = text.indexOf('<'); at >= 0; at = text.indexOf('<', at + 1)) count++;
-  return count / 2;
+  for (let at = text.indexOf('<'); at >= 0; at = text.indexOf('<', at + 1)) {
+    if (text[at + 1] !== '/') count++;
+  }
+  return count;
 }
 
 function toElement(node: Ordered): XmlElement {
