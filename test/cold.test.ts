@@ -32,6 +32,7 @@ import {
   startS3Gateway,
   type Found,
 } from './peers.ts';
+import { buildColdTier, type ColdTierSettings } from '../tiers/cold/build.ts';
 import { checksumOf } from '../tiers/checksum.ts';
 import { DirectoryTier } from '../tiers/cold/directory/directory-tier.ts';
 import {
@@ -263,6 +264,24 @@ const truncate = async (path: string, length: number): Promise<void> => {
   await file.close();
 };
 const sizeOf = async (path: string): Promise<number> => (await readFile(path)).length;
+
+test('directory: labels written by earlier versions stay readable (golden file)', async (t) => {
+  const golden = join(import.meta.dirname, '../tiers/cold/directory/example.golden.label');
+  const bytes = sampleBytes(70_000, 99);
+  const id = '019ad3f0c0000123456789abcdef0123';
+  await inDirectory(async (tier, directory) => {
+    const { location } = await tier.put({ id, body: bytes, owner });
+    const label = join(directory, `${nameOf(location)}~label`);
+    if (process.env['FIRN_WRITE_GOLDEN'] === '1') await writeFile(golden, await readFile(label));
+    t.deepEqual(await readFile(label), await readFile(golden));
+    await writeFile(label, await readFile(golden));
+    t.is(checksumOf(await bytesOf(await tier.read(location))), checksumOf(bytes));
+    const newer = Buffer.from(await readFile(golden));
+    newer.writeUInt32LE(2, 8);
+    await writeFile(label, newer);
+    await failsWith(t, 'FormatUnknown', async () => bytesOf(await tier.read(location)));
+  });
+});
 
 test('directory: putting the same bytes again heals what was damaged since', async (t) => {
   await inDirectory(async (tier, directory) => {
@@ -729,6 +748,111 @@ for (const kind of ['azure', 's3'] as const) {
     }
   });
 }
+
+test('build: settings make the tier they name, and nonsense is refused before anything is asked', async (t) => {
+  const ports = { clock: new HandClock(), random };
+  const keys = { accessKey: 'a', secretKey: 'b' };
+  const s3 = { kind: 's3', name: 'x', bucket: 'b', ...keys } as const;
+  const endpoint = 'https://s3.example.com';
+  const kinds: [ColdTierSettings, 'immediate' | 'staged'][] = [
+    [{ kind: 'directory', name: 'x', directory: '/nowhere' }, 'immediate'],
+    [{ kind: 'directory', name: 'x', directory: '/nowhere', retrieval: 'staged' }, 'staged'],
+    [{ ...s3, endpoint }, 'immediate'],
+    [{ ...s3, endpoint, retrieval: 'staged', storageClass: 'GLACIER' }, 'staged'],
+    [{ kind: 'gcs', name: 'x', bucket: 'b' }, 'immediate'],
+    [{ kind: 'azure', name: 'x', account: 'a', accountKey: 'Zm9v', container: 'c' }, 'immediate'],
+    [
+      {
+        kind: 'azure',
+        name: 'x',
+        account: 'a',
+        accountKey: 'Zm9v',
+        container: 'c',
+        accessTier: 'Archive',
+      },
+      'staged',
+    ],
+  ];
+  for (const [settings, retrieval] of kinds) {
+    const tier = await buildColdTier(settings, ports);
+    t.is(tier.name, 'x');
+    t.is(tier.retrieval, retrieval);
+    t.is(tier.capabilities.priorities.length > 0, retrieval === 'staged');
+    await failsWith(t, 'TierUnavailable', () =>
+      tier.put({ id: freshId(), body: sampleBytes(1), owner }),
+    );
+    await tier.close();
+  }
+  for (const wrong of ['s3.example.com', 'ftp://s3.example.com', 'https://s3.example.com/bucket']) {
+    await failsWith(t, 'SettingsInvalid', () => buildColdTier({ ...s3, endpoint: wrong }, ports));
+  }
+  await failsWith(t, 'SettingsInvalid', () =>
+    buildColdTier({ ...s3, endpoint, retrieval: 'staged' }, ports),
+  );
+});
+
+withGateway.serial(
+  's3: a place of another tier or store is refused, and create-only is known',
+  async (t) => {
+    const { settings, client } = await freshBucket();
+    const mine = await opened(buildS3Tier({ ...settings, storeId: 'one' }, { random }));
+    t.true(mine.capabilities.createOnly, 'versitygw honours If-None-Match');
+    for (const other of [{ storeId: 'two' }, { name: 'another' }]) {
+      const tier = buildS3Tier({ ...settings, storeId: 'one', ...other }, { random });
+      await failsWith(t, 'DriveForeign', () => tier.open());
+      await tier.close();
+    }
+    await mine.close();
+    await client.close();
+  },
+);
+
+withGateway.serial(
+  's3: a service without create-only is found out, and looked at before each put',
+  async (t) => {
+    const { settings, client } = await freshBucket();
+    const proxy = await startProxy(settings.endpoint, async (exchange) => {
+      // As a service answers that has never heard of the header.
+      if (exchange.headers['if-none-match'] === undefined) await pass(exchange);
+      else exchange.reply({ status: 501, body: '<Error><Code>NotImplemented</Code></Error>' });
+    });
+    const tier = await opened(buildS3Tier({ ...settings, endpoint: proxy.url }, { random }));
+    t.false(tier.capabilities.createOnly);
+    const id = freshId();
+    for (const size of [3000, 6_000_000]) {
+      const body = sampleBytes(size, 1);
+      const { location } = await tier.put({ id, body, owner, name: `${size}` });
+      await tier.put({ id, body, owner, name: `${size}` });
+      const other = sampleBytes(size, 2);
+      await failsWith(t, 'TierConflict', () =>
+        tier.put({ id, body: other, owner, name: `${size}` }),
+      );
+      t.is((await tier.verify(location)).checksum, checksumOf(body));
+    }
+    await tier.close();
+    await client.close();
+    await proxy.stop();
+  },
+);
+
+withGateway.serial(
+  's3: wrong keys, a wrong bucket and a missing blob are three different answers',
+  async (t) => {
+    const { settings, client } = await freshBucket();
+    const tier = await opened(buildS3Tier(settings, { random }));
+    const { location } = await tier.put({ id: freshId(), body: sampleBytes(10), owner });
+    await tier.delete(location);
+    await failsWith(t, 'TierMissing', () => tier.read(location));
+    await tier.close();
+    const denied = buildS3Tier({ ...settings, secretKey: 'wrong-secret', retries: 0 }, { random });
+    const error = await t.throwsAsync(denied.open());
+    t.is((error as { code?: string }).code, 'TierUnavailable');
+    t.regex((error as { hint?: string }).hint ?? '', /credentials/);
+    t.notRegex(String(error?.message), /wrong-secret/);
+    await denied.close();
+    await client.close();
+  },
+);
 
 // --- the real services -------------------------------------------------------------------------
 

@@ -208,7 +208,9 @@ export class AzureService implements BlobService {
   translate(error: unknown, subject: string): unknown {
     if (error instanceof FirnError) return error;
     const { tier } = this.#settings;
-    const { statusCode: status, message } = error as AzureFailure;
+    const { statusCode, message } = error as AzureFailure;
+    // Bytes that were changed on the way are sent again.
+    const status = codeOf(error) === 'Md5Mismatch' ? 503 : statusCode;
     if (isAbsent(error)) return missing(tier, subject, error);
     if (codeOf(error) === 'BlobArchived') return offline(tier, subject);
     const reason = `${codeOf(error) ?? ''} ${message.split('\n')[0] ?? ''}`.trim();

@@ -29,6 +29,15 @@ export interface S3ServiceSettings {
 }
 
 const PRIORITIES: readonly StagePriority[] = ['Expedited', 'Standard', 'Bulk'];
+/** Refusals of what came over the wire, not of what was asked. */
+const REPEATABLE = new Set([
+  'RequestTimeout',
+  'OperationAborted',
+  'ConditionalRequestConflict',
+  'XAmzContentSHA256Mismatch',
+  'BadDigest',
+  'IncompleteBody',
+]);
 /** No upload of ours lasts that long. */
 const UPLOAD_AGE_MS_MAX = 48 * 3_600_000;
 
@@ -159,8 +168,7 @@ export class S3Service implements BlobService {
       return missing(tier, subject, error);
     }
     if (code === 'InvalidObjectState') return offline(tier, subject);
-    const repeatable = ['RequestTimeout', 'OperationAborted', 'ConditionalRequestConflict'];
-    const as = repeatable.includes(code) ? 503 : status;
+    const as = REPEATABLE.has(code) ? 503 : status;
     return refusal({ tier, subject, cause: error, status: as, reason: error.message });
   }
 
