@@ -1,8 +1,8 @@
-// Reverse proxies before the real test servers. One breaks the network in chosen ways; two add what no
-// emulator has: an archive whose objects are offline until they were asked for and time has passed, by
-// S3's rules (Glacier) and by Azure's (rehydration by copy). Time is the test's own clock. What they
-// answer is written after the services' documents, so they are doubles, not proof; the suites also run
-// against the real services when credentials are given.
+// Reverse proxies before the real test servers. One breaks the network in chosen ways; two add what
+// no emulator has: an archive whose objects are offline until they were asked for and time has
+// passed, by S3's rules (Glacier) and by Azure's (rehydration by copy). Time is the test's own
+// clock. What they answer is written after the services' documents, so they are doubles, not proof;
+// the suites also run against the real services when credentials are given.
 
 import { createServer, request as httpRequest } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';

@@ -1,5 +1,6 @@
-// Cold tiers: one contract on a directory (both kinds), Azurite, fake-gcs-server and versitygw, then
-// what each medium can do to us beside: foreign roots, missing mounts, damaged files, broken networks.
+// Cold tiers: one contract on a directory (both kinds), Azurite, fake-gcs-server and versitygw,
+// then what each medium can do to us beside: foreign roots, missing mounts, damaged files, broken
+// networks.
 
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
@@ -864,7 +865,9 @@ const real = (...names: string[]): Record<string, string> | undefined => {
   return undefined;
 };
 
-/** A place of its own below the bucket, emptied afterwards; a lifecycle rule there should expire it. */
+/**
+ * A place of its own below the bucket, emptied afterwards; a lifecycle rule there should expire it.
+ */
 const realPrefix = (): string => `firn-test/${randomBytes(6).toString('hex')}/`;
 
 async function realHarness(make: () => Tier): Promise<TierHarness> {

@@ -1,5 +1,5 @@
-// Packs: what a cold archive holds must be readable by any zip tool, exact to the byte, and enough to
-// rebuild what it holds without any metadata.
+// Packs: what a cold archive holds must be readable by any zip tool, exact to the byte, and enough
+// to rebuild what it holds without any metadata.
 
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';

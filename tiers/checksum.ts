@@ -1,7 +1,7 @@
-// XXH3-64, the checksum of all of Firn's own formats (seed 0), in one piece and by stream. Shared by
-// all tiers (cold, pack, node-group). The native module hashes about 10 GB/s a core; where there is no
-// binary for a platform, hash-wasm gives the same digests at about 4 GB/s, so that formats stay
-// readable everywhere. As text a checksum is 16 lower-case hex digits, big-endian.
+// XXH3-64, the checksum of all of Firn's own formats (seed 0), in one piece and by stream. Shared
+// by all tiers (cold, pack, node-group). The native module hashes about 10 GB/s a core; where there
+// is no binary for a platform, hash-wasm gives the same digests at about 4 GB/s, so that formats
+// stay readable everywhere. As text a checksum is 16 lower-case hex digits, big-endian.
 
 import { createXXHash3, type IHasher } from 'hash-wasm';
 
@@ -31,7 +31,8 @@ export async function wasmKernel(): Promise<Kernel> {
 
 async function nativeKernel(): Promise<Kernel> {
   const { xxh3 } = await import('@node-rs/xxhash');
-  // Its one-shot call copies its input (290 µs for 256 KiB): one stream, used again and again, takes 25.
+  // Its one-shot call copies its input (290 µs for 256 KiB): one stream, used again and again,
+  // takes 25.
   const again = xxh3.Xxh3.withSeed();
   const whole = (bytes: Uint8Array): bigint => {
     if (bytes.length <= 256) return xxh3.xxh64(bytes);

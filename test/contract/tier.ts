@@ -1,5 +1,6 @@
-// What every tier owes its callers, run against each adapter on its real medium. Each test makes its own
-// tier: a harness that gives isolation (own directory, container, prefix) and says what it can do beside.
+// What every tier owes its callers, run against each adapter on its real medium. Each test makes
+// its own tier: a harness that gives isolation (own directory, container, prefix) and says what it
+// can do beside.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -15,7 +16,10 @@ export interface TierHarness {
   /** Opened. */
   tier: Tier;
   cleanup(): Promise<void>;
-  /** Damages the stored bytes beneath the tier, beyond what it can repair, without changing the length. */
+  /**
+   * Damages the stored bytes beneath the tier, beyond what it can repair, without changing the
+   * length.
+   */
   corrupt?(location: BlobLocation): Promise<void>;
   /** Staged tiers: lets that much time pass (engine clock and the provider's double). */
   advance?(ms: number): Promise<void>;
@@ -66,7 +70,10 @@ export function sampleBytes(length: number, seed = 1): Uint8Array {
   return out;
 }
 
-/** A body read once whose buffer is overwritten as soon as the next chunk is asked for, as the port allows. */
+/**
+ * A body read once whose buffer is overwritten as soon as the next chunk is asked for, as the port
+ * allows.
+ */
 export async function* reusedChunks(
   bytes: Uint8Array,
   chunkBytes = 64 * 1024,
@@ -410,8 +417,10 @@ function keeping(check: Check, traits: TierTraits, online: Online): void {
     const dropped = stored.splice(2, 1)[0] as Stored;
     await h.tier.delete(dropped.location);
     const byId = (a: ListedBlob, b: ListedBlob): number => (a.location.id < b.location.id ? -1 : 1);
+    const shown = await listed(h.tier);
+    for (const { owner } of shown) if (owner !== undefined) t.deepEqual(owner, OWNER);
     t.deepEqual(
-      (await listed(h.tier)).toSorted(byId),
+      shown.map(({ location, sizeBytes }) => ({ location, sizeBytes })).toSorted(byId),
       stored.map(({ location, sizeBytes }) => ({ location, sizeBytes })).toSorted(byId),
     );
     const usage = await h.tier.usage();

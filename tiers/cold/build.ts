@@ -1,5 +1,6 @@
-// The one door to cold tiers: settings in, a Tier out. Adapters are loaded only when asked for, and the
-// cloud SDKs behind them only when their tier is opened: each takes some 0.3 s and 60 MB to load.
+// The one door to cold tiers: settings in, a Tier out. Adapters are loaded only when asked for, and
+// the cloud SDKs behind them only when their tier is opened: each takes some 0.3 s and 60 MB to
+// load.
 
 import type { Clock, Random } from '../../appliance/model/clock.ts';
 import type { Tier } from '../../appliance/model/tier.ts';

@@ -1,7 +1,7 @@
 // The index inside a pack: one JSON line an object, with the whole version record, so that metadata
-// can be rebuilt from packs alone. Each line ends with its own XXH3-64: a damaged byte costs one line,
-// and no line is believed before it has been checked. About 700 bytes a line, 42 MB for a full pack,
-// which is why it is read as a stream.
+// can be rebuilt from packs alone. Each line ends with its own XXH3-64: a damaged byte costs one
+// line, and no line is believed before it has been checked. About 700 bytes a line, 42 MB for a
+// full pack, which is why it is read as a stream.
 
 import { FirnError } from '../../appliance/model/errors.ts';
 import { PACK_ENTRIES_MAX } from '../../appliance/model/limits.ts';
@@ -22,7 +22,10 @@ import {
 export const HEAD_NAME = 'FIRN-PACK.json';
 export const INDEX_NAME = 'index.jsonl';
 export const FORMAT = 1;
-/** A line holds a key (≤ 1 KiB), metadata (2 KiB) and ≤ 64 parts: 40 KiB at most; the rest is margin. */
+/**
+ * A line holds a key (≤ 1 KiB), metadata (2 KiB) and ≤ 64 parts: 40 KiB at most; the rest is
+ * margin.
+ */
 const LINE_BYTES_MAX = 1024 * 1024;
 const HEAD_BYTES_MAX = 4096;
 
@@ -82,8 +85,8 @@ async function exactly(read: ReadRange, range: ByteRange): Promise<Buffer> {
 }
 
 /**
- * FIRN-PACK.json, by one ranged read at the start. Throws FormatUnknown for a pack of a newer Firn and
- * Corrupt for anything that is no pack.
+ * FIRN-PACK.json, by one ranged read at the start. Throws FormatUnknown for a pack of a newer Firn
+ * and Corrupt for anything that is no pack.
  */
 export async function readHead(sizeBytes: number, read: ReadRange): Promise<PackHead> {
   const bytes = await exactly(read, { offset: 0, length: Math.min(sizeBytes, HEAD_BYTES_MAX) });
@@ -128,8 +131,8 @@ export interface DamagedLine {
 }
 
 /**
- * The index line by line, damaged lines marked: three ranged reads in all. Ends with Corrupt if lines
- * are missing.
+ * The index line by line, damaged lines marked: three ranged reads in all. Ends with Corrupt if
+ * lines are missing.
  */
 export async function* readLines(
   sizeBytes: number,

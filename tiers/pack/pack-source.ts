@@ -1,6 +1,6 @@
-// Fetches the bytes to be packed. Each part's XXH3-64 is compared with the version's record while its
-// bytes pass by, so that a rotten source is found now and not in the archive. A few entries are fetched
-// ahead, because their bytes may come from far away; never more than AHEAD_BYTES are held.
+// Fetches the bytes to be packed. Each part's XXH3-64 is compared with the version's record while
+// its bytes pass by, so that a rotten source is found now and not in the archive. A few entries are
+// fetched ahead, because their bytes may come from far away; never more than AHEAD_BYTES are held.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -95,7 +95,9 @@ export class Lookahead {
     return loaded;
   }
 
-  /** Waits for what is under way, whatever becomes of it: nobody reads after the build has ended. */
+  /**
+   * Waits for what is under way, whatever becomes of it: nobody reads after the build has ended.
+   */
   async end(): Promise<void> {
     await Promise.allSettled(this.#loading);
   }

@@ -1,8 +1,9 @@
-// Writes a pack's zip through archiver into a spool file. Archiver tells nobody where an entry's bytes
-// begin, but with Buffers, store and a fixed date it writes exactly 30 bytes and the name before them:
-// so offsets are a running sum (held against the central directory afterwards by verify-pack.ts), and
-// equal entries give equal packs, byte for byte. archiver's append queues without bound, so no more
-// than IN_FLIGHT_BYTES and IN_FLIGHT_ENTRIES are ever given to it before they are in the file.
+// Writes a pack's zip through archiver into a spool file. Archiver tells nobody where an entry's
+// bytes begin, but with Buffers, store and a fixed date it writes exactly 30 bytes and the name
+// before them: so offsets are a running sum (held against the central directory afterwards by
+// verify-pack.ts), and equal entries give equal packs, byte for byte. archiver's append queues
+// without bound, so no more than IN_FLIGHT_BYTES and IN_FLIGHT_ENTRIES are ever given to it before
+// they are in the file.
 
 import assert from 'node:assert/strict';
 import type { FileHandle } from 'node:fs/promises';
@@ -43,7 +44,9 @@ export class PackWriter {
     });
   }
 
-  /** Adds an entry; resolves, with the offset of its bytes in the file, when there is room for more. */
+  /**
+   * Adds an entry; resolves, with the offset of its bytes in the file, when there is room for more.
+   */
   async append(name: string, bytes: Uint8Array): Promise<number> {
     const at = dataOffset({ name, headerOffset: this.#offset });
     this.#offset = at + bytes.length;
@@ -70,7 +73,9 @@ export class PackWriter {
     return { sizeBytes: this.#written, checksum: this.#checksum.digest() };
   }
 
-  /** Ends what was begun after an error: nothing touches the file any more on return. Safe twice. */
+  /**
+   * Ends what was begun after an error: nothing touches the file any more on return. Safe twice.
+   */
   async abort(): Promise<void> {
     this.#archive.abort();
     this.#archive.destroy();

@@ -1,8 +1,8 @@
 // Builds packs: many objects in one plain zip (FORMAT.md), so that a cold tier is asked once for
 // thousands of objects and any zip tool can open what it holds. The danger it answers: a pack whose
-// offsets, bytes or index are wrong would be found out years later, after the only other copies were
-// freed. So bytes are held against each part's checksum on their way in, and the finished spool file is
-// read back in full before it is called a pack. About 7,000 entries a second.
+// offsets, bytes or index are wrong would be found out years later, after the only other copies
+// were freed. So bytes are held against each part's checksum on their way in, and the finished
+// spool file is read back in full before it is called a pack. About 7,000 entries a second.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -38,7 +38,9 @@ const SPOOL_AGE_MS_MAX = 48 * 3_600_000;
 const BODY_CHUNK_BYTES = MiB;
 
 export interface PackerSettings {
-  /** Made if absent. Needs room for two packs a concurrent build; nothing in it outlives its build. */
+  /**
+   * Made if absent. Needs room for two packs a concurrent build; nothing in it outlives its build.
+   */
   spoolDirectory: string;
   random: Random;
 }

@@ -1,7 +1,8 @@
-// Gets everything back out of packs alone, with no metadata left: each object with its whole version
-// record and its bytes, every one held against the SHA-256 in the index. Used by rebuild and export.
-// What is damaged is reported beside the rest, because one rotten entry must not cost the others.
-// Deletes made after packing are not in packs: only the journal or MongoDB knows of those.
+// Gets everything back out of packs alone, with no metadata left: each object with its whole
+// version record and its bytes, every one held against the SHA-256 in the index. Used by rebuild
+// and export. What is damaged is reported beside the rest, because one rotten entry must not cost
+// the others. Deletes made after packing are not in packs: only the journal or MongoDB knows of
+// those.
 
 import { createHash } from 'node:crypto';
 import type { PackLocation } from '../../appliance/model/location.ts';
@@ -27,7 +28,10 @@ export function describePack(source: PackSource): Promise<PackHead> {
   return readHead(source.sizeBytes, source.read);
 }
 
-/** Every object of the pack in its order, one in memory at a time. Throws Corrupt if the index is gone. */
+/**
+ * Every object of the pack in its order, one in memory at a time. Throws Corrupt if the index is
+ * gone.
+ */
 export async function* readPack(source: PackSource): AsyncGenerator<RebuiltEntry> {
   for await (const line of readLines(source.sizeBytes, source.read)) {
     if ('damagedLine' in line) {

@@ -1,7 +1,7 @@
-// Reads a spooled pack back before anything is promised about it: directory, every local header, every
-// CRC32 and SHA-256, no gap and no byte unaccounted for, the whole file's XXH3-64. Until this has
-// passed, the objects' only good copies are the ones they were packed from. One pass over the file,
-// about 0.9 GB/s a core (SHA-256).
+// Reads a spooled pack back before anything is promised about it: directory, every local header,
+// every CRC32 and SHA-256, no gap and no byte unaccounted for, the whole file's XXH3-64. Until this
+// has passed, the objects' only good copies are the ones they were packed from. One pass over the
+// file, about 0.9 GB/s a core (SHA-256).
 
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';

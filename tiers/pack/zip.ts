@@ -1,7 +1,8 @@
-// The part of the zip format that packs use (FORMAT.md): stored entries without extra fields, comments
-// or data descriptors, hence fixed sizes everywhere. A pack is written by archiver and read by this, so
-// that two independent programs must agree before a pack counts as built. Anything outside the subset
-// is refused, never guessed at: names and lengths from a damaged archive lead nowhere.
+// The part of the zip format that packs use (FORMAT.md): stored entries without extra fields,
+// comments or data descriptors, hence fixed sizes everywhere. A pack is written by archiver and
+// read by this, so that two independent programs must agree before a pack counts as built. Anything
+// outside the subset is refused, never guessed at: names and lengths from a damaged archive lead
+// nowhere.
 
 import { FirnError } from '../../appliance/model/errors.ts';
 
@@ -16,7 +17,10 @@ const LOCAL_SIGNATURE = 0x04034b50;
 const DIRECTORY_SIGNATURE = 0x02014b50;
 const END_SIGNATURE = 0x06054b50;
 const METHOD_STORE = 0;
-/** Encryption, data descriptor, patch data, strong encryption, masked headers: all but the name's UTF-8. */
+/**
+ * Encryption, data descriptor, patch data, strong encryption, masked headers: all but the name's
+ * UTF-8.
+ */
 const FLAGS_REFUSED = 0xffff & ~0x0800;
 
 /** One record of the central directory. */

@@ -1,8 +1,9 @@
-// Azure Blob Storage in RemoteTier's words: create-only by If-None-Match, block lists for large blobs,
-// MD5 on every request. With access tier Archive a blob is uploaded online, read back, and only then
-// archived. Archived bytes come back by copy to `staged/…` (the service's rehydration): the original
-// stays as it is, so an expiring restore can never take the only copy with it, and no early-deletion
-// fee arises. The service never ends such a copy: its end is in its metadata, kept by us.
+// Azure Blob Storage in RemoteTier's words: create-only by If-None-Match, block lists for large
+// blobs, MD5 on every request. With access tier Archive a blob is uploaded online, read back, and
+// only then archived. Archived bytes come back by copy to `staged/…` (the service's rehydration):
+// the original stays as it is, so an expiring restore can never take the only copy with it, and no
+// early-deletion fee arises. The service never ends such a copy: its end is in its metadata, kept
+// by us.
 
 import { createHash, randomBytes } from 'node:crypto';
 import type {
@@ -105,7 +106,8 @@ export class AzureService implements BlobService {
 
   beginUpload(name: string): Promise<BlobUpload> {
     const blob = this.#blob(name);
-    // Block ids of one blob are as long as one another; others' uploads of the name don't mix with ours.
+    // Block ids of one blob are as long as one another; others' uploads of the name don't mix with
+    // ours.
     const draw = randomBytes(6).toString('hex');
     const idOf = (number: number): string =>
       Buffer.from(`${draw}${String(number).padStart(6, '0')}`).toString('base64');
@@ -303,7 +305,8 @@ async function whetherTaken(storing: Promise<unknown>): Promise<PutOutcome> {
     return 'stored';
   } catch (error) {
     const code = codeOf(error);
-    // A block list of ours that is gone was committed by an earlier attempt, or dropped for another's.
+    // A block list of ours that is gone was committed by an earlier attempt, or dropped for
+    // another's.
     const taken = ['BlobAlreadyExists', 'ConditionNotMet', 'BlobArchived', 'InvalidBlockList'];
     if (code !== undefined && taken.includes(code)) return 'taken';
     throw error;

@@ -1,6 +1,6 @@
-// Bodies on their way in and out of a cold tier. A stream's chunks may be overwritten as soon as the
-// next one is asked for, so whatever is kept (a part being sent, bytes to be retried) is copied first;
-// and every byte that enters or leaves is counted and checksummed on the way.
+// Bodies on their way in and out of a cold tier. A stream's chunks may be overwritten as soon as
+// the next one is asked for, so whatever is kept (a part being sent, bytes to be retried) is copied
+// first; and every byte that enters or leaves is counted and checksummed on the way.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { MiB } from '../../../appliance/model/limits.ts';
@@ -67,7 +67,10 @@ export async function* metered(
   }
 }
 
-/** Cuts a stream into owned buffers of exactly `pieceBytes`, the last one shorter; none for no bytes. */
+/**
+ * Cuts a stream into owned buffers of exactly `pieceBytes`, the last one shorter; none for no
+ * bytes.
+ */
 export async function* pieces(
   chunks: AsyncIterable<Uint8Array>,
   pieceBytes: number,

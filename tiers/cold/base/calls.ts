@@ -1,7 +1,7 @@
-// Calls to a cloud, one way for all: a bound on how many run at once, a time limit an attempt, retries
-// with growing random pauses, and a breaker that stops asking a service that is down (a thousand waiting
-// jobs would otherwise keep it down, and us busy). Only errors that the adapter calls retryable are
-// repeated; every call given here may be repeated after an unknown outcome.
+// Calls to a cloud, one way for all: a bound on how many run at once, a time limit an attempt,
+// retries with growing random pauses, and a breaker that stops asking a service that is down (a
+// thousand waiting jobs would otherwise keep it down, and us busy). Only errors that the adapter
+// calls retryable are repeated; every call given here may be repeated after an unknown outcome.
 
 import {
   circuitBreaker,

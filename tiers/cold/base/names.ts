@@ -1,6 +1,6 @@
-// Names of blobs at a cold tier. They are made from the location id alone, plus at most a tamed tail of
-// a key for human eyes: a key such as `../../etc/passwd` must never reach a path, a URL or a shell.
-// Two hex digits in between keep directories and key ranges small (256 of each).
+// Names of blobs at a cold tier. They are made from the location id alone, plus at most a tamed
+// tail of a key for human eyes: a key such as `../../etc/passwd` must never reach a path, a URL or
+// a shell. Two hex digits in between keep directories and key ranges small (256 of each).
 //
 //   packs/ab/<id>.zip            a pack
 //   objects/ab/<id>-<tail>       one object's bytes alone (layout plain)

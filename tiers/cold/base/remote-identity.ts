@@ -1,7 +1,8 @@
-// Who a place in a cloud belongs to: firn-tier.json below the tier's prefix. Two stores (a test system
-// restored from a backup, a second tier with a copied prefix) that share a place would each collect the
-// other's blobs as orphans. It also shows whether the service keeps create-only: it is put a second
-// time, with equal bytes, and a service that honours the condition says that the name is taken.
+// Who a place in a cloud belongs to: firn-tier.json below the tier's prefix. Two stores (a test
+// system restored from a backup, a second tier with a copied prefix) that share a place would each
+// collect the other's blobs as orphans. It also shows whether the service keeps create-only: it is
+// put a second time, with equal bytes, and a service that honours the condition says that the name
+// is taken.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { Random } from '../../../appliance/model/clock.ts';

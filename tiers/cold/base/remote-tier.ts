@@ -1,8 +1,9 @@
-// A cold tier over a cloud's object store: everything that does not depend on whose. Promises: what put
-// acknowledged has arrived whole (every request's bytes were compared by a hash that the service
-// checks, and its size read back); a retry after an unknown outcome finds its own bytes; names are never
-// overwritten; a whole read is held against our own XXH3-64; a broken body is resumed where it broke.
-// A ranged read is exact in length, its bytes are held against the part's checksum by the caller.
+// A cold tier over a cloud's object store: everything that does not depend on whose. Promises: what
+// put acknowledged has arrived whole (every request's bytes were compared by a hash that the
+// service checks, and its size read back); a retry after an unknown outcome finds its own bytes;
+// names are never overwritten; a whole read is held against our own XXH3-64; a broken body is
+// resumed where it broke. A ranged read is exact in length, its bytes are held against the part's
+// checksum by the caller.
 
 import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';
 import { MiB } from '../../../appliance/model/limits.ts';

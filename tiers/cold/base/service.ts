@@ -1,7 +1,7 @@
-// What a cloud must be able to do for RemoteTier (remote-tier.ts), which does everything that is the
-// same for all: names, checksums, retries, conflicts, resuming. An adapter only speaks its protocol. Its
-// methods make one attempt, throw whatever their client throws, and are repeated by the caller; names
-// are relative to the settings' prefix.
+// What a cloud must be able to do for RemoteTier (remote-tier.ts), which does everything that is
+// the same for all: names, checksums, retries, conflicts, resuming. An adapter only speaks its
+// protocol. Its methods make one attempt, throw whatever their client throws, and are repeated by
+// the caller; names are relative to the settings' prefix.
 
 import type { ByteRange, StagePriority, StageStatus } from '../../../appliance/model/tier.ts';
 
@@ -72,6 +72,8 @@ export interface BlobService {
   /** Takes a blob offline once it was read back; repeats do no harm. */
   archive?(name: string, signal: AbortSignal): Promise<void>;
 
-  /** Its client's error in the port's words: TierMissing, TierOffline, or TierUnavailable (refusal). */
+  /**
+   * Its client's error in the port's words: TierMissing, TierOffline, or TierUnavailable (refusal).
+   */
   translate(error: unknown, subject: string): unknown;
 }

@@ -1,6 +1,6 @@
-// Reads a blob of a directory tier. Every byte that leaves has been held against its piece's checksum:
-// a range is widened to whole pieces of 64 KiB, so a small read costs one label read and at most
-// 128 KiB more than asked for.
+// Reads a blob of a directory tier. Every byte that leaves has been held against its piece's
+// checksum: a range is widened to whole pieces of 64 KiB, so a small read costs one label read and
+// at most 128 KiB more than asked for.
 
 import { open, type FileHandle } from 'node:fs/promises';
 import { MiB } from '../../../appliance/model/limits.ts';
@@ -31,7 +31,10 @@ export async function readLabel({ name, path }: Blob): Promise<DecodedLabel> {
   return decodeLabel(name, await readUpTo(file, 0, FIRST_READ_BYTES));
 }
 
-/** The bytes of a range, in spans of at most 1 MiB in fresh buffers, each verified before it is given. */
+/**
+ * The bytes of a range, in spans of at most 1 MiB in fresh buffers, each verified before it is
+ * given.
+ */
 export async function* readSpans(
   blob: Blob,
   range: ByteRange,

@@ -1,8 +1,8 @@
 // A cold tier in a directory: a big local pool, an NFS mount, a disk on the shelf. It is also the
 // honest double of an archive service (`staged`), and what the embedded default uses. Promises: an
-// acknowledged blob is synced with its name; names are never given twice; every byte read is verified;
-// several processes and hosts may use one root. It does not protect against the loss of the device:
-// that is the file system's part, or use two tiers.
+// acknowledged blob is synced with its name; names are never given twice; every byte read is
+// verified; several processes and hosts may use one root. It does not protect against the loss of
+// the device: that is the file system's part, or use two tiers.
 
 import { randomUUID } from 'node:crypto';
 import { open, opendir, rename, stat, statfs } from 'node:fs/promises';
@@ -268,7 +268,10 @@ export class DirectoryTier implements Tier {
     return header;
   }
 
-  /** Label first: it decides whose bytes the name is for. Then the bytes, then the directory is synced. */
+  /**
+   * Label first: it decides whose bytes the name is for. Then the bytes, then the directory is
+   * synced.
+   */
   async #name(draft: string, blob: Blob, header: LabelHeader): Promise<void> {
     const folder = dirname(blob.path);
     if (!this.#shelves.has(folder)) {

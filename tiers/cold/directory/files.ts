@@ -1,6 +1,7 @@
-// Durable steps on a file system: what is named is on the medium, or not named at all. A file's bytes
-// are synced before it gets its name, the directory after. Names are given by link, which fails where
-// the name is taken (rename would overwrite), so that several processes agree on who was first.
+// Durable steps on a file system: what is named is on the medium, or not named at all. A file's
+// bytes are synced before it gets its name, the directory after. Names are given by link, which
+// fails where the name is taken (rename would overwrite), so that several processes agree on who
+// was first.
 
 import { link, mkdir, open, opendir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -9,7 +10,9 @@ import { FirnError } from '../../../appliance/model/errors.ts';
 export const codeOf = (error: unknown): string | undefined =>
   (error as NodeJS.ErrnoException | undefined)?.code;
 
-/** An operating system error in the port's words; FirnErrors and everything else pass as they are. */
+/**
+ * An operating system error in the port's words; FirnErrors and everything else pass as they are.
+ */
 export function inPortWords(error: unknown, tier: string, subject: string): unknown {
   const code = codeOf(error);
   if (error instanceof FirnError || code === undefined || !/^E[A-Z0-9]+$/.test(code)) return error;

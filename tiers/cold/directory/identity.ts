@@ -1,7 +1,8 @@
 // Who a tier's directory belongs to. The dangers: a path that was mistyped, a mount that is missing
-// today, two tiers over one directory, a disk of another store. In each of these a tier that just made
-// itself at home would answer "missing" for everything it is asked for, and take new bytes where nobody
-// will look for them. So a root says in firn-tier.json whose it is, and is only adopted while empty.
+// today, two tiers over one directory, a disk of another store. In each of these a tier that just
+// made itself at home would answer "missing" for everything it is asked for, and take new bytes
+// where nobody will look for them. So a root says in firn-tier.json whose it is, and is only
+// adopted while empty.
 
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';

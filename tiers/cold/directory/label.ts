@@ -1,7 +1,7 @@
 // The label beside each blob of a directory tier (FORMAT.md): size, owner and one XXH3-64 for every
-// 64 KiB, so that a range is verified by reading little more than itself, and a blob says what it is
-// with no metadata left. Its link into place is also the claim on the name: the first label wins, and
-// bytes are linked only beside a label that describes them.
+// 64 KiB, so that a range is verified by reading little more than itself, and a blob says what it
+// is with no metadata left. Its link into place is also the claim on the name: the first label
+// wins, and bytes are linked only beside a label that describes them.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { KiB } from '../../../appliance/model/limits.ts';
@@ -92,7 +92,10 @@ export interface DecodedLabel extends LabelHeader {
   sumsOffset: number;
 }
 
-/** The header from the label's first bytes. Corrupt where they do not hold one, FormatUnknown if newer. */
+/**
+ * The header from the label's first bytes. Corrupt where they do not hold one, FormatUnknown if
+ * newer.
+ */
 export function decodeLabel(name: string, bytes: Buffer): DecodedLabel {
   if (bytes.length < FIXED_BYTES || bytes.toString('latin1', 0, 8) !== MAGIC) {
     throw corrupt(name, 'its label is damaged');
@@ -135,7 +138,10 @@ export function verifySpan(name: string, span: Span, sums: Buffer): void {
   }
 }
 
-/** Where the sums of the pieces from byte `offset` (a multiple of PIECE_BYTES) over `length` bytes are. */
+/**
+ * Where the sums of the pieces from byte `offset` (a multiple of PIECE_BYTES) over `length` bytes
+ * are.
+ */
 export function sumsRange(
   label: DecodedLabel,
   offset: number,

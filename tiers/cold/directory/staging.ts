@@ -1,7 +1,7 @@
 // The staged kind of a directory tier: bytes are offline until asked for, ready after a while, and
-// offline again when their days are over, as with a tape library or Glacier, so that restores can be
-// rehearsed on a laptop. What was asked for is a small file a blob; everything else follows from the
-// engine's clock, so a restart forgets nothing and a sandbox clock carries it along.
+// offline again when their days are over, as with a tape library or Glacier, so that restores can
+// be rehearsed on a laptop. What was asked for is a small file a blob; everything else follows from
+// the engine's clock, so a restart forgets nothing and a sandbox clock carries it along.
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';

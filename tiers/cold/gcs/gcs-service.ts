@@ -1,6 +1,7 @@
-// Google Cloud Storage in RemoteTier's words: create-only by generation 0, one resumable session for a
-// large blob, CRC32C compared on every upload. All classes of GCS can be read at once, so this tier is
-// always immediate. Its client repeats chunks of a session by itself; everything else is repeated above.
+// Google Cloud Storage in RemoteTier's words: create-only by generation 0, one resumable session
+// for a large blob, CRC32C compared on every upload. All classes of GCS can be read at once, so
+// this tier is always immediate. Its client repeats chunks of a session by itself; everything else
+// is repeated above.
 
 import type { Bucket, File, FileMetadata, Storage } from '@google-cloud/storage';
 import { FirnError } from '../../../appliance/model/errors.ts';
@@ -137,8 +138,8 @@ export class GcsService implements BlobService {
   }
 
   /**
-   * By fetch with the client's credentials: the client's own read stream takes no signal, tells a 404
-   * only while it is read, and warns of leaking listeners on every use.
+   * By fetch with the client's credentials: the client's own read stream takes no signal, tells a
+   * 404 only while it is read, and warns of leaking listeners on every use.
    */
   async get(name: string, range: ByteRange, signal: AbortSignal): Promise<BlobStream> {
     if (this.#bucket === undefined) throw this.#notOpen();

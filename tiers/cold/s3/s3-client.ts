@@ -1,6 +1,6 @@
-// The few S3 requests that a tier needs, on undici and our own signer: any S3 service, path style. Every
-// body sent is signed by its SHA-256, so the service refuses bytes that were changed on the way.
-// One attempt a call; who repeats and when is decided above (base/calls.ts).
+// The few S3 requests that a tier needs, on undici and our own signer: any S3 service, path style.
+// Every body sent is signed by its SHA-256, so the service refuses bytes that were changed on the
+// way. One attempt a call; who repeats and when is decided above (base/calls.ts).
 
 import { Agent, type Dispatcher } from 'undici';
 import {

@@ -1,6 +1,6 @@
-// S3 in RemoteTier's words: create-only by If-None-Match, multipart for large blobs, RestoreObject for
-// classes that are offline. Tested on versitygw, on a clock-driven archive double, and on any real
-// service whose credentials are given to the tests.
+// S3 in RemoteTier's words: create-only by If-None-Match, multipart for large blobs, RestoreObject
+// for classes that are offline. Tested on versitygw, on a clock-driven archive double, and on any
+// real service whose credentials are given to the tests.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { MiB } from '../../../appliance/model/limits.ts';

@@ -1,5 +1,5 @@
-// Reads the XML that S3 services answer. The parser does not fail on malformed XML by itself and turns
-// the key `001` into 1, so it is validated first and told to leave text alone.
+// Reads the XML that S3 services answer. The parser does not fail on malformed XML by itself and
+// turns the key `001` into 1, so it is validated first and told to leave text alone.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 
