@@ -754,6 +754,7 @@ test('figures for eyes never round money to nothing or 1,024 up to a wrong unit'
     ['$0.00', '$0.0000012', '$0.0040', '$0.50', '$1.00', '$1,234.50', '-$2.00'],
   );
   t.is(moneyText(3, 'EUR'), 'EUR 3.00');
+  t.is(moneyText(7.6e-10), 'under $0.00000001', 'little is not nothing');
   t.deepEqual([1, 999, 1000, 1_234_567].map(countText), ['1', '999', '1,000', '1,234,567']);
   t.deepEqual([0, 1500, 59_400, 65_000, 3_725_000, 90_000_000].map(durationText), [
     '0.0 s',

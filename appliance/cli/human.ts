@@ -60,9 +60,10 @@ const pad2 = (value: number): string => String(value).padStart(2, '0');
 export function moneyText(amount: number, currency = 'USD'): string {
   const sign = amount < 0 ? '-' : '';
   const size = Math.abs(amount);
+  const symbol = currency === 'USD' ? '$' : `${currency} `;
+  if (size > 0 && size < 0.5e-8) return `under ${symbol}0.00000001`;
   const digits = size === 0 || size >= 0.995 ? 2 : Math.min(8, 1 - Math.floor(Math.log10(size)));
   const text = size.toFixed(Math.max(2, digits));
   const [whole = '0', part = '00'] = text.split('.');
-  const symbol = currency === 'USD' ? '$' : `${currency} `;
   return `${sign}${symbol}${countText(Number(whole))}.${part}`;
 }

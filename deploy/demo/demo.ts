@@ -9,6 +9,7 @@ import { countOf, durationText, sizeText } from '../../appliance/cli/human.ts';
 import type { CliIo, DemoOptions } from '../../appliance/cli/io.ts';
 import { paintFor } from '../../appliance/cli/table.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
+import { KiB } from '../../appliance/model/limits.ts';
 import { startScratchFirn } from './child.ts';
 import type { ScratchFirn } from './child.ts';
 import { BUCKET, openStage } from './stage.ts';
@@ -64,7 +65,7 @@ async function play(
   await upload(stage);
   await planAndApply(stage, join(given.project, 'deploy', 'policies', 'demo.yaml'));
   await sink(stage, DAYS);
-  const key = stage.objects[0]?.key ?? '';
+  const key = explained(stage);
   await explain(stage, key);
   await tryToRead(stage, key);
   await restore(stage);
@@ -79,6 +80,12 @@ async function play(
   return 1;
 }
 
+/** The first object that is more than a stub. */
+function explained(stage: Stage): string {
+  const object = stage.objects.find((one) => one.sizeBytes >= KiB) ?? stage.objects[0];
+  return object?.key ?? '';
+}
+
 /** How to look around, and how to be rid of it. */
 function ending(stage: Stage, given: { data: string; startedAt: number }): void {
   const { bold, dim } = stage.paint;
@@ -88,10 +95,10 @@ function ending(stage: Stage, given: { data: string; startedAt: number }): void 
   const lines: [string, string][] = [
     ['serve it again', `./firn serve --config ${config}`],
     ['look around', `./firn usage --config ${config}`],
-    ['', `./firn explain s3://${BUCKET}/${stage.objects[0]?.key ?? ''} --config ${config}`],
+    ['', `./firn explain s3://${BUCKET}/${explained(stage)} --config ${config}`],
     [
       'by the aws CLI',
-      `AWS_SHARED_CREDENTIALS_FILE=${credentialsFile} AWS_REGION=us-east-1 \\\n` +
+      `AWS_SHARED_CREDENTIALS_FILE=${credentialsFile} AWS_DEFAULT_REGION=us-east-1 \\\n` +
         `                    aws --endpoint-url ${s3Endpoint} s3 ls s3://${BUCKET}/ --recursive`,
     ],
     ...(pack === undefined ? [] : [['open a pack', `unzip -l ${pack}`] as [string, string]]),
@@ -114,16 +121,15 @@ function scratchFolder(named: string | undefined): string {
 
 /** A database of its own on the given server: a demo must never meet an installation's rows. */
 function ownDatabase(url: string, data: string): string {
-  const parsed = URL.parse(url);
-  if (parsed === null || !/^mongodb(\+srv)?:$/.test(parsed.protocol)) {
+  const [, hosts, path = '', query = ''] =
+    /^(mongodb(?:\+srv)?:\/\/[^/?]+)(\/[^?]*)?(\?.*)?$/.exec(url) ?? [];
+  if (hosts === undefined) {
     throw new FirnError('UsageError', `${url} is no address of a MongoDB`, {
       hint: 'give --metadata mongodb://HOST:PORT/',
     });
   }
-  if (parsed.pathname.length <= 1) {
-    parsed.pathname = `/firn-demo-${data.replace(/[^A-Za-z0-9]+/g, '').slice(-12)}`;
-  }
-  return parsed.href;
+  if (path.length > 1) return url;
+  return `${hosts}/firn-demo-${data.replace(/[^A-Za-z0-9]+/g, '').slice(-12)}${query}`;
 }
 
 function firstPack(data: string): string | undefined {

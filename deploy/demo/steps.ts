@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { forEachConcurrent } from '../../appliance/cli/concurrent.ts';
 import { costText } from '../../appliance/cli/cost-text.ts';
-import { countOf, countText, sizeText } from '../../appliance/cli/human.ts';
+import { countOf, countText, moneyText, sizeText } from '../../appliance/cli/human.ts';
 import { explainText, planText } from '../../appliance/cli/policy-text.ts';
 import { quoteText } from '../../appliance/cli/quote-text.ts';
 import { tableText } from '../../appliance/cli/table.ts';
@@ -25,6 +25,8 @@ import type { Stage } from './stage.ts';
 
 const RESTORE_DAYS = 7;
 const POLL_MS = 200;
+/** 400 days touch 14 or 15 months. */
+const DEMO_MONTHS = 15;
 /** Workers look at least every second. */
 const TAKEN_MS_MAX = 20_000;
 
@@ -64,7 +66,7 @@ export async function planAndApply(stage: Stage, policyFile: string): Promise<vo
 /** Advances the clock and lets the policy act, a table after each step. */
 export async function sink(stage: Stage, days: readonly number[]): Promise<void> {
   stage.heading('Let time pass', `the sandbox's clock goes to day ${days.join(', ')}`);
-  stage.say(indented(dayText(await usage(stage), 0)));
+  stage.say(`${indented(dayText(await usage(stage), 0))}\n`);
   let today = 0;
   for (const day of days) {
     await stage.admin.call<ClockAnswer>({
@@ -73,27 +75,42 @@ export async function sink(stage: Stage, days: readonly number[]): Promise<void>
       body: { days: day - today },
     });
     today = day;
-    const ms = await runLifecycle(stage);
-    stage.say(indented(dayText(await usage(stage), day, ms)));
+    const ms = await run(stage, 'lifecycle');
+    // Bytes that moved are freed after a grace of a day: this frees those of the step before.
+    await run(stage, 'collect');
+    stage.say(`${indented(dayText(await usage(stage), day, ms))}\n`);
   }
+  stage.say(`  ${archivedText(await usage(stage))}`);
 }
 
-async function runLifecycle(stage: Stage): Promise<number> {
-  const bar = stage.progress('Moving', 'objects', stage.objects.length);
+function archivedText({ tiers, buckets }: UsageAnswer): string {
+  const staged = tiers.filter((tier) => tier.retrieval === 'staged');
+  const packs = staged.reduce((sum, tier) => sum + tier.blobs, 0);
+  const objects = buckets
+    .filter((one) => staged.some((tier) => tier.tier === one.tier))
+    .reduce((sum, one) => sum + one.objects, 0);
+  const form = packs === 1 ? 'a plain zip file' : 'plain zip files';
+  return `Archived: ${countOf(objects, 'object')} in ${countOf(packs, 'pack')}, ${form}.`;
+}
+
+async function run(stage: Stage, kind: 'lifecycle' | 'collect'): Promise<number> {
+  const label = kind === 'lifecycle' ? 'Moving' : 'Freeing';
+  const bar = stage.progress(label, 'objects', stage.objects.length);
   const asked = stage.io.wall();
-  let run = await stage.admin.call<RunAnswer>({ method: 'POST', path: '/lifecycle/run', body: {} });
-  while (run.finishedAt === null) {
+  const path = kind === 'lifecycle' ? '/lifecycle/run' : '/runs/collect';
+  let answer = await stage.admin.call<RunAnswer>({ method: 'POST', path, body: {} });
+  while (answer.finishedAt === null) {
     await pause(POLL_MS);
-    run = await stage.admin.call<RunAnswer>({ method: 'GET', path: `/runs/${run.runId}` });
-    bar.set(run.counts['moved'] ?? 0);
-    if (run.state === 'requested' && stage.io.wall() - asked > TAKEN_MS_MAX) break;
+    answer = await stage.admin.call<RunAnswer>({ method: 'GET', path: `/runs/${answer.runId}` });
+    bar.set(answer.counts['moved'] ?? 0);
+    if (answer.state === 'requested' && stage.io.wall() - asked > TAKEN_MS_MAX) break;
   }
   const ms = bar.end();
-  if (run.state === 'done') return ms;
+  if (answer.state === 'done') return ms;
   const what =
-    run.state === 'requested' ? 'was not taken by a worker' : `ended as failed: ${run.error ?? ''}`;
-  throw new FirnError('InternalError', `the lifecycle run ${what}`, {
-    subject: run.runId,
+    answer.state === 'requested' ? 'was not taken by a worker' : `failed: ${answer.error ?? ''}`;
+  throw new FirnError('InternalError', `the ${kind} run ${what}`, {
+    subject: answer.runId,
     hint: `its log is ${stage.firn.log}`,
   });
 }
@@ -218,12 +235,42 @@ export async function compare(stage: Stage): Promise<string[]> {
   return different;
 }
 
+/** Month by month, so that sinking is seen in money; then the last month as the report shows it. */
 export async function cost(stage: Stage): Promise<void> {
-  stage.heading('Cost', 'of this month, from real meters and dated price books');
-  const report = await stage.admin.call<CostReportAnswer>({
+  stage.heading('Cost', 'from real meters and dated price books, as objects sank');
+  const last = await costReport(stage, undefined);
+  const tiers = (await usage(stage)).tiers.map((tier) => tier.tier);
+  const reports = [];
+  for (const month of monthsUntil(last.month, DEMO_MONTHS)) {
+    reports.push(await costReport(stage, month));
+  }
+  const price = (amount: number | undefined): string =>
+    amount === undefined || amount === 0 ? '–' : moneyText(amount, last.currency);
+  const rows = reports
+    .filter((report) => report.daysMetered > 0)
+    .map((report) => [
+      report.month,
+      ...tiers.map((tier) => price(report.rows.find((row) => row.name === tier)?.total)),
+      price(report.total),
+    ]);
+  const titles = [...tiers.map((tier) => tier.toUpperCase()), 'TOTAL'];
+  const columns = titles.map((title) => ({ title, align: 'right' as const }));
+  stage.say(`${indented(tableText([{ title: 'MONTH' }, ...columns], rows))}\n`);
+  stage.say(indented(costText(last, stage)));
+}
+
+async function costReport(stage: Stage, month: string | undefined): Promise<CostReportAnswer> {
+  return stage.admin.call<CostReportAnswer>({
     method: 'GET',
     path: '/cost/report',
-    query: { by: 'tier' },
+    query: { by: 'tier', month },
   });
-  stage.say(indented(costText(report, stage)));
+}
+
+/** `count` months up to this one, the oldest first. */
+function monthsUntil(month: string, count: number): string[] {
+  const [year = 0, index = 1] = month.split('-').map(Number);
+  return Array.from({ length: count }, (_, ago) =>
+    new Date(Date.UTC(year, index - count + ago, 1)).toISOString().slice(0, 7),
+  );
 }

@@ -36,6 +36,8 @@ export async function defaultObjects(project: string): Promise<DemoObject[]> {
     sizeMax: SMALL_FILE_BYTES_MAX,
     countMax: SMALL_FILES,
     prefix: 'node_modules/',
+    // Not installed, but written by whichever tool runs just now.
+    without: '.cache',
   });
   const large = Array.from({ length: LARGE_FILES }, (_, index) => generated(index + 1));
   return [...small, ...large];
@@ -45,6 +47,8 @@ interface Bounds {
   sizeMax?: number;
   countMax?: number;
   prefix?: string;
+  /** A folder at the top that is left out. */
+  without?: string;
 }
 
 /** Walks in the order of whole paths: `a-b` comes before `a/c`, as S3 lists them. */
@@ -61,6 +65,7 @@ async function filesUnder(folder: string, bounds: Bounds): Promise<DemoObject[]>
       if (objects.length >= countMax) return;
       const path = join(at, entry.name);
       if (entry.isDirectory()) {
+        if (at === folder && entry.name === bounds.without) continue;
         await walk(path);
         continue;
       }
