@@ -2,7 +2,8 @@
 // compare-and-swap. A crash between the work and its row loses that batch's count from a report, never
 // an object.
 
-import type { MetadataStore } from '../appliance/model/metadata-store.ts';
+import { inFlight } from '../appliance/engine/in-flight.ts';
+import type { Change, MetadataStore } from '../appliance/model/metadata-store.ts';
 import type { UsageRow } from '../appliance/model/records.ts';
 
 export interface UsageAmount {
@@ -15,6 +16,8 @@ export interface UsageAmount {
 }
 
 const SWAPS_MAX = 64;
+const BATCH = 500;
+const READS_IN_FLIGHT = 64;
 
 export function dayOf(at: number): string {
   return new Date(at).toISOString().slice(0, 10);
@@ -25,35 +28,61 @@ export function usageRowId(day: string, of: Omit<UsageAmount, 'bytes' | 'count'>
   return `${day}/${kind}/${bucket}/${tier}/${storageClass}`;
 }
 
-/** Changes the row of a day by compare-and-swap; `undefined` from `change` leaves it. */
+export interface UsageChange {
+  day: string;
+  of: Omit<UsageAmount, 'bytes' | 'count'>;
+  /** `undefined` leaves the row. Pure. */
+  change(row: UsageRow): UsageRow | undefined;
+}
+
+/** Changes rows by compare-and-swap, many at once: a year of days is one commit. */
 export async function changeUsage(
   store: MetadataStore,
-  day: string,
-  of: Omit<UsageAmount, 'bytes' | 'count'>,
-  change: (row: UsageRow) => UsageRow | undefined,
+  changes: readonly UsageChange[],
 ): Promise<void> {
-  const id = usageRowId(day, of);
-  const { kind, bucket, tier, storageClass } = of;
-  for (let i = 0; i < SWAPS_MAX; i++) {
-    const row = await store.get<UsageRow>('usage', id);
-    const empty: UsageRow = {
-      format: 1,
-      day,
-      kind,
-      bucket,
-      tier,
-      storageClass,
-      bytes: 0,
-      count: 0,
-    };
-    const value = change(row?.value ?? empty);
-    if (value === undefined) return;
-    const result =
-      row === undefined
-        ? await store.insert('usage', id, value)
-        : await store.replace({ table: 'usage', id, expected: row.revision, value });
-    if (result.outcome === 'done') return;
+  let left = [...changes];
+  for (let i = 0; i < SWAPS_MAX && left.length > 0; i++) {
+    const lost: UsageChange[] = [];
+    for (let at = 0; at < left.length; at += BATCH) {
+      lost.push(...(await changeBatch(store, left.slice(at, at + BATCH))));
+    }
+    left = lost;
   }
+}
+
+/** Returns those that lost against another writer. */
+async function changeBatch(
+  store: MetadataStore,
+  batch: readonly UsageChange[],
+): Promise<UsageChange[]> {
+  const made: { from: UsageChange; change: Change }[] = [];
+  await inFlight(READS_IN_FLIGHT, batch, async (from) => {
+    const id = usageRowId(from.day, from.of);
+    const { kind, bucket, tier, storageClass } = from.of;
+    const row = await store.get<UsageRow>('usage', id);
+    const value = from.change(
+      row?.value ?? {
+        format: 1,
+        day: from.day,
+        kind,
+        bucket,
+        tier,
+        storageClass,
+        bytes: 0,
+        count: 0,
+      },
+    );
+    if (value === undefined) return;
+    const table = 'usage';
+    const change: Change =
+      row === undefined
+        ? { kind: 'insert', table, id, value }
+        : { kind: 'replace', table, id, expected: row.revision, value };
+    made.push({ from, change });
+  });
+  if (made.length === 0) return [];
+  const results = await store.bulk(made.map(({ change }) => change));
+  return made.filter((_, i) => results[i]?.outcome !== 'done').map(({ from }) => from);
 }
 
 export async function addUsage(
@@ -62,9 +91,10 @@ export async function addUsage(
   amount: UsageAmount,
 ): Promise<void> {
   if (amount.count === 0) return;
-  await changeUsage(store, dayOf(at), amount, (row) => ({
+  const change = (row: UsageRow): UsageRow => ({
     ...row,
     bytes: row.bytes + amount.bytes,
     count: row.count + amount.count,
-  }));
+  });
+  await changeUsage(store, [{ day: dayOf(at), of: amount, change }]);
 }

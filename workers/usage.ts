@@ -10,7 +10,7 @@ import { DAY_MS } from '../appliance/model/clock.ts';
 import type { Version } from '../appliance/model/object.ts';
 import type { UsageRow } from '../appliance/model/records.ts';
 import { readCheckpoint, saveCheckpoint } from './checkpoints.ts';
-import { changeUsage, dayOf } from './usage-rows.ts';
+import { changeUsage, dayOf, type UsageChange } from './usage-rows.ts';
 import type { Turn, Worker } from './worker.ts';
 
 const HOUR_MS = 3_600_000;
@@ -74,7 +74,8 @@ export async function sampleUsage(core: Core, between: () => Promise<void>): Pro
       await between();
     }
   }
-  for (const sum of sums.values()) await writeSum(core, sum, { from, to });
+  const changes = [...sums.values()].flatMap((sum) => changesOf(sum, { from, to }));
+  await changeUsage(store, changes);
   await saveCheckpoint(store, ROW, { at: to });
 }
 
@@ -131,14 +132,15 @@ function addStay(sums: Map<string, Sum>, bucket: string, stay: Stay): void {
   }
 }
 
-async function writeSum(core: Core, sum: Sum, span: { from: number; to: number }): Promise<void> {
+/** What the sample adds to each day. */
+function changesOf(sum: Sum, span: { from: number; to: number }): UsageChange[] {
   const { days, ...of } = sum;
-  for (const [day, { byteMs, objects }] of days) {
+  return [...days].map(([day, { byteMs, objects }]) => {
     const dayEnd = Date.parse(`${day}T00:00:00Z`) + DAY_MS;
     const through = Math.min(span.to, dayEnd);
-    await changeUsage(core.context.store, day, of, (row): UsageRow | undefined => {
+    const began = Math.max(span.from, dayEnd - DAY_MS);
+    const change = (row: UsageRow): UsageRow | undefined => {
       // Counted already, by a sample that did not come to its end: only the rest of the time is new.
-      const began = Math.max(span.from, dayEnd - DAY_MS);
       const counted = Math.max(began, row.through ?? 0);
       if (counted >= through) return undefined;
       const isNew = (through - counted) / (through - began);
@@ -148,6 +150,7 @@ async function writeSum(core: Core, sum: Sum, span: { from: number; to: number }
         count: Math.max(row.count, objects),
         through,
       };
-    });
-  }
+    };
+    return { day, of, change };
+  });
 }

@@ -293,6 +293,8 @@ export function jobBackendContract(
         });
         agenda.define<{ i: number }>(
           'count',
+          // Agenda's first overload takes a callback; the second is meant.
+          // oxlint-disable-next-line typescript/no-misused-promises
           async (running) => {
             const { i } = running.attrs.data;
             await sleep(5);
