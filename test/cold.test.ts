@@ -25,6 +25,7 @@ import {
   type Fault,
 } from './archive-double.ts';
 import { buildGcsTier, type GcsTierSettings } from '../tiers/cold/gcs/gcs-tier.ts';
+import { startFirn, type RunningFirn } from './firn-process.ts';
 import {
   findGcs,
   findS3Gateway,
@@ -391,15 +392,39 @@ test.before(async () => {
   if ('path' in gcsFound) gcs = await startGcs();
 });
 test.after.always(async () => {
-  await Promise.all([gateway?.stop(), gcs?.stop(), azurite?.stop()]);
+  const firn = await secondFirn?.catch(() => undefined);
+  await Promise.all([gateway?.stop(), gcs?.stop(), azurite?.stop(), firn?.dispose()]);
 });
 
 /** Quick to give up and to try again, so that faults are seen in test time. */
 const quick = { timeoutMs: 10_000, backoffMs: 5, concurrency: 4 } as const;
 
-async function freshBucket(): Promise<{ settings: S3TierSettings; client: S3Client }> {
+interface S3Place {
+  endpoint: string;
+  accessKey: string;
+  secretKey: string;
+  region: string;
+}
+
+function gatewayPlace(): S3Place {
   if (gateway === undefined) throw new Error('the gateway is not running');
   const { url: endpoint, accessKey, secretKey, region } = gateway;
+  return { endpoint, accessKey, secretKey, region };
+}
+
+/** Another Firn, started when it is first needed. */
+let secondFirn: Promise<RunningFirn> | undefined;
+
+async function firnPlace(): Promise<S3Place> {
+  secondFirn ??= startFirn();
+  const { endpoint, accessKey, secretKey } = await secondFirn;
+  return { endpoint, accessKey, secretKey, region: 'us-east-1' };
+}
+
+async function freshBucket(
+  at: S3Place = gatewayPlace(),
+): Promise<{ settings: S3TierSettings; client: S3Client }> {
+  const { endpoint, accessKey, secretKey, region } = at;
   const bucket = `cold-${randomBytes(6).toString('hex')}`;
   const place = { endpoint, bucket, accessKey, secretKey, region, prefix: 'a b/' };
   const client = new S3Client({ ...place, concurrency: 2, timeoutMs: 10_000 });
@@ -452,7 +477,7 @@ async function s3Harness(kind: 'immediate' | 'staged'): Promise<TierHarness> {
 const clouds = {
   refusesWrongChecksum: true,
   verifiesRanges: false,
-  largeBytes: 12 * 1024 * 1024 + 5,
+  largeBytes: 6 * 1024 * 1024 + 5,
 } as const;
 const withGateway = registerWith(gatewayFound, 's3');
 tierContract(withGateway, 's3 (versitygw)', () => s3Harness('immediate'), clouds);
@@ -460,6 +485,24 @@ tierContract(withGateway, 's3, staged (Glacier double)', () => s3Harness('staged
   ...clouds,
   stageMs: GLACIER_STANDARD_MS,
 });
+
+async function firnHarness(): Promise<TierHarness> {
+  const { settings, client } = await freshBucket(await firnPlace());
+  const make = (more: Partial<S3TierSettings> = {}): Tier =>
+    buildS3Tier({ ...settings, ...more }, { random });
+  const tier = await opened(make());
+  return {
+    tier,
+    cleanup: async () => {
+      await tier.close();
+      await client.close();
+    },
+    unopenable: () => make({ bucket: 'no-such-bucket', retries: 0 }),
+    twin: () => opened(make()),
+  };
+}
+
+tierContract(test, 's3 (a second Firn)', firnHarness, clouds);
 
 // --- azure -------------------------------------------------------------------------------------
 
@@ -483,7 +526,7 @@ async function azureHarness(accessTier: 'Cold' | 'Archive'): Promise<TierHarness
     kind: 'azure',
     name: 'cold',
     prefix: 'a b/',
-    partBytes: 4 * 1024 * 1024,
+    partBytes: 1024 * 1024,
     ...quick,
     account,
     accountKey,

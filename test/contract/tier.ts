@@ -38,7 +38,7 @@ export interface TierTraits {
   verifiesRanges?: boolean;
   /** A put with another checksum than its body's is refused. Default false. */
   refusesWrongChecksum?: boolean;
-  /** Bytes of the large stream. Default 9 MiB + 5. */
+  /** Bytes of the large stream. Default 6 MiB + 5. */
   largeBytes?: number;
   /** Staged: longest time that Standard staging takes in the double, ms. */
   stageMs?: number;
@@ -201,7 +201,7 @@ function writing(check: Check, traits: TierTraits, online: Online): void {
   for (const known of [true, false]) {
     const size = known ? 'known' : 'unknown';
     check(`a large stream of ${size} size whose chunks are reused arrives whole`, async (t, h) => {
-      const bytes = sampleBytes(traits.largeBytes ?? 9 * 1024 * 1024 + 5, 7);
+      const bytes = sampleBytes(traits.largeBytes ?? 6 * 1024 * 1024 + 5, 7);
       const stored = await h.tier.put(
         request(reusedChunks(bytes, 100_003), known ? { sizeBytes: bytes.length } : {}),
       );
@@ -277,7 +277,7 @@ function writing(check: Check, traits: TierTraits, online: Online): void {
       t.pass('this tier leaves the comparison to its caller');
       return;
     }
-    for (const size of [1000, traits.largeBytes ?? 9 * 1024 * 1024 + 5]) {
+    for (const size of [1000, traits.largeBytes ?? 6 * 1024 * 1024 + 5]) {
       const body = sampleBytes(size, 15);
       const checksum = checksumOf(sampleBytes(size, 16));
       await t.throwsAsync(h.tier.put(request(reusedChunks(body, 70_000), { checksum })));
