@@ -6,6 +6,7 @@ import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import { flushCompileCache } from 'node:module';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Logger } from 'pino';
@@ -21,7 +22,7 @@ import type { Config } from './config.ts';
 import { DAY_MS } from './appliance/model/clock.ts';
 import { FirnError } from './appliance/model/errors.ts';
 import type { MetadataStore } from './appliance/model/metadata-store.ts';
-import type { GaugeSample, MetricsSnapshot } from './api/metrics.ts';
+import type { MetricsSnapshot } from './api/metrics.ts';
 import { Accounts } from './appliance/engine/accounts.ts';
 import { runChild } from './appliance/process/child.ts';
 import { EngineClock, SystemRandom } from './appliance/process/clock.ts';
@@ -39,6 +40,7 @@ import {
   openAll,
   STOP_MS,
   storeIdOf,
+  watchFence,
 } from './wiring.ts';
 import type { Opened, Own } from './wiring.ts';
 
@@ -79,6 +81,7 @@ function runPart(config: Config, part: 'api' | 'worker', name: string): void {
   code.catch(() => undefined);
   let duty: Duty | undefined;
   let poll: NodeJS.Timeout | undefined;
+  let fence: NodeJS.Timeout | undefined;
   runChild({
     async start(go) {
       clock.offsetMs = go.clockOffsetMs;
@@ -88,12 +91,14 @@ function runPart(config: Config, part: 'api' | 'worker', name: string): void {
       const running =
         part === 'api' ? await serveS3(config, opened, own) : await work(config, opened, own);
       duty = running;
+      fence = watchFence(store);
       if (config.debug.sandboxClock) poll = followClock(store, clock);
       setTimeout(flushCompileCache, 1000).unref();
       return running.port === undefined ? {} : { port: running.port };
     },
     async stop() {
       clearInterval(poll);
+      clearInterval(fence);
       await duty?.stop();
     },
     setClock: (offsetMs) => {
@@ -150,8 +155,32 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
 }
 
 async function work(config: Config, opened: Opened, own: Own): Promise<Duty> {
+  const { buildEngine } = await import('./appliance/engine/build.ts');
   const { buildWorkers } = await import('./workers/build.ts');
-  throw new Error(String([buildWorkers, config, opened, own]));
+  const log = loggerOf(config, own.name);
+  const engine = buildEngine(opened.context);
+  const { debug, metadata } = config;
+  const workers = await buildWorkers({
+    engine,
+    backend:
+      metadata === 'lmdb'
+        ? { kind: 'lmdb', directory: join(config.data, 'jobs') }
+        : { kind: 'mongo', url: metadata },
+    processName: `${hostname()}-${own.name}`,
+    lifecycleIntervalMs: config.lifecycleIntervalSeconds * 1000,
+    dayMs: dayMs(debug.lifecycleDaySeconds),
+    sandboxClock: debug.sandboxClock,
+    log: (level, message, details) => log[level](details, message),
+  });
+  await workers.start();
+  return {
+    async stop() {
+      await workers.stop();
+      await engine.close();
+      await opened.close();
+    },
+    answer: async (what) => (what === 'status' ? await workers.status() : undefined),
+  };
 }
 
 // ── The primary ───────────────────────────────────────────────────────────────────────────────────
@@ -270,7 +299,6 @@ async function serveAdmin(
   { own, opened, supervisor, log }: AdminWiring,
 ): Promise<{ server: Server; port: number }> {
   const { buildAdmin } = await import('./api/admin/build.ts');
-  const { renderMetrics } = await import('./api/metrics.ts');
   const { context, store } = opened;
   const { costMax, deletedBytesMax, deletedShareMax } = config.guardRails;
   const admin = buildAdmin({
@@ -284,11 +312,7 @@ async function serveAdmin(
     version: VERSION,
     lifecycleDayMs: dayMs(config.debug.lifecycleDaySeconds),
     readiness: async () => await Promise.resolve(unready(store, supervisor)),
-    metrics: async () =>
-      await renderMetrics(
-        (await supervisor.askAll('api', 'metrics')) as MetricsSnapshot[],
-        gaugesOf(supervisor),
-      ),
+    requestSnapshots: async () => (await supervisor.askAll('api', 'metrics')) as MetricsSnapshot[],
     metricsSigned: config.metricsSigned,
     ...(config.debug.sandboxClock
       ? { advanceClock: (days: number) => advanceClock(days, { own, store, supervisor }) }
@@ -296,7 +320,7 @@ async function serveAdmin(
     guardRails: {
       deletedShareMax,
       ...(deletedBytesMax === undefined ? {} : { deletedBytesMax }),
-      ...(costMax === undefined ? {} : { costMax: { amount: costMax, currency: 'USD' } }),
+      ...(costMax === undefined ? {} : { costMax }),
     },
     priceBooks: priceBookFiles(config),
     fault: (requestId, error) => log.error({ requestId, error }, 'admin request failed'),
@@ -312,23 +336,6 @@ function unready(store: MetadataStore, supervisor: Supervisor): string[] {
     .map((child) => `the process ${child.name} is starting`);
   if (!store.healthy()) reasons.push('the metadata store does not take commits');
   return reasons;
-}
-
-function gaugesOf(supervisor: Supervisor): GaugeSample[] {
-  return supervisor.status().flatMap(({ name, ready, restarts }) => [
-    {
-      name: 'firn_process_up',
-      help: 'Is this process serving?',
-      labels: { process: name },
-      value: ready ? 1 : 0,
-    },
-    {
-      name: 'firn_process_restarts_total',
-      help: 'Times that this process ended and was started again.',
-      labels: { process: name },
-      value: restarts,
-    },
-  ]);
 }
 
 /** Moves the engine's clock of every process here before it answers; other hosts follow in a second. */

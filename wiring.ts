@@ -210,6 +210,18 @@ export function followClock(store: MetadataStore, clock: EngineClock): NodeJS.Ti
   return setInterval(() => void look(), 1000);
 }
 
+/**
+ * After a failed commit an LMDB store serves no more: what it would show is not what the drive holds.
+ * Only a new process opens it afresh, so this one ends and its supervisor starts another. MongoDB comes
+ * back by itself.
+ */
+export function watchFence(store: MetadataStore): NodeJS.Timeout | undefined {
+  if (store.name !== 'lmdb') return undefined;
+  return setInterval(() => {
+    if (!store.healthy()) process.exit(70);
+  }, 1000);
+}
+
 export function listen(server: Server, port: number, host: string): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
