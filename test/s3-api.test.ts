@@ -1,5 +1,5 @@
-// The S3 endpoint over real HTTP: who is let in, what is refused and by which code, and that what comes
-// in is what comes out. The engine and its rules are real; store and tiers are in memory.
+// The S3 endpoint over real HTTP: who is let in, what is refused and by which code, and that what
+// comes in is what comes out. The engine and its rules are real; store and tiers are in memory.
 
 import assert from 'node:assert/strict';
 import { createHash, randomBytes, randomInt } from 'node:crypto';
@@ -742,7 +742,8 @@ test('paths that two programs could read differently are refused', async (t) => 
     wire.url = path;
     checkRefusal(await sendWire(shared, wire), 400, 'InvalidBucketName', path);
   }
-  // These only look dangerous, and are keys like others: what was put is what is read, each its own.
+  // These only look dangerous, and are keys like others: what was put is what is read, each its
+  // own.
   const keys = [
     'a..b',
     '...',

@@ -1,5 +1,5 @@
-// An S3 endpoint over the real engine in memory, and a caller that sends exactly the bytes it is told:
-// paths that no URL parser has touched, bodies in S3's own chunking, and tampering with each.
+// An S3 endpoint over the real engine in memory, and a caller that sends exactly the bytes it is
+// told: paths that no URL parser has touched, bodies in S3's own chunking, and tampering with each.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';

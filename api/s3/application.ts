@@ -1,7 +1,7 @@
-// The S3 application: one Koa application with one middleware, which takes every request its whole way:
-// request id, target, signature, operation, owner, answer. It takes the raw URL, because a router that
-// has decoded it once can't verify a signature over it, and it answers everything itself, so that no
-// default page of a framework ever stands where S3's XML should.
+// The S3 application: one Koa application with one middleware, which takes every request its whole
+// way: request id, target, signature, operation, owner, answer. It takes the raw URL, because a
+// router that has decoded it once can't verify a signature over it, and it answers everything
+// itself, so that no default page of a framework ever stands where S3's XML should.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Koa from 'koa';
@@ -10,8 +10,10 @@ import { checkOwner } from './authorize.ts';
 import { Payload } from './body/payload.ts';
 import { StallGuard } from './body/stall-guard.ts';
 import { operationOf } from './dispatch.ts';
+import { visibleError } from './errors.ts';
 import { refuseUnimplemented } from './object-headers.ts';
-import type { Operation, OwnedRequest, RequestHeaders, S3Request } from './request.ts';
+import type { Operation, OwnedRequest, S3Request } from './request.ts';
+import type { RequestHeaders } from './request-headers.ts';
 import { writeAnswer, writeError, type Exchange } from './respond.ts';
 import type { RequestRecord, S3Settings } from './settings.ts';
 import { AUTH_PARAMETERS } from './signature/claim.ts';
@@ -84,11 +86,17 @@ async function serve(
     outcome.status = answer.status;
     outcome.sentBytes = await writeAnswer(exchange, answer);
   } catch (error) {
-    const { visible, sentBytes } = await writeError(exchange, error);
+    const visible = visibleError(error);
     outcome.status = visible.status;
     outcome.code = visible.code;
-    outcome.sentBytes = sentBytes;
     if (visible.fault) fault = error;
+    try {
+      outcome.sentBytes = await writeError(exchange, visible);
+    } catch (failure) {
+      // Never Koa's own page: a connection cut short is understood, a page of text is not.
+      fault ??= failure;
+      response.destroy();
+    }
   }
   settings.observe?.({
     ...outcome,
@@ -153,7 +161,9 @@ async function admit(
   return Object.assign(request, { owned });
 }
 
-/** Stands where an operation is about no bucket that exists; reading it is a mistake in our code. */
+/**
+ * Stands where an operation is about no bucket that exists; reading it is a mistake in our code.
+ */
 const NO_BUCKET = undefined as never;
 
 const CONTENT_LENGTH_DIGITS_MAX = 15;
@@ -176,7 +186,9 @@ function checkHeaders(incoming: IncomingMessage): void {
   }
 }
 
-/** A browser's POST form carries its signature in a field of its body: not read, so not implemented. */
+/**
+ * A browser's POST form carries its signature in a field of its body: not read, so not implemented.
+ */
 function refuseForms(method: string, headers: RequestHeaders, target: Target): void {
   const form = headers['content-type']?.startsWith('multipart/form-data') ?? false;
   if (method === 'POST' && form && target.level === 'bucket' && isUnsigned(headers, target)) {

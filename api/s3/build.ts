@@ -9,8 +9,8 @@ export interface S3 {
   /** Serves one request; for servers that need nothing else. */
   handler: Handler;
   /**
-   * Serves all of a server's requests: sets its limits and time-outs, answers 100 Continue only to who
-   * may go on, and answers in XML what is not even HTTP.
+   * Serves all of a server's requests: sets its limits and time-outs, answers 100 Continue only to
+   * who may go on, and answers in XML what is not even HTTP.
    */
   attach(server: Server): void;
 }

@@ -4,7 +4,8 @@
 import { FirnError } from '../../appliance/model/errors.ts';
 import type { ReadConditions, WriteConditions } from '../../appliance/model/requests.ts';
 import type { ByteRange } from '../../appliance/model/tier.ts';
-import { invalidArgument, type RequestHeaders } from './request.ts';
+import { invalidArgument } from './request.ts';
+import type { RequestHeaders } from './request-headers.ts';
 
 /** Without quotes and the mark of a weak one; a list of several stays as it came. */
 export function etagOf(text: string): string {

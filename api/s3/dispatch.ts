@@ -1,9 +1,10 @@
-// From method, level and query to an operation. What isn't in the table is refused, never guessed: a
-// PUT with a subresource that we don't know must not overwrite the object.
+// From method, level and query to an operation. What isn't in the table is refused, never guessed:
+// a PUT with a subresource that we don't know must not overwrite the object.
 
 import { FirnError } from '../../appliance/model/errors.ts';
 import { OPERATIONS, UNIMPLEMENTED_OPERATIONS } from './operation-table.ts';
-import type { Operation, RequestHeaders } from './request.ts';
+import type { Operation } from './request.ts';
+import type { RequestHeaders } from './request-headers.ts';
 import type { Target } from './target.ts';
 
 const byPlace = new Map<string, Operation>();
@@ -74,7 +75,10 @@ function subresourceOf(method: string, target: Target): string {
   return chosen;
 }
 
-/** A reader may add what it likes, as caches and CDNs do, but not a bare word: that chooses something. */
+/**
+ * A reader may add what it likes, as caches and CDNs do, but not a bare word: that chooses
+ * something.
+ */
 function isHarmless(name: string, value: string, writes: boolean): boolean {
   if (KNOWN_PARAMETERS.has(name) || name.toLowerCase().startsWith('x-amz-')) return true;
   if (writes) return false;

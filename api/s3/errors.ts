@@ -1,6 +1,6 @@
 // The one place that knows HTTP: code → status and message. What isn't in the table, or must not be
-// shown, becomes InternalError with the request id and nothing else: no hint, no stack, no path of a
-// drive ever reaches a client. A client's own mistake keeps the message of whoever found it.
+// shown, becomes InternalError with the request id and nothing else: no hint, no stack, no path of
+// a drive ever reaches a client. A client's own mistake keeps the message of whoever found it.
 
 import { isFirnError } from '../../appliance/model/errors.ts';
 import type { ErrorCode, FirnError, OwnCode, S3Code } from '../../appliance/model/errors.ts';

@@ -75,7 +75,7 @@ export async function ownerXml(request: S3Request, account: string): Promise<str
   return element('ID', account) + element('DisplayName', name ?? account);
 }
 
-export function commonPrefixes(prefixes: readonly string[], parameters: ListParameters): string {
+export function rolledUpPrefixes(prefixes: readonly string[], parameters: ListParameters): string {
   let xml = '';
   for (const prefix of prefixes) {
     xml += wrap('CommonPrefixes', element('Prefix', parameters.show(prefix)));

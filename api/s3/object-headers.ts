@@ -1,8 +1,9 @@
-// Headers that travel with an object, both ways: what a writer may say (stored headers, metadata, tags,
-// class) and what a reader is told. The danger: a header that asks for something we don't do and is
-// silently ignored (a client believes its bytes are encrypted), and a stored value that becomes another
-// header on its way out.
+// Headers that travel with an object, both ways: what a writer may say (stored headers, metadata,
+// tags, class) and what a reader is told. The danger: a header that asks for something we don't do
+// and is silently ignored (a client believes its bytes are encrypted), and a stored value that
+// becomes another header on its way out.
 
+import { isUtf8 } from 'node:buffer';
 import { CHECKSUM_HEADERS, isChecksumAlgorithm } from '../../appliance/model/checksum.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
 import { METADATA_BYTES_MAX } from '../../appliance/model/limits.ts';
@@ -15,7 +16,8 @@ import type {
 } from '../../appliance/model/object.ts';
 import type { HeadAnswer, NewVersion } from '../../appliance/model/requests.ts';
 import { decodeQuery } from '../../appliance/model/signature.ts';
-import { invalidArgument, type RequestHeaders, type S3Request } from './request.ts';
+import { invalidArgument, type S3Request } from './request.ts';
+import type { RequestHeaders } from './request-headers.ts';
 
 const STORED_HEADERS: readonly StoredHeader[] = [
   'content-type',
@@ -62,8 +64,7 @@ const CONTROL = /[\u0000-\u0008\u000a-\u001f\u007f]/;
 function textOfHeader(value: string): string {
   if (!/[\u0080-\u00ff]/.test(value)) return value;
   const bytes = Buffer.from(value, 'latin1');
-  const text = bytes.toString('utf8');
-  return text.includes('\ufffd') ? value : text;
+  return isUtf8(bytes) ? bytes.toString('utf8') : value;
 }
 
 /** The value as node:http writes it: each UTF-8 byte a Latin-1 character. */

@@ -1,5 +1,6 @@
-// Every operation of S3, once: dispatch, the tests of who may call what, and the table of compatibility
-// are made from here. What isn't in the first list doesn't exist; what is in the second answers 501.
+// Every operation of S3, once: dispatch, the tests of who may call what, and the table of
+// compatibility are made from here. What isn't in the first list doesn't exist; what is in the
+// second answers 501.
 
 import { abortMultipartUpload } from './operations/abort-multipart-upload.ts';
 import { completeMultipartUpload } from './operations/complete-multipart-upload.ts';

@@ -1,11 +1,17 @@
-// What GetObject and HeadObject share: which bytes of which version are asked for, and what is said of
-// them.
+// What GetObject and HeadObject share: which bytes of which version are asked for, and what is said
+// of them.
 
 import { FirnError, isFirnError } from '../../appliance/model/errors.ts';
 import { PARTS_MAX } from '../../appliance/model/limits.ts';
 import type { GetObject, HeadAnswer } from '../../appliance/model/requests.ts';
 import { etagOf, rangeOf, readConditionsOf } from './conditions.ts';
-import { describeVersion, etagHeader, httpDate, pushChecksum } from './object-headers.ts';
+import {
+  describeVersion,
+  etagHeader,
+  headerOfText,
+  httpDate,
+  pushChecksum,
+} from './object-headers.ts';
 import { integerParameter, versionIdOf, type Answer, type S3Request } from './request.ts';
 
 /** Throws InvalidArgument, InvalidRequest, InvalidRange. */
@@ -82,7 +88,7 @@ export async function notModified(
   headers.push('Last-Modified', httpDate(version.lastModified));
   for (const name of ['cache-control', 'expires'] as const) {
     const value = version.headers[name];
-    if (value !== undefined) headers.push(name, value);
+    if (value !== undefined) headers.push(name, headerOfText(value));
   }
   if (answer.versionId !== undefined) headers.push('x-amz-version-id', answer.versionId);
   return { status: 304, headers };

@@ -1,16 +1,15 @@
-// One S3 request on its way: what was asked, who asks, and what the operation answers. Plain fields, no
-// getters that hide work: a small GET passes here 10,000 times a second.
+// One S3 request on its way: what was asked, who asks, and what the operation answers. Plain
+// fields, no getters that hide work: a small GET passes here 10,000 times a second.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
 import type { Body } from '../../appliance/model/tier.ts';
 import type { Payload } from './body/payload.ts';
+import type { RequestHeaders } from './request-headers.ts';
 import type { S3Settings } from './settings.ts';
 import type { Identity } from './signature/verify.ts';
 import type { Level, Query } from './target.ts';
-
-export type RequestHeaders = Record<string, string | undefined>;
 
 export interface S3Request {
   readonly id: string;

@@ -1,13 +1,13 @@
-// The one writer: makes headers and bytes of what operations answer and of what went wrong. Writes to
-// node's response directly, one flat array of headers and one write, because going through a framework's
-// body property costs a small GET another 15 µs. A stream is written one piece at a time, and the next
-// is asked for only when the kernel has taken this one: so a tier may reuse its buffer, and a slow reader
-// slows the drives instead of filling memory.
+// The one writer: makes headers and bytes of what operations answer and of what went wrong. Writes
+// to node's response directly, one flat array of headers and one write, because going through a
+// framework's body property costs a small GET another 15 µs. A stream is written one piece at a
+// time, and the next is asked for only when the kernel has taken this one: so a tier may reuse its
+// buffer, and a slow reader slows the drives instead of filling memory.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { FirnError } from '../../appliance/model/errors.ts';
 import type { Body } from '../../appliance/model/tier.ts';
-import { errorXml, visibleError, type VisibleError } from './errors.ts';
+import { errorXml, type VisibleError } from './errors.ts';
 import type { Answer } from './request.ts';
 
 /** A reader that takes nothing for this long is gone. */
@@ -56,17 +56,13 @@ export async function writeAnswer(exchange: Exchange, answer: Answer): Promise<n
   return length;
 }
 
-/** The error as S3's XML; returns what was shown. A HEAD gets its headers only. */
-export async function writeError(
-  exchange: Exchange,
-  error: unknown,
-): Promise<{ visible: VisibleError; sentBytes: number }> {
-  const visible = visibleError(error);
+/** The error as S3's XML; returns the bytes of its body. A HEAD gets its headers only. */
+export async function writeError(exchange: Exchange, visible: VisibleError): Promise<number> {
   const { response, incoming } = exchange;
   if (response.headersSent) {
     // Too late to say so: a body cut short is what tells the client.
     response.destroy();
-    return { visible, sentBytes: 0 };
+    return 0;
   }
   const headers = ['x-amz-request-id', exchange.id, ...visible.headers];
   let bytes: Buffer | undefined;
@@ -76,7 +72,7 @@ export async function writeError(
     headers.push('Content-Type', 'application/xml', 'Content-Length', String(bytes.length));
   }
   await finish(exchange, { status: visible.status, headers, ...(bytes && { bytes }) });
-  return { visible, sentBytes: bytes?.length ?? 0 };
+  return bytes?.length ?? 0;
 }
 
 interface Finished {

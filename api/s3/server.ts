@@ -1,6 +1,7 @@
-// What a server of S3 must be set to, and the two events that never reach the application. What node's
-// parser refuses (two Content-Lengths, a bare line feed, a header that is too long) has no request and no
-// response: it is answered here in S3's XML all the same, with a request id, and the connection closed.
+// What a server of S3 must be set to, and the two events that never reach the application. What
+// node's parser refuses (two Content-Lengths, a bare line feed, a header that is too long) has no
+// request and no response: it is answered here in S3's XML all the same, with a request id, and the
+// connection closed.
 
 import type { Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';

@@ -13,7 +13,9 @@ export interface Secret {
 }
 
 export interface Accounts {
-  /** Undefined for a key that doesn't exist or was revoked. Called for every request: cached there. */
+  /**
+   * Undefined for a key that doesn't exist or was revoked. Called for every request: cached there.
+   */
   secretOf(accessKey: string): Promise<Secret | undefined>;
   /** What lists show as the owner's name; the account id where there is none. */
   displayNameOf?(account: string): Promise<string | undefined>;

@@ -1,7 +1,7 @@
-// From the raw request line to bucket and key, once and strictly. The danger: two readers of one URL
-// that decode it differently, so that one is authorised and another served (path traversal, double
-// decoding). Here it is decoded exactly once; everything that isn't plainly a bucket and a key is
-// refused; keys are opaque text and never become paths of files.
+// From the raw request line to bucket and key, once and strictly. The danger: two readers of one
+// URL that decode it differently, so that one is authorised and another served (path traversal,
+// double decoding). Here it is decoded exactly once; everything that isn't plainly a bucket and a
+// key is refused; keys are opaque text and never become paths of files.
 
 import { FirnError } from '../../appliance/model/errors.ts';
 import { KEY_BYTES_MAX } from '../../appliance/model/limits.ts';

@@ -1,8 +1,9 @@
 // S3's checksums: CRC32, CRC32C, CRC64NVME, SHA1, SHA256, as streams of pieces and as base64. The
-// danger: a sum that is wrong for one split of the bytes refuses a good upload, and one that is combined
-// wrongly vouches for an object nobody wrote. A full-object CRC of a multipart upload is combined from
-// its parts' CRCs without reading a byte (1 µs a part, 6 µs where all lengths differ).
-// CRC32 is zlib's (3–4 GB/s), SHA is OpenSSL's; the other two are tables of eight bytes a step.
+// danger: a sum that is wrong for one split of the bytes refuses a good upload, and one that is
+// combined wrongly vouches for an object nobody wrote. A full-object CRC of a multipart upload is
+// combined from its parts' CRCs without reading a byte (1 µs a part, 6 µs where all lengths
+// differ). CRC32 is zlib's (3–4 GB/s), SHA is OpenSSL's; the other two are tables of eight bytes a
+// step.
 
 import assert from 'node:assert/strict';
 import { createHash, hash } from 'node:crypto';
@@ -346,8 +347,8 @@ export function compositeChecksum(algorithm: ChecksumAlgorithm, values: readonly
 }
 
 /**
- * The checksum of an object made of parts; undefined where a part has none of that algorithm. SHA1 and
- * SHA256 can't be combined: FULL_OBJECT is for CRCs only.
+ * The checksum of an object made of parts; undefined where a part has none of that algorithm. SHA1
+ * and SHA256 can't be combined: FULL_OBJECT is for CRCs only.
  */
 export function checksumOfParts(
   algorithm: ChecksumAlgorithm,

@@ -1,9 +1,9 @@
 // AWS Signature Version 4, pure: what a signer and a verifier share. The CLI signs by it (services
-// `firn` and `s3`), cold/s3 signs by it, api verifies by it. The danger: two sides that canonicalise a
-// byte differently lock a user out, and one side that canonicalises too kindly lets a request in that
-// nobody signed. So there is one canonical form, S3's: the path is encoded exactly once and never
-// normalised (`//` and `..` stay), for every service. A verification costs about 16 µs, of which a
-// signing key that isn't cached would be another 20.
+// `firn` and `s3`), cold/s3 signs by it, api verifies by it. The danger: two sides that
+// canonicalise a byte differently lock a user out, and one side that canonicalises too kindly lets
+// a request in that nobody signed. So there is one canonical form, S3's: the path is encoded
+// exactly once and never normalised (`//` and `..` stay), for every service. A verification costs
+// about 16 µs, of which a signing key that isn't cached would be another 20.
 
 import { createHash, createHmac, createSecretKey, hash, type KeyObject } from 'node:crypto';
 
@@ -56,6 +56,10 @@ const LEFT_BY_JAVASCRIPT = /[!'()*]/g;
 const escapeOne = (char: string): string =>
   `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`;
 
+// What needs neither decoding nor encoding: most of what comes.
+const PLAIN_PATH = /^[A-Za-z0-9\-._~/]*$/;
+const PLAIN_QUERY_PART = /^[A-Za-z0-9\-._~]*$/;
+
 /** Percent-encodes every UTF-8 byte but unreserved ones. Throws URIError on a lone surrogate. */
 export function encodeComponent(text: string): string {
   return encodeURIComponent(text).replace(LEFT_BY_JAVASCRIPT, escapeOne);
@@ -63,16 +67,16 @@ export function encodeComponent(text: string): string {
 
 /** Percent-encodes a decoded path, `/` left alone. Throws URIError on a lone surrogate. */
 export function encodePath(path: string): string {
+  if (PLAIN_PATH.test(path)) return path;
   return encodeComponent(path).replaceAll('%2F', '/');
 }
 
-const PLAIN_PATH = /^[A-Za-z0-9\-._~/]*$/;
-const PLAIN_QUERY_PART = /^[A-Za-z0-9\-._~]*$/;
 const RAW_BYTE = /[\u0080-\u00ff]/g;
 
 /**
  * Decodes percent-encoding once, strictly: undefined on a bad `%`, and on bytes that aren't UTF-8
- * (overlong forms, surrogates). Raw bytes above 0x7f, which Node hands out as Latin-1, count as UTF-8.
+ * (overlong forms, surrogates). Raw bytes above 0x7f, which Node hands out as Latin-1, count as
+ * UTF-8.
  */
 export function decodeComponent(raw: string): string | undefined {
   if (PLAIN_PATH.test(raw)) return raw;
@@ -83,7 +87,9 @@ export function decodeComponent(raw: string): string | undefined {
   }
 }
 
-/** Decodes a raw query into pairs in order, `+` as a space; undefined where a part doesn't decode. */
+/**
+ * Decodes a raw query into pairs in order, `+` as a space; undefined where a part doesn't decode.
+ */
 export function decodeQuery(raw: string): [name: string, value: string][] | undefined {
   const pairs: [string, string][] = [];
   if (raw === '') return pairs;
@@ -148,8 +154,8 @@ export function scopeText(scope: SigningScope): string {
 }
 
 /**
- * `timestamp` is YYYYMMDDTHHMMSSZ; `scope` from scopeText; `canonical` from canonicalRequest, as bytes
- * where header values have any above 0x7f.
+ * `timestamp` is YYYYMMDDTHHMMSSZ; `scope` from scopeText; `canonical` from canonicalRequest, as
+ * bytes where header values have any above 0x7f.
  */
 export function stringToSign(
   timestamp: string,
@@ -178,7 +184,9 @@ export function chunkSignature(
   );
 }
 
-/** Signature over the trailing headers; `trailers` is `name:value\n` for each, in the order sent. */
+/**
+ * Signature over the trailing headers; `trailers` is `name:value\n` for each, in the order sent.
+ */
 export function trailerSignature(
   context: ChunkContext,
   previous: string,
@@ -210,7 +218,8 @@ const signingKeys = new Map<string, KeyObject>();
 /**
  * The key that signs a day's requests of one region and service. Cached: deriving takes four HMACs,
  * and as a KeyObject because an HMAC with a plain Buffer key costs five times as much on Node 24.
- * The cache is keyed by the secret itself, so a replaced secret can never be answered by an old key.
+ * The cache is keyed by the secret itself, so a replaced secret can never be answered by an old
+ * key.
  */
 export function signingKey(secretKey: string, scope: SigningScope): KeyObject {
   const name = `${scopeText(scope)} ${secretKey}`;
@@ -231,8 +240,22 @@ export function formatTimestamp(date: Date): string {
   return date.toISOString().replace(/[-:]|\.\d{3}/g, '');
 }
 
-/** Milliseconds since the epoch of a basic ISO 8601 timestamp; undefined unless it is exactly one. */
+let lastTimestamp = '';
+let lastTimestampMs: number | undefined;
+
+/**
+ * Milliseconds since the epoch of a basic ISO 8601 timestamp; undefined unless it is exactly one.
+ * The requests of a second carry the same one, so the last is remembered.
+ */
 export function parseTimestamp(text: string): number | undefined {
+  if (text !== lastTimestamp) {
+    lastTimestampMs = parseInstant(text);
+    lastTimestamp = text;
+  }
+  return lastTimestampMs;
+}
+
+function parseInstant(text: string): number | undefined {
   const match = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(text);
   if (match === null) return undefined;
   const [, year, month, day, hour, minute, second] = match;
@@ -272,9 +295,9 @@ function headersToSign(
 }
 
 /**
- * The headers to send, names in lower case: those given, `host`, `x-amz-date`, `x-amz-content-sha256`
- * and `authorization`. Every header given is signed but for the few that hops change. Pure: the same
- * request at the same date gives the same headers.
+ * The headers to send, names in lower case: those given, `host`, `x-amz-date`,
+ * `x-amz-content-sha256` and `authorization`. Every header given is signed but for the few that
+ * hops change. Pure: the same request at the same date gives the same headers.
  */
 export function signRequest(request: RequestToSign): Record<string, string> {
   const timestamp = formatTimestamp(request.date);
@@ -310,8 +333,8 @@ export function chunkContext(request: RequestToSign): ChunkContext {
 }
 
 /**
- * A URL that carries its own signature for `expiresSeconds` (1 to 604,800). Headers given must be sent
- * exactly so by whoever uses it.
+ * A URL that carries its own signature for `expiresSeconds` (1 to 604,800). Headers given must be
+ * sent exactly so by whoever uses it.
  */
 export function presignUrl(request: UrlToSign): string {
   const timestamp = formatTimestamp(request.date);

@@ -1,6 +1,6 @@
-// The raw bytes of a request's body, piece by piece, with backpressure. Not the stream's own iterator:
-// that one destroys the connection when its reader stops early, and the client would never see why it
-// was refused; and it costs three promises a piece.
+// The raw bytes of a request's body, piece by piece, with backpressure. Not the stream's own
+// iterator: that one destroys the connection when its reader stops early, and the client would
+// never see why it was refused; and it costs three promises a piece.
 
 import type { IncomingMessage } from 'node:http';
 import { FirnError } from '../../../appliance/model/errors.ts';
@@ -23,10 +23,10 @@ export class IncomingBody implements Awaited {
   constructor(incoming: IncomingMessage, guard: StallGuard) {
     this.#incoming = incoming;
     this.#guard = guard;
-    incoming.on('data', (piece: Buffer) => this.#add(piece));
-    incoming.once('end', () => this.#end());
-    incoming.once('error', () => this.fail(incomplete()));
-    incoming.once('close', () => this.fail(incomplete()));
+    incoming.on('data', this.#take);
+    incoming.on('end', this.#end);
+    incoming.on('error', this.#gone);
+    incoming.on('close', this.#gone);
     guard.watch(this);
   }
 
@@ -54,7 +54,7 @@ export class IncomingBody implements Awaited {
     this.#guard.forget(this);
     if (!this.#ended) this.#incoming.pause();
     this.#queue.length = 0;
-    this.#incoming.removeAllListeners('data');
+    this.#incoming.off('data', this.#take);
   }
 
   fail(error: Error): void {
@@ -64,23 +64,27 @@ export class IncomingBody implements Awaited {
     this.#awake();
   }
 
-  #add(piece: Buffer): void {
+  readonly #take = (piece: Buffer): void => {
     this.receivedBytes += piece.length;
     this.#queue.push(piece);
     this.#queuedBytes += piece.length;
     if (this.#queuedBytes >= QUEUE_BYTES_MAX) this.#incoming.pause();
     this.#awake();
-  }
+  };
 
-  #end(): void {
+  readonly #end = (): void => {
     if (!this.#incoming.complete) {
-      this.fail(incomplete());
+      this.#gone();
       return;
     }
     this.#ended = true;
     this.#guard.forget(this);
     this.#awake();
-  }
+  };
+
+  readonly #gone = (): void => {
+    if (!this.#ended) this.fail(incomplete());
+  };
 
   #awake(): void {
     const wake = this.#wake;

@@ -1,11 +1,11 @@
-// What a body must be, from its headers alone: how it is coded, how long it is, what it must hash to.
-// Everything that can be refused before a byte is read is refused here.
+// What a body must be, from its headers alone: how it is coded, how long it is, what it must hash
+// to. Everything that can be refused before a byte is read is refused here.
 
 import { CHECKSUM_HEADERS, isChecksumValue } from '../../../appliance/model/checksum.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { ChecksumAlgorithm } from '../../../appliance/model/object.ts';
 import { UNSIGNED_PAYLOAD } from '../../../appliance/model/signature.ts';
-import type { RequestHeaders } from '../request.ts';
+import type { RequestHeaders } from '../request-headers.ts';
 
 export interface PayloadPlan {
   /** Of the object's bytes; undefined where only HTTP's own chunking tells. */

@@ -1,8 +1,8 @@
-// The body of a request as its operation sees it: plain bytes, each verified before the last one is let
-// go. The danger: an engine that got all bytes and acknowledges them before the hash, the chunk
-// signature or the trailer at the end has been looked at. So the last piece is held back until all of
-// that is right: who got every byte got verified bytes. Small bodies are gathered whole (a 4 KiB body
-// that came with its head costs one read and no copy).
+// The body of a request as its operation sees it: plain bytes, each verified before the last one is
+// let go. The danger: an engine that got all bytes and acknowledges them before the hash, the chunk
+// signature or the trailer at the end has been looked at. So the last piece is held back until all
+// of that is right: who got every byte got verified bytes. Small bodies are gathered whole (a 4 KiB
+// body that came with its head costs one read and no copy).
 
 import { createHash, hash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -17,7 +17,7 @@ import { FirnError } from '../../../appliance/model/errors.ts';
 import { PUT_BYTES_MAX, SMALL_BYTES_MAX } from '../../../appliance/model/limits.ts';
 import type { ObjectChecksum } from '../../../appliance/model/object.ts';
 import type { Body } from '../../../appliance/model/tier.ts';
-import type { RequestHeaders } from '../request.ts';
+import type { RequestHeaders } from '../request-headers.ts';
 import { ChunkedDecoder } from '../signature/aws-chunked.ts';
 import type { Identity } from '../signature/verify.ts';
 import { IncomingBody, incomplete } from './incoming-body.ts';
@@ -60,8 +60,8 @@ export class Payload {
   }
 
   /**
-   * Opens the body for storing: one Uint8Array up to 256 KiB, verified; a stream beyond, verified when
-   * it ends. Throws EntityTooLarge, and what the plan throws, before 100 Continue.
+   * Opens the body for storing: one Uint8Array up to 256 KiB, verified; a stream beyond, verified
+   * when it ends. Throws EntityTooLarge, and what the plan throws, before 100 Continue.
    */
   async open(): Promise<ReadablePayload> {
     const plan = this.#plan();
@@ -85,11 +85,6 @@ export class Payload {
   #plan({ checksums }: GatherOptions = {}): PayloadPlan {
     const { headers, identity } = this.#source;
     return planPayload(headers, identity.payloadHash, checksums === 'ignored');
-  }
-
-  /** True where the client is owed a body, or part of one, that nobody has read. */
-  get pending(): boolean {
-    return !this.#source.incoming.complete;
   }
 
   #start(): IncomingBody {

@@ -1,5 +1,6 @@
-// CopyObject. The source is parsed once, and what was parsed is what is authorised and read. A copy of an
-// object onto itself is how metadata and storage class are changed; without any change it is refused.
+// CopyObject. The source is parsed once, and what was parsed is what is authorised and read. A copy
+// of an object onto itself is how metadata and storage class are changed; without any change it is
+// refused.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { CopyObject, VersionName } from '../../../appliance/model/requests.ts';

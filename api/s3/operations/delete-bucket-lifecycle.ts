@@ -1,4 +1,5 @@
-// DeleteBucketLifecycle: every object follows at the next evaluation, since nothing is stamped into any.
+// DeleteBucketLifecycle: every object follows at the next evaluation, since nothing is stamped into
+// any.
 
 import type { Bucket } from '../../../appliance/model/bucket.ts';
 import type { Answer, Operation, OwnedRequest } from '../request.ts';

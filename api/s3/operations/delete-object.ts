@@ -1,5 +1,5 @@
-// DeleteObject: of a version for good, or of the current one as versioning says. An absent key is no
-// error.
+// DeleteObject: of a version for good, or of the current one as versioning says. An absent key is
+// no error.
 
 import type { DeleteAnswer, DeleteObject } from '../../../appliance/model/requests.ts';
 import { deleteConditionsOf } from '../conditions.ts';

@@ -1,5 +1,5 @@
-// DeleteObjects: up to 1,000 keys, each on its own: one that fails is an Error in the answer, and the
-// others are deleted all the same.
+// DeleteObjects: up to 1,000 keys, each on its own: one that fails is an Error in the answer, and
+// the others are deleted all the same.
 
 import { isFirnError } from '../../../appliance/model/errors.ts';
 import { DELETE_KEYS_MAX, MiB } from '../../../appliance/model/limits.ts';

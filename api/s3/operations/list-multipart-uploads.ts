@@ -1,7 +1,7 @@
 // ListMultipartUploads: open uploads in key order.
 
 import type { Upload } from '../../../appliance/model/object.ts';
-import { commonPrefixes, listParametersOf, OwnerNames, timeText } from '../listing.ts';
+import { rolledUpPrefixes, listParametersOf, OwnerNames, timeText } from '../listing.ts';
 import type { Answer, Operation, OwnedRequest } from '../request.ts';
 import { element, optional, wrap, xmlDocument } from '../xml/write.ts';
 
@@ -40,7 +40,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
         (encoded ? element('EncodingType', 'url') : '') +
         element('IsTruncated', next !== undefined) +
         uploads +
-        commonPrefixes(page.prefixes, parameters),
+        rolledUpPrefixes(page.prefixes, parameters),
     ),
   };
 }

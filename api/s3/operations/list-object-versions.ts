@@ -4,7 +4,7 @@
 import type { ListedVersion } from '../../../appliance/model/requests.ts';
 import {
   checksumAlgorithmXml,
-  commonPrefixes,
+  rolledUpPrefixes,
   listParametersOf,
   OwnerNames,
   restoreStatusXml,
@@ -51,7 +51,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
         (encoded ? element('EncodingType', 'url') : '') +
         element('IsTruncated', page.next !== undefined) +
         versions +
-        commonPrefixes(page.prefixes, parameters),
+        rolledUpPrefixes(page.prefixes, parameters),
     ),
   };
 }

@@ -1,7 +1,7 @@
 // ListObjectsV2: pages by an opaque token.
 
 import {
-  commonPrefixes,
+  rolledUpPrefixes,
   contentsXml,
   decodeToken,
   encodeToken,
@@ -41,7 +41,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
         (encoded ? element('EncodingType', 'url') : '') +
         element('IsTruncated', next !== undefined) +
         contents +
-        commonPrefixes(page.prefixes, parameters),
+        rolledUpPrefixes(page.prefixes, parameters),
     ),
   };
 }

@@ -1,7 +1,7 @@
 // ListObjects, version 1: pages by marker.
 
 import {
-  commonPrefixes,
+  rolledUpPrefixes,
   contentsXml,
   listParametersOf,
   OwnerNames,
@@ -37,7 +37,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
         (encoded ? element('EncodingType', 'url') : '') +
         element('IsTruncated', page.next !== undefined) +
         contents +
-        commonPrefixes(page.prefixes, parameters),
+        rolledUpPrefixes(page.prefixes, parameters),
     ),
   };
 }

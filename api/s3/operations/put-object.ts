@@ -1,5 +1,5 @@
-// PutObject: the hot path of writes. A body up to 256 KiB reaches the engine whole and verified, a larger
-// one as a stream that throws before its last piece if anything about it is wrong.
+// PutObject: the hot path of writes. A body up to 256 KiB reaches the engine whole and verified, a
+// larger one as a stream that throws before its last piece if anything about it is wrong.
 
 import type { PutObject } from '../../../appliance/model/requests.ts';
 import { writeConditionsOf } from '../conditions.ts';

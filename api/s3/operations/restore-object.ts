@@ -1,5 +1,5 @@
-// RestoreObject: asks for a readable copy of what is archived. 202 when work was started or sped up, 200
-// when a copy is there and its end was set anew.
+// RestoreObject: asks for a readable copy of what is archived. 202 when work was started or sped
+// up, 200 when a copy is there and its end was set anew.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { XML_BYTES_MAX } from '../../../appliance/model/limits.ts';

@@ -1,4 +1,5 @@
-// UploadPartCopy: a part whose bytes are (a range of) an object. The same checks of the source as CopyObject.
+// UploadPartCopy: a part whose bytes are (a range of) an object. The same checks of the source as
+// CopyObject.
 
 import { copyRangeOf } from '../conditions.ts';
 import { copySourceOf } from '../copy-source.ts';

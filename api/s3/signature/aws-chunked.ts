@@ -1,8 +1,8 @@
-// Decodes S3's own chunking inside a body (aws-chunked): sizes in hex, signatures that each sign the one
-// before, trailing headers. The danger: a chunk that was changed, moved or left out on the way, or a
-// trailer that nobody signed. Bytes are handed on before their chunk's signature has been seen whole:
-// whoever takes them must commit nothing until `finish` has returned. Costs nothing measurable beside
-// the hashes themselves (1.5 GB/s).
+// Decodes S3's own chunking inside a body (aws-chunked): sizes in hex, signatures that each sign
+// the one before, trailing headers. The danger: a chunk that was changed, moved or left out on the
+// way, or a trailer that nobody signed. Bytes are handed on before their chunk's signature has been
+// seen whole: whoever takes them must commit nothing until `finish` has returned. Costs nothing
+// measurable beside the hashes themselves (1.5 GB/s).
 
 import { createHash, type Hash } from 'node:crypto';
 import { FirnError } from '../../../appliance/model/errors.ts';

@@ -1,5 +1,5 @@
-// What a request claims about who signed it: read from the Authorization header or the query, checked
-// for form only. Nothing here is believed yet.
+// What a request claims about who signed it: read from the Authorization header or the query,
+// checked for form only. Nothing here is believed yet.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { S3Code } from '../../../appliance/model/errors.ts';
@@ -9,7 +9,7 @@ import {
   parseTimestamp,
   type SigningScope,
 } from '../../../appliance/model/signature.ts';
-import type { RequestHeaders } from '../request.ts';
+import type { RequestHeaders } from '../request-headers.ts';
 import type { Query } from '../target.ts';
 
 export interface Claim {

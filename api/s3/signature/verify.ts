@@ -1,6 +1,6 @@
 // Decides who signed a request. Every request takes this one way, whatever its route, its kind of
-// authentication or its kind of payload; there is no default that lets anything through (a kind that
-// one handler forgot is the field's most frequent hole). About 16 µs, of which one HMAC is 4.
+// authentication or its kind of payload; there is no default that lets anything through (a kind
+// that one handler forgot is the field's most frequent hole). About 16 µs, of which one HMAC is 4.
 
 import { timingSafeEqual } from 'node:crypto';
 import { FirnError } from '../../../appliance/model/errors.ts';
@@ -17,7 +17,7 @@ import {
   type CanonicalParts,
   type ChunkContext,
 } from '../../../appliance/model/signature.ts';
-import type { RequestHeaders } from '../request.ts';
+import type { RequestHeaders } from '../request-headers.ts';
 import type { S3Settings } from '../settings.ts';
 import type { Target } from '../target.ts';
 import { malformedHeader, malformedQuery, readClaim, type Claim } from './claim.ts';
@@ -44,8 +44,8 @@ export interface RequestToVerify {
 }
 
 /**
- * Resolves to the signer of this very request, body apart: `payloadHash` says what its bytes must be.
- * Throws FirnError with the code that S3 has for each reason.
+ * Resolves to the signer of this very request, body apart: `payloadHash` says what its bytes must
+ * be. Throws FirnError with the code that S3 has for each reason.
  */
 export async function verifyRequest(
   request: RequestToVerify,
@@ -131,7 +131,9 @@ function checkTime(claim: Claim, wall: number): void {
   }
 }
 
-/** A header that nobody signed could be added by anyone on the way, and x-amz-* ones mean something. */
+/**
+ * A header that nobody signed could be added by anyone on the way, and x-amz-* ones mean something.
+ */
 function checkSignedHeaders(claim: Claim, headers: RequestHeaders): void {
   if (!claim.signedHeaders.includes('host')) {
     throw new FirnError('AccessDenied', 'The host header must be signed.');
@@ -188,8 +190,8 @@ function headerLines(names: readonly string[], headers: RequestHeaders): string 
 }
 
 /**
- * What some signers take for the canonical form: the path exactly as sent (aws4 leaves `!'()*` and a
- * %2F alone), and repeated headers joined by a bare comma.
+ * What some signers take for the canonical form: the path exactly as sent (aws4 leaves `!'()*` and
+ * a %2F alone), and repeated headers joined by a bare comma.
  */
 function otherForms(
   parts: CanonicalParts,
@@ -243,7 +245,9 @@ function mismatch(claim: Claim, scope: string, canonical: string): FirnError {
   );
 }
 
-/** True if the request carries none of the marks of a signature: what a browser's form would send. */
+/**
+ * True if the request carries none of the marks of a signature: what a browser's form would send.
+ */
 export function isUnsigned(headers: RequestHeaders, target: Target): boolean {
   return (
     headers['authorization'] === undefined &&

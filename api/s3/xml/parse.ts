@@ -1,7 +1,7 @@
-// Reads the XML that clients send, strictly. The danger: a lenient parser makes another key of a key
-// (the library's defaults turn `001` into 1, trim blanks, and drop `&#0;`), and DeleteObjects then
-// deletes what nobody named. So the library only finds the elements; well-formedness is checked before
-// it, text is decoded here, and every element must be one that the operation knows.
+// Reads the XML that clients send, strictly. The danger: a lenient parser makes another key of a
+// key (the library's defaults turn `001` into 1, trim blanks, and drop `&#0;`), and DeleteObjects
+// then deletes what nobody named. So the library only finds the elements; well-formedness is
+// checked before it, text is decoded here, and every element must be one that the operation knows.
 
 import { XMLParser, XMLValidator } from 'fast-xml-parser';
 import { FirnError } from '../../../appliance/model/errors.ts';
@@ -29,8 +29,8 @@ export function malformed(reason: string): FirnError {
   return new FirnError('MalformedXML', `The XML you provided is not usable: ${reason}.`);
 }
 
-// Elements of 10,000 parts with everything, and some: counted before the parser, which takes 24 s for
-// half a million, builds anything.
+// Elements of 10,000 parts with everything, and some: counted before the parser, which takes 24 s
+// for half a million, builds anything.
 const ELEMENTS_MAX = 80_000;
 
 /** The root element, which must have one of these names. Throws MalformedXML. */

@@ -1,5 +1,6 @@
-// Writes XML: thirty lines, because the library's builder lets U+0001 and a raw carriage return through,
-// and a key that comes back changed by a parser is a key that a client then deletes or misses.
+// Writes XML: thirty lines, because the library's builder lets U+0001 and a raw carriage return
+// through, and a key that comes back changed by a parser is a key that a client then deletes or
+// misses.
 
 // oxlint-disable-next-line no-control-regex
 const SPECIAL = /[&<>\r\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\ufffe\uffff]/;
