@@ -13,7 +13,7 @@ export interface NodeGroupTierSettings {
   code: CodeName;
   /** One list of drive directories a group. Never reorder: a drive knows its position. */
   drives: readonly (readonly string[])[];
-  /** Objects up to this many bytes go into segments. */
+  /** Objects up to this many bytes go into segments; 0: none does. */
   smallBytesMax?: number;
   /** Fixed memory for stripes, a process. */
   arenaBytes?: number;

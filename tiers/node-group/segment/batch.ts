@@ -59,7 +59,8 @@ function acceptHead(
   return order.lanes[at.position] === head.lane ? { head, order } : undefined;
 }
 
-async function headOn(
+/** The head on one drive, if it is right and belongs there. */
+export async function headOn(
   context: GroupContext,
   at: { position: number; segment: string; start: number },
 ): Promise<FoundHead | undefined> {
@@ -192,7 +193,8 @@ export async function writeLanes(
   return written;
 }
 
-async function writeInto(
+/** Writes one piece into a drive's file, which is made if it lacks; durable on return. */
+export async function writeInto(
   context: GroupContext,
   seat: Seat,
   what: { segment: string; start: number; piece: Buffer },

@@ -8,11 +8,13 @@ import type { LaneStates } from '../group/missing.ts';
 import { checksum64 } from '../../checksum.ts';
 import {
   extentElsewhere,
+  headOn,
   lanesInUse,
   loadLanes,
   pieceOf,
   rebuildLanes,
   slotFor,
+  writeInto,
   writeLanes,
   type FoundHead,
 } from './batch.ts';
@@ -111,6 +113,26 @@ async function rebuildPiece(
   } finally {
     context.codec.arena.release(slot);
   }
+}
+
+/** Writes the seal anew where a drive's file lacks it; how many. */
+export async function repairSeal(context: GroupContext, found: FoundHead): Promise<number> {
+  const { segment, start } = found.head;
+  let repaired = 0;
+  for (const [lane, position] of found.order.positions.entries()) {
+    const seat = context.seats[position] as Seat;
+    if (((found.order.inUse >> lane) & 1) === 0 || !seat.trusted) continue;
+    const own = await headOn(context, { position, segment, start });
+    if (own?.head.seal === true) continue;
+    try {
+      const piece = sealPiece(context, found, lane);
+      await writeInto(context, seat, { segment, start, piece });
+      repaired += 1;
+    } catch (error) {
+      seat.writeFailed(error);
+    }
+  }
+  return repaired;
 }
 
 function sealPiece(context: GroupContext, { head }: FoundHead, lane: number): Buffer {

@@ -17,16 +17,22 @@ function checkLength(request: PutRequest, length: number): void {
   );
 }
 
-/** Reads a stream until it ends or passes `smallBytesMax`. Chunks are copied: they may be reused. */
+const isSmall = (length: number, smallBytesMax: number): boolean =>
+  smallBytesMax > 0 && length <= smallBytesMax;
+
+/**
+ * Reads a stream until it ends or passes `smallBytesMax` (0: nothing is small). Chunks are copied: they
+ * may be reused.
+ */
 export async function gather(request: PutRequest, smallBytesMax: number): Promise<Gathered> {
   const { body, sizeBytes, signal } = request;
   signal?.throwIfAborted();
   if (body instanceof Uint8Array) {
     checkLength(request, body.length);
-    if (body.length <= smallBytesMax) return { kind: 'small', bytes: body };
+    if (isSmall(body.length, smallBytesMax)) return { kind: 'small', bytes: body };
     return { kind: 'large', chunks: [body] };
   }
-  if (sizeBytes !== undefined && sizeBytes > smallBytesMax) return { kind: 'large', chunks: body };
+  if (!isSmall(sizeBytes ?? 1, smallBytesMax)) return { kind: 'large', chunks: body };
   const iterator = body[Symbol.asyncIterator]();
   const first: Buffer[] = [];
   let length = 0;

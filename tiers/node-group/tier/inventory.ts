@@ -15,7 +15,13 @@ export async function* listShards(
     for (const id of ids) {
       const found = await findShards(context, id);
       if (found === undefined) continue;
-      yield { location: found.location, sizeBytes: found.location.length };
+      const { owner } = found.head;
+      const slash = owner.indexOf('/');
+      yield {
+        location: found.location,
+        sizeBytes: found.location.length,
+        owner: { bucketId: owner.slice(0, slash), key: owner.slice(slash + 1) },
+      };
     }
   }
 }

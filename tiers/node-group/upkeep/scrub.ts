@@ -8,7 +8,7 @@ import { bits, type GroupContext } from '../group/context.ts';
 import { extentElsewhere } from '../segment/batch.ts';
 import { SEGMENT_DIRECTORY } from '../segment/format.ts';
 import { segmentPath } from '../segment/open-segment.ts';
-import { rebuildSegmentFile, repairBatch } from '../segment/repair-segment.ts';
+import { rebuildSegmentFile, repairBatch, repairSeal } from '../segment/repair-segment.ts';
 import { isSettled, walkSegment } from '../segment/walk.ts';
 import { findShards, idsIn, shardIds } from '../shard/find-shards.ts';
 import { shardPath } from '../shard/format.ts';
@@ -74,6 +74,9 @@ async function* scrubSegment(context: GroupContext, segment: string, report: Rep
   for await (const walked of walkSegment(context, segment)) {
     if (walked.kind === 'gap') {
       lost.push(`${context.tier}/${segment}: bytes ${walked.start} to ${walked.end} have no head`);
+    }
+    if (walked.kind === 'end' && walked.found !== undefined) {
+      report.repaired += await repairSeal(context, walked.found);
     }
     if (walked.kind !== 'batch') continue;
     const { repaired, lost: beyond, bytes } = await repairBatch(context, walked.found);
