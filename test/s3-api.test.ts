@@ -31,8 +31,8 @@ import {
 } from '@aws-sdk/client-s3';
 import test, { type ExecutionContext } from 'ava';
 import { OPERATIONS, UNIMPLEMENTED_OPERATIONS } from '../api/s3/operation-table.ts';
-import type { Operation } from '../api/s3/request.ts';
-import type { S3Settings } from '../api/s3/settings.ts';
+import type { Operation } from '../api/s3/request/request.ts';
+import type { S3Settings } from '../api/s3/input/settings.ts';
 import { parseXml } from '../api/s3/xml/parse.ts';
 import { element } from '../api/s3/xml/write.ts';
 import { CHECKSUM_ALGORITHMS, CHECKSUM_HEADERS, checksumOf } from '../appliance/model/checksum.ts';

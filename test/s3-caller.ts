@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import http from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { buildS3 } from '../api/s3/build.ts';
-import type { RequestRecord, S3Settings } from '../api/s3/settings.ts';
+import type { RequestRecord, S3Settings } from '../api/s3/input/settings.ts';
 import { buildEngine } from '../appliance/engine/build.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
 import {

@@ -6,19 +6,19 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Koa from 'koa';
 import { FirnError } from '../../appliance/model/errors.ts';
-import { checkOwner } from './authorize.ts';
+import { checkOwner } from './request/authorize.ts';
 import { Payload } from './body/payload.ts';
 import { StallGuard } from './body/stall-guard.ts';
 import { operationOf } from './dispatch.ts';
-import { visibleError } from './errors.ts';
-import { refuseUnimplemented } from './object-headers.ts';
-import type { Operation, OwnedRequest, S3Request } from './request.ts';
-import type { RequestHeaders } from './request-headers.ts';
-import { writeAnswer, writeError, type Exchange } from './respond.ts';
-import type { RequestRecord, S3Settings } from './settings.ts';
+import { visibleError } from './answer/errors.ts';
+import { refuseUnimplemented } from './request/object-headers.ts';
+import type { Operation, OwnedRequest, S3Request } from './request/request.ts';
+import type { RequestHeaders } from './input/request-headers.ts';
+import { writeAnswer, writeError, type Exchange } from './answer/respond.ts';
+import type { RequestRecord, S3Settings } from './input/settings.ts';
 import { AUTH_PARAMETERS } from './signature/claim.ts';
 import { isUnsigned, verifyRequest } from './signature/verify.ts';
-import { parseTarget, type Target } from './target.ts';
+import { parseTarget, type Target } from './input/target.ts';
 
 export type Handler = (incoming: IncomingMessage, response: ServerResponse) => void;
 

@@ -3,7 +3,7 @@
 import type { Server } from 'node:http';
 import { buildApplication, type Handler } from './application.ts';
 import { attachTo } from './server.ts';
-import type { S3Settings } from './settings.ts';
+import type { S3Settings } from './input/settings.ts';
 
 export interface S3 {
   /** Serves one request; for servers that need nothing else. */

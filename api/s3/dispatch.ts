@@ -3,9 +3,9 @@
 
 import { FirnError } from '../../appliance/model/errors.ts';
 import { OPERATIONS, UNIMPLEMENTED_OPERATIONS } from './operation-table.ts';
-import type { Operation } from './request.ts';
-import type { RequestHeaders } from './request-headers.ts';
-import type { Target } from './target.ts';
+import type { Operation } from './request/request.ts';
+import type { RequestHeaders } from './input/request-headers.ts';
+import type { Target } from './input/target.ts';
 
 const byPlace = new Map<string, Operation>();
 /** Subresource and level → methods that are there. */

@@ -29,8 +29,8 @@ import { putObject } from './operations/put-object.ts';
 import { restoreObject } from './operations/restore-object.ts';
 import { uploadPartCopy } from './operations/upload-part-copy.ts';
 import { uploadPart } from './operations/upload-part.ts';
-import type { Operation } from './request.ts';
-import type { Level } from './target.ts';
+import type { Operation } from './request/request.ts';
+import type { Level } from './input/target.ts';
 
 export const OPERATIONS: readonly Operation[] = [
   abortMultipartUpload,

@@ -8,8 +8,8 @@ import type { Duplex } from 'node:stream';
 import { FirnError } from '../../appliance/model/errors.ts';
 import { HEADER_BYTES_MAX } from '../../appliance/model/limits.ts';
 import { newRequestId, type Application } from './application.ts';
-import { errorXml, visibleError } from './errors.ts';
-import type { RequestRecord, S3Settings } from './settings.ts';
+import { errorXml, visibleError } from './answer/errors.ts';
+import type { RequestRecord, S3Settings } from './input/settings.ts';
 
 /** For http.createServer; attach sets the same, so that any server will do. */
 export const SERVER_OPTIONS = {

@@ -2,7 +2,7 @@
 // lost compare-and-swap is a value, never an exception. Only the table in api/s3 knows HTTP: here a
 // code is a name, and S3's own names are used wherever S3 has one for the case.
 
-/** Codes that S3 clients see under these very names (api/s3/errors.ts gives each its status). */
+/** Codes that S3 clients see under these very names (api/s3/answer/errors.ts: status). */
 export type S3Code =
   | 'AccessControlListNotSupported'
   | 'AccessDenied'

@@ -5,7 +5,7 @@ import { CHECKSUM_HEADERS, isChecksumValue } from '../../../appliance/model/chec
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { ChecksumAlgorithm } from '../../../appliance/model/object.ts';
 import { UNSIGNED_PAYLOAD } from '../../../appliance/model/signature.ts';
-import type { RequestHeaders } from '../request-headers.ts';
+import type { RequestHeaders } from '../input/request-headers.ts';
 
 export interface PayloadPlan {
   /** Of the object's bytes; undefined where only HTTP's own chunking tells. */

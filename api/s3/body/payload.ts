@@ -17,7 +17,7 @@ import { FirnError } from '../../../appliance/model/errors.ts';
 import { PUT_BYTES_MAX, SMALL_BYTES_MAX } from '../../../appliance/model/limits.ts';
 import type { ObjectChecksum } from '../../../appliance/model/object.ts';
 import type { Body } from '../../../appliance/model/tier.ts';
-import type { RequestHeaders } from '../request-headers.ts';
+import type { RequestHeaders } from '../input/request-headers.ts';
 import { ChunkedDecoder } from '../signature/aws-chunked.ts';
 import type { Identity } from '../signature/verify.ts';
 import { IncomingBody, incomplete } from './incoming-body.ts';

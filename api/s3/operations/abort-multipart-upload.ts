@@ -1,7 +1,7 @@
 // AbortMultipartUpload: its parts are freed.
 
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
-import { uploadNameOf } from '../upload-name.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
+import { uploadNameOf } from '../request/upload-name.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
   await request.settings.engine.abortUpload(uploadNameOf(request));

@@ -10,11 +10,16 @@ import { MiB, PARTS_MAX } from '../../../appliance/model/limits.ts';
 import type { ObjectChecksum } from '../../../appliance/model/object.ts';
 import type { CompleteUpload } from '../../../appliance/model/requests.ts';
 import { invalidChecksum } from '../body/payload-plan.ts';
-import { checksumOfFields, checksumXml, CHECKSUM_ELEMENTS } from '../checksum-xml.ts';
-import { etagOf, writeConditionsOf } from '../conditions.ts';
-import { checksumTypeOf, etagHeader, pushExpiration } from '../object-headers.ts';
-import { invalidArgument, type Answer, type Operation, type OwnedRequest } from '../request.ts';
-import { uploadNameOf } from '../upload-name.ts';
+import { checksumOfFields, checksumXml, CHECKSUM_ELEMENTS } from '../request/checksum-xml.ts';
+import { etagOf, writeConditionsOf } from '../request/conditions.ts';
+import { checksumTypeOf, etagHeader, pushExpiration } from '../request/object-headers.ts';
+import {
+  invalidArgument,
+  type Answer,
+  type Operation,
+  type OwnedRequest,
+} from '../request/request.ts';
+import { uploadNameOf } from '../request/upload-name.ts';
 import { childrenOf, integerOf, malformed, parseXml, textOf } from '../xml/parse.ts';
 import type { XmlElement } from '../xml/parse.ts';
 import { element, xmlDocument } from '../xml/write.ts';

@@ -4,9 +4,9 @@
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { CopyObject, VersionName } from '../../../appliance/model/requests.ts';
-import { writeConditionsOf } from '../conditions.ts';
-import { copySourceOf } from '../copy-source.ts';
-import { timeText } from '../listing.ts';
+import { writeConditionsOf } from '../request/conditions.ts';
+import { copySourceOf } from '../request/copy-source.ts';
+import { timeText } from '../request/listing.ts';
 import {
   checksumAlgorithmOf,
   etagHeader,
@@ -15,10 +15,15 @@ import {
   storageClassOf,
   storedHeadersOf,
   tagsOf,
-} from '../object-headers.ts';
-import { invalidArgument, type Answer, type Operation, type OwnedRequest } from '../request.ts';
-import { abortSignalOf } from '../abort-signal.ts';
-import { checksumXml } from '../checksum-xml.ts';
+} from '../request/object-headers.ts';
+import {
+  invalidArgument,
+  type Answer,
+  type Operation,
+  type OwnedRequest,
+} from '../request/request.ts';
+import { abortSignalOf } from '../request/abort-signal.ts';
+import { checksumXml } from '../request/checksum-xml.ts';
 import { element, xmlDocument } from '../xml/write.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {

@@ -2,7 +2,7 @@
 
 import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';
 import { XML_BYTES_MAX } from '../../../appliance/model/limits.ts';
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { childrenOf, parseXml, textOf } from '../xml/parse.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {

@@ -10,8 +10,8 @@ import {
   storageClassOf,
   storedHeadersOf,
   tagsOf,
-} from '../object-headers.ts';
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+} from '../request/object-headers.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { element, xmlDocument } from '../xml/write.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {

@@ -2,7 +2,7 @@
 // any.
 
 import type { Bucket } from '../../../appliance/model/bucket.ts';
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
   await request.settings.engine.updateBucket(request.bucket, withoutLifecycle);

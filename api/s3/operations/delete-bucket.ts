@@ -1,6 +1,6 @@
 // DeleteBucket: BucketNotEmpty while any version, delete marker or open upload is in it.
 
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
   await request.settings.engine.deleteBucket(request.bucket);

@@ -2,8 +2,8 @@
 // no error.
 
 import type { DeleteAnswer, DeleteObject } from '../../../appliance/model/requests.ts';
-import { deleteConditionsOf } from '../conditions.ts';
-import { versionIdOf, type Answer, type Operation, type OwnedRequest } from '../request.ts';
+import { deleteConditionsOf } from '../request/conditions.ts';
+import { versionIdOf, type Answer, type Operation, type OwnedRequest } from '../request/request.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
   const asked: DeleteObject = {

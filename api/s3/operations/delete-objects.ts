@@ -4,11 +4,11 @@
 import { isFirnError } from '../../../appliance/model/errors.ts';
 import { DELETE_KEYS_MAX, MiB } from '../../../appliance/model/limits.ts';
 import type { DeleteObject, WriteConditions } from '../../../appliance/model/requests.ts';
-import { etagOf } from '../conditions.ts';
-import { visibleError } from '../errors.ts';
-import { invalidArgument, isVersionId } from '../request.ts';
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
-import { checkKey } from '../target.ts';
+import { etagOf } from '../request/conditions.ts';
+import { visibleError } from '../answer/errors.ts';
+import { invalidArgument, isVersionId } from '../request/request.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
+import { checkKey } from '../input/target.ts';
 import { childrenOf, integerOf, malformed, parseXml, textOf } from '../xml/parse.ts';
 import type { XmlElement } from '../xml/parse.ts';
 import { element, optional, wrap, xmlDocument } from '../xml/write.ts';

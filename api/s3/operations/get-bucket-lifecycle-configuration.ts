@@ -1,7 +1,7 @@
 // GetBucketLifecycleConfiguration: as it was put, in canonical form.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { SIZE_FLOOR_HEADER } from './put-bucket-lifecycle-configuration.ts';
 
 function run(request: OwnedRequest): Promise<Answer> {

@@ -1,6 +1,6 @@
 // GetBucketLocation: S3 shows its first region as an empty constraint, and SDKs rely on it.
 
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { escapeText, xmlDocument } from '../xml/write.ts';
 
 function run(request: OwnedRequest): Promise<Answer> {

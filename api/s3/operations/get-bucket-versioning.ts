@@ -1,6 +1,6 @@
 // GetBucketVersioning: no Status where versioning never was on.
 
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { element, xmlDocument } from '../xml/write.ts';
 
 const SHOWN = { off: undefined, enabled: 'Enabled', suspended: 'Suspended' } as const;

@@ -1,7 +1,7 @@
 // GetObject: the hot path of reads.
 
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
-import { describeRead, notModified, readOf } from '../read-object.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
+import { describeRead, notModified, readOf } from '../request/read-object.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
   const read = await readOf(request);

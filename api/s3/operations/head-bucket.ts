@@ -1,6 +1,6 @@
 // HeadBucket: the owner check before it is all there is to it.
 
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 
 function run(request: OwnedRequest): Promise<Answer> {
   return Promise.resolve({

@@ -1,8 +1,13 @@
 // ListBuckets: the asker's own, paged.
 
-import { checkBucketName } from '../target.ts';
-import { decodeToken, encodeToken, ownerXml, timeText } from '../listing.ts';
-import { integerParameter, type Answer, type Operation, type OwnedRequest } from '../request.ts';
+import { checkBucketName } from '../input/target.ts';
+import { decodeToken, encodeToken, ownerXml, timeText } from '../request/listing.ts';
+import {
+  integerParameter,
+  type Answer,
+  type Operation,
+  type OwnedRequest,
+} from '../request/request.ts';
 import { element, optional, wrap, xmlDocument } from '../xml/write.ts';
 
 const BUCKETS_PER_PAGE_MAX = 10_000;

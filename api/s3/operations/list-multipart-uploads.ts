@@ -1,8 +1,8 @@
 // ListMultipartUploads: open uploads in key order.
 
 import type { Upload } from '../../../appliance/model/object.ts';
-import { rolledUpPrefixes, listParametersOf, OwnerNames, timeText } from '../listing.ts';
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import { rolledUpPrefixes, listParametersOf, OwnerNames, timeText } from '../request/listing.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { element, optional, wrap, xmlDocument } from '../xml/write.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {

@@ -11,9 +11,9 @@ import {
   timeText,
   wantsRestoreStatus,
   type EntryOptions,
-} from '../listing.ts';
-import { invalidArgument, isVersionId } from '../request.ts';
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+} from '../request/listing.ts';
+import { invalidArgument, isVersionId } from '../request/request.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { element, optional, wrap, xmlDocument } from '../xml/write.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {

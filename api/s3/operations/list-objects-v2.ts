@@ -8,8 +8,8 @@ import {
   listParametersOf,
   OwnerNames,
   wantsRestoreStatus,
-} from '../listing.ts';
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+} from '../request/listing.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { element, optional, xmlDocument } from '../xml/write.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {

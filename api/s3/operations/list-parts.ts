@@ -2,11 +2,16 @@
 
 import { LIST_KEYS_MAX, PARTS_MAX } from '../../../appliance/model/limits.ts';
 import type { UploadPart } from '../../../appliance/model/object.ts';
-import { checksumXml } from '../checksum-xml.ts';
-import { OwnerNames, timeText } from '../listing.ts';
-import { etagHeader } from '../object-headers.ts';
-import { integerParameter, type Answer, type Operation, type OwnedRequest } from '../request.ts';
-import { uploadNameOf } from '../upload-name.ts';
+import { checksumXml } from '../request/checksum-xml.ts';
+import { OwnerNames, timeText } from '../request/listing.ts';
+import { etagHeader } from '../request/object-headers.ts';
+import {
+  integerParameter,
+  type Answer,
+  type Operation,
+  type OwnedRequest,
+} from '../request/request.ts';
+import { uploadNameOf } from '../request/upload-name.ts';
 import { element, optional, wrap, xmlDocument } from '../xml/write.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {

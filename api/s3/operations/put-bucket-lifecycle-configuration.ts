@@ -4,7 +4,7 @@
 import { parseLifecycleXml, parseSizeFloor } from '../../../policies/lifecycle-xml.ts';
 import { renderLifecycleXml } from '../../../policies/lifecycle-xml-writer.ts';
 import { XML_BYTES_MAX } from '../../../appliance/model/limits.ts';
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { parseXml } from '../xml/parse.ts';
 
 export const SIZE_FLOOR_HEADER = 'x-amz-transition-default-minimum-object-size';

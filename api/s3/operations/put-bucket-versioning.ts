@@ -3,7 +3,7 @@
 import type { Bucket } from '../../../appliance/model/bucket.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { XML_BYTES_MAX } from '../../../appliance/model/limits.ts';
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { childrenOf, malformed, parseXml, textOf } from '../xml/parse.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {

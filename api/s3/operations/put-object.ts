@@ -2,7 +2,7 @@
 // larger one as a stream that throws before its last piece if anything about it is wrong.
 
 import type { PutObject } from '../../../appliance/model/requests.ts';
-import { writeConditionsOf } from '../conditions.ts';
+import { writeConditionsOf } from '../request/conditions.ts';
 import {
   etagHeader,
   metadataOf,
@@ -11,8 +11,13 @@ import {
   storageClassOf,
   storedHeadersOf,
   tagsOf,
-} from '../object-headers.ts';
-import { invalidArgument, type Answer, type Operation, type OwnedRequest } from '../request.ts';
+} from '../request/object-headers.ts';
+import {
+  invalidArgument,
+  type Answer,
+  type Operation,
+  type OwnedRequest,
+} from '../request/request.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
   const { headers, query } = request;

@@ -4,8 +4,8 @@
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { XML_BYTES_MAX } from '../../../appliance/model/limits.ts';
 import type { StagePriority } from '../../../appliance/model/tier.ts';
-import { invalidArgument, versionIdOf } from '../request.ts';
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
+import { invalidArgument, versionIdOf } from '../request/request.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { childrenOf, integerOf, malformed, parseXml, textOf } from '../xml/parse.ts';
 
 /** A hundred years: beyond, dates stop being useful. */

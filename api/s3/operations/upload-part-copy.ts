@@ -1,13 +1,13 @@
 // UploadPartCopy: a part whose bytes are (a range of) an object. The same checks of the source as
 // CopyObject.
 
-import { copyRangeOf } from '../conditions.ts';
-import { copySourceOf } from '../copy-source.ts';
-import { timeText } from '../listing.ts';
-import { etagHeader } from '../object-headers.ts';
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
-import { checksumXml } from '../checksum-xml.ts';
-import { partNumberOf, uploadNameOf } from '../upload-name.ts';
+import { copyRangeOf } from '../request/conditions.ts';
+import { copySourceOf } from '../request/copy-source.ts';
+import { timeText } from '../request/listing.ts';
+import { etagHeader } from '../request/object-headers.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
+import { checksumXml } from '../request/checksum-xml.ts';
+import { partNumberOf, uploadNameOf } from '../request/upload-name.ts';
 import { element, xmlDocument } from '../xml/write.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {

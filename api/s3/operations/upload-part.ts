@@ -1,9 +1,9 @@
 // UploadPart: bytes of one part; the last one put under a number counts.
 
 import type { PutPart } from '../../../appliance/model/requests.ts';
-import { etagHeader, pushChecksum } from '../object-headers.ts';
-import type { Answer, Operation, OwnedRequest } from '../request.ts';
-import { partNumberOf, uploadNameOf } from '../upload-name.ts';
+import { etagHeader, pushChecksum } from '../request/object-headers.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
+import { partNumberOf, uploadNameOf } from '../request/upload-name.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
   const name = uploadNameOf(request);

@@ -9,8 +9,8 @@ import {
   parseTimestamp,
   type SigningScope,
 } from '../../../appliance/model/signature.ts';
-import type { RequestHeaders } from '../request-headers.ts';
-import type { Query } from '../target.ts';
+import type { RequestHeaders } from '../input/request-headers.ts';
+import type { Query } from '../input/target.ts';
 
 export interface Claim {
   kind: 'header' | 'presigned';

@@ -17,9 +17,9 @@ import {
   type CanonicalParts,
   type ChunkContext,
 } from '../../../appliance/model/signature.ts';
-import type { RequestHeaders } from '../request-headers.ts';
-import type { S3Settings } from '../settings.ts';
-import type { Target } from '../target.ts';
+import type { RequestHeaders } from '../input/request-headers.ts';
+import type { S3Settings } from '../input/settings.ts';
+import type { Target } from '../input/target.ts';
 import { malformedHeader, malformedQuery, readClaim, type Claim } from './claim.ts';
 
 /** S3's bound of clock skew, both ways. */

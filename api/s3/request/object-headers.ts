@@ -4,20 +4,20 @@
 // becomes another header on its way out.
 
 import { isUtf8 } from 'node:buffer';
-import { CHECKSUM_HEADERS, isChecksumAlgorithm } from '../../appliance/model/checksum.ts';
-import { FirnError } from '../../appliance/model/errors.ts';
-import { METADATA_BYTES_MAX } from '../../appliance/model/limits.ts';
+import { CHECKSUM_HEADERS, isChecksumAlgorithm } from '../../../appliance/model/checksum.ts';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import { METADATA_BYTES_MAX } from '../../../appliance/model/limits.ts';
 import type {
   ChecksumAlgorithm,
   ObjectChecksum,
   Restore,
   StoredHeader,
   Version,
-} from '../../appliance/model/object.ts';
-import type { HeadAnswer, NewVersion } from '../../appliance/model/requests.ts';
-import { decodeQuery } from '../../appliance/model/signature.ts';
+} from '../../../appliance/model/object.ts';
+import type { HeadAnswer, NewVersion } from '../../../appliance/model/requests.ts';
+import { decodeQuery } from '../../../appliance/model/signature.ts';
 import { invalidArgument, type S3Request } from './request.ts';
-import type { RequestHeaders } from './request-headers.ts';
+import type { RequestHeaders } from '../input/request-headers.ts';
 
 const STORED_HEADERS: readonly StoredHeader[] = [
   'content-type',

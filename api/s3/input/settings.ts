@@ -1,10 +1,10 @@
 // What the S3 application is given. Accounts are a port of two calls, so that where secrets live is
 // nobody's business here.
 
-import type { Bucket } from '../../appliance/model/bucket.ts';
-import type { Clock, Random } from '../../appliance/model/clock.ts';
-import type { Version } from '../../appliance/model/object.ts';
-import type { ObjectStore } from '../../appliance/model/requests.ts';
+import type { Bucket } from '../../../appliance/model/bucket.ts';
+import type { Clock, Random } from '../../../appliance/model/clock.ts';
+import type { Version } from '../../../appliance/model/object.ts';
+import type { ObjectStore } from '../../../appliance/model/requests.ts';
 
 export interface Secret {
   /** Account id: what owns buckets. */

@@ -3,13 +3,13 @@
 // listing itself.
 
 import { crc32 } from 'node:zlib';
-import { LIST_KEYS_MAX } from '../../appliance/model/limits.ts';
-import type { ObjectChecksum, Restore } from '../../appliance/model/object.ts';
-import type { ListedVersion } from '../../appliance/model/requests.ts';
-import { encodePath } from '../../appliance/model/signature.ts';
+import { LIST_KEYS_MAX } from '../../../appliance/model/limits.ts';
+import type { ObjectChecksum, Restore } from '../../../appliance/model/object.ts';
+import type { ListedVersion } from '../../../appliance/model/requests.ts';
+import { encodePath } from '../../../appliance/model/signature.ts';
 import { integerParameter, invalidArgument, type S3Request } from './request.ts';
-import type { Query } from './target.ts';
-import { element, wrap } from './xml/write.ts';
+import type { Query } from '../input/target.ts';
+import { element, wrap } from '../xml/write.ts';
 
 export interface ListParameters {
   prefix: string;

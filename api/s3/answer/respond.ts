@@ -5,10 +5,10 @@
 // buffer, and a slow reader slows the drives instead of filling memory.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { FirnError } from '../../appliance/model/errors.ts';
-import type { Body } from '../../appliance/model/tier.ts';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import type { Body } from '../../../appliance/model/tier.ts';
 import { errorXml, type VisibleError } from './errors.ts';
-import type { Answer } from './request.ts';
+import type { Answer } from '../request/request.ts';
 
 /** A reader that takes nothing for this long is gone. */
 const SEND_STALL_MS = 60_000;

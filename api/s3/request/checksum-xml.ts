@@ -1,9 +1,9 @@
 // Checksums as elements of XML, both ways.
 
-import { CHECKSUM_ALGORITHMS, isChecksumValue } from '../../appliance/model/checksum.ts';
-import type { ObjectChecksum } from '../../appliance/model/object.ts';
-import { malformed, textOf, type XmlElement } from './xml/parse.ts';
-import { element } from './xml/write.ts';
+import { CHECKSUM_ALGORITHMS, isChecksumValue } from '../../../appliance/model/checksum.ts';
+import type { ObjectChecksum } from '../../../appliance/model/object.ts';
+import { malformed, textOf, type XmlElement } from '../xml/parse.ts';
+import { element } from '../xml/write.ts';
 
 /** ChecksumCRC32 and so on. */
 export const CHECKSUM_ELEMENTS = CHECKSUM_ALGORITHMS.map((algorithm) => `Checksum${algorithm}`);

@@ -2,14 +2,14 @@
 // fields, no getters that hide work: a small GET passes here 10,000 times a second.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Bucket } from '../../appliance/model/bucket.ts';
-import { FirnError } from '../../appliance/model/errors.ts';
-import type { Body } from '../../appliance/model/tier.ts';
-import type { Payload } from './body/payload.ts';
-import type { RequestHeaders } from './request-headers.ts';
-import type { S3Settings } from './settings.ts';
-import type { Identity } from './signature/verify.ts';
-import type { Level, Query } from './target.ts';
+import type { Bucket } from '../../../appliance/model/bucket.ts';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import type { Body } from '../../../appliance/model/tier.ts';
+import type { Payload } from '../body/payload.ts';
+import type { RequestHeaders } from '../input/request-headers.ts';
+import type { S3Settings } from '../input/settings.ts';
+import type { Identity } from '../signature/verify.ts';
+import type { Level, Query } from '../input/target.ts';
 
 export interface S3Request {
   readonly id: string;

@@ -3,9 +3,9 @@
 // double decoding). Here it is decoded exactly once; everything that isn't plainly a bucket and a
 // key is refused; keys are opaque text and never become paths of files.
 
-import { FirnError } from '../../appliance/model/errors.ts';
-import { KEY_BYTES_MAX } from '../../appliance/model/limits.ts';
-import { decodeComponent, decodeQuery } from '../../appliance/model/signature.ts';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import { KEY_BYTES_MAX } from '../../../appliance/model/limits.ts';
+import { decodeComponent, decodeQuery } from '../../../appliance/model/signature.ts';
 
 export type Level = 'service' | 'bucket' | 'object';
 

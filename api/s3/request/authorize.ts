@@ -1,8 +1,8 @@
 // Who may do what. Until access policies exist there is one rule, and everything else is refused: a
 // bucket and all in it belong to the account that made it. Nobody is anonymous here.
 
-import type { Bucket } from '../../appliance/model/bucket.ts';
-import { FirnError } from '../../appliance/model/errors.ts';
+import type { Bucket } from '../../../appliance/model/bucket.ts';
+import { FirnError } from '../../../appliance/model/errors.ts';
 import type { S3Request } from './request.ts';
 
 const denied = (): FirnError => new FirnError('AccessDenied', 'Access Denied.');

@@ -2,13 +2,13 @@
 // a source that was decoded twice, or checked in another form than it was read in, let accounts
 // copy what they could not read.)
 
-import { FirnError } from '../../appliance/model/errors.ts';
-import type { ReadConditions, VersionName } from '../../appliance/model/requests.ts';
-import { decodeComponent } from '../../appliance/model/signature.ts';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import type { ReadConditions, VersionName } from '../../../appliance/model/requests.ts';
+import { decodeComponent } from '../../../appliance/model/signature.ts';
 import { checkOwner } from './authorize.ts';
 import { readConditionsOf } from './conditions.ts';
 import { invalidArgument, isVersionId, type S3Request } from './request.ts';
-import { checkKey, isBucketName } from './target.ts';
+import { checkKey, isBucketName } from '../input/target.ts';
 
 const HEADER = 'x-amz-copy-source';
 

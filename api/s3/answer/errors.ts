@@ -2,9 +2,9 @@
 // shown, becomes InternalError with the request id and nothing else: no hint, no stack, no path of
 // a drive ever reaches a client. A client's own mistake keeps the message of whoever found it.
 
-import { isFirnError } from '../../appliance/model/errors.ts';
-import type { ErrorCode, FirnError, OwnCode, S3Code } from '../../appliance/model/errors.ts';
-import { element, xmlDocument } from './xml/write.ts';
+import { isFirnError } from '../../../appliance/model/errors.ts';
+import type { ErrorCode, FirnError, OwnCode, S3Code } from '../../../appliance/model/errors.ts';
+import { element, xmlDocument } from '../xml/write.ts';
 
 interface ErrorRow {
   status: number;

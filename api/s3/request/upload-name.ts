@@ -1,8 +1,8 @@
 // Which upload and which part a request is about.
 
-import { FirnError } from '../../appliance/model/errors.ts';
-import { PARTS_MAX } from '../../appliance/model/limits.ts';
-import type { UploadName } from '../../appliance/model/requests.ts';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import { PARTS_MAX } from '../../../appliance/model/limits.ts';
+import type { UploadName } from '../../../appliance/model/requests.ts';
 import { integerParameter, invalidArgument, type S3Request } from './request.ts';
 
 const UPLOAD_ID = /^[0-9a-f]{32}$/;

@@ -1,9 +1,9 @@
 // What GetObject and HeadObject share: which bytes of which version are asked for, and what is said
 // of them.
 
-import { FirnError, isFirnError } from '../../appliance/model/errors.ts';
-import { PARTS_MAX } from '../../appliance/model/limits.ts';
-import type { GetObject, HeadAnswer } from '../../appliance/model/requests.ts';
+import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';
+import { PARTS_MAX } from '../../../appliance/model/limits.ts';
+import type { GetObject, HeadAnswer } from '../../../appliance/model/requests.ts';
 import { etagOf, rangeOf, readConditionsOf } from './conditions.ts';
 import {
   describeVersion,

@@ -1,11 +1,11 @@
 // Ranges and preconditions, read from headers. HTTP says of most malformed ones: as if they weren't
 // there. A precondition that a writer meant and we can't read is refused instead.
 
-import { FirnError } from '../../appliance/model/errors.ts';
-import type { ReadConditions, WriteConditions } from '../../appliance/model/requests.ts';
-import type { ByteRange } from '../../appliance/model/tier.ts';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import type { ReadConditions, WriteConditions } from '../../../appliance/model/requests.ts';
+import type { ByteRange } from '../../../appliance/model/tier.ts';
 import { invalidArgument } from './request.ts';
-import type { RequestHeaders } from './request-headers.ts';
+import type { RequestHeaders } from '../input/request-headers.ts';
 
 /** Without quotes and the mark of a weak one; a list of several stays as it came. */
 export function etagOf(text: string): string {
