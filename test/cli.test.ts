@@ -8,6 +8,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import fc from 'fast-check';
 import { forEachConcurrent } from '../appliance/cli/concurrent.ts';
@@ -29,6 +30,9 @@ import type {
   RunAnswer,
   UsageAnswer,
 } from '../appliance/model/answers.ts';
+import { compareUtf8 } from '../appliance/model/ids.ts';
+import { ownDatabase } from '../deploy/demo/demo.ts';
+import { defaultObjects } from '../deploy/demo/tree.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'firn-cli-'));
 const credentialsFile = join(folder, 'credentials');
@@ -881,4 +885,35 @@ test('the S3 client repeats what it may, aborts a failed upload, and tells the S
   await client.close();
   server.closeAllConnections();
   server.close();
+});
+
+test('a demo on a MongoDB gets a database of its own, never the one that the address names', (t) => {
+  const data = '/tmp/firn-demo-AbC123';
+  const database = 'firn-demo-rndemoAbC123';
+  t.is(ownDatabase('mongodb://h:1', data), `mongodb://h:1/${database}`);
+  t.is(
+    ownDatabase('mongodb://h:1,h:2/firn?replicaSet=r', data),
+    `mongodb://h:1,h:2/${database}?replicaSet=r`,
+  );
+  t.is(
+    ownDatabase('mongodb://u:p@h/firn?w=1', data),
+    `mongodb://u:p@h/${database}?w=1&authSource=firn`,
+  );
+  const error = t.throws(() => ownDatabase('http://u:password@h', data), { code: 'UsageError' });
+  t.notRegex(error?.message ?? '', /password/);
+});
+
+test('the generated files of the demo are the same however they are read', async (t) => {
+  const objects = await defaultObjects(fileURLToPath(new URL('..', import.meta.url)));
+  t.is(objects.length, 3003);
+  const keys = objects.slice(0, 3000).map((one) => one.key);
+  t.deepEqual(keys, [...keys].sort(compareUtf8), 'in the order in which S3 lists them');
+  const large = objects.at(-1);
+  t.is(large?.sizeBytes, 32 * 1024 * 1024);
+  const whole = await large?.read(3_000_000, 2_500_000);
+  const part = await large?.read(4_194_300, 10);
+  t.deepEqual(part, whole?.slice(1_194_300, 1_194_310));
+  t.true(new Set(whole?.slice(0, 4096)).size > 200, 'not a pattern that compresses away');
+  const first = objects[0];
+  t.is((await first?.read(0, first.sizeBytes))?.length, first?.sizeBytes);
 });

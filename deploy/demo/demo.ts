@@ -36,34 +36,41 @@ export async function runDemo(options: DemoOptions, io: CliIo): Promise<number> 
     `${paintFor(io.stdout).bold('Firn demo')}: ` +
       `${countOf(objects.length, 'object')}, ${sizeText(bytes)}, scratch data in ${data}\n`,
   );
+  const metadata = options.metadata === undefined ? undefined : ownDatabase(options.metadata, data);
   let firn: ScratchFirn | undefined;
   let stage: Stage | undefined;
-  try {
-    firn = await startScratchFirn({
-      project,
-      data,
-      metadata: options.metadata === undefined ? undefined : ownDatabase(options.metadata, data),
-      signal,
-    });
-    stage = openStage({ io, firn, objects, signal });
-    const store = options.metadata === undefined ? 'LMDB' : 'MongoDB';
-    stage.heading('Start', `a real \`firn serve\` with metadata on ${store}`);
-    stage.say(`  ready in ${durationText(io.wall() - startedAt)}: S3 at ${firn.s3Endpoint}`);
-    return await play(stage, { project, data, startedAt });
-  } finally {
+  const stop = async (): Promise<void> => {
     await stage?.admin.close();
     await stage?.s3.close();
     await firn?.stop();
     interrupt?.end();
+  };
+  try {
+    firn = await startScratchFirn({ project, data, metadata, signal });
+    stage = openStage({ io, firn, objects, signal });
+    const store = metadata === undefined ? 'LMDB' : 'MongoDB';
+    stage.heading('Start', `a real \`firn serve\` with metadata on ${store}`);
+    stage.say(`  ready in ${durationText(io.wall() - startedAt)}: S3 at ${firn.s3Endpoint}`);
+    const different = await play(stage, project);
+    await stop();
+    ending(stage, { data, metadata, startedAt });
+    if (different === 0) return 0;
+    io.stderr.write(
+      `firn: ${countOf(different, 'object')} came back different: this is a bug in Firn.\n` +
+        `      Keep ${data} and report it with ${firn.log}\n`,
+    );
+    return 1;
+  } catch (error) {
+    await stop();
+    io.stderr.write(`The demo ends here; its data stays in ${data}\n`);
+    throw error;
   }
 }
 
-async function play(
-  stage: Stage,
-  given: { project: string; data: string; startedAt: number },
-): Promise<number> {
+/** Every step in turn. Answers how many objects came back with other bytes. */
+async function play(stage: Stage, project: string): Promise<number> {
   await upload(stage);
-  await planAndApply(stage, join(given.project, 'deploy', 'policies', 'demo.yaml'));
+  await planAndApply(stage, join(project, 'deploy', 'policies', 'demo.yaml'));
   await sink(stage, DAYS);
   const key = explained(stage);
   await explain(stage, key);
@@ -71,13 +78,7 @@ async function play(
   await restore(stage);
   const different = await compare(stage);
   await cost(stage);
-  ending(stage, given);
-  if (different.length === 0) return 0;
-  stage.io.stderr.write(
-    `firn: ${countOf(different.length, 'object')} came back different: this is a bug in Firn.\n` +
-      `      Keep ${given.data} and report it with ${stage.firn.log}\n`,
-  );
-  return 1;
+  return different.length;
 }
 
 /** The first object that is more than a stub. */
@@ -87,25 +88,39 @@ function explained(stage: Stage): string {
 }
 
 /** How to look around, and how to be rid of it. */
-function ending(stage: Stage, given: { data: string; startedAt: number }): void {
+function ending(
+  stage: Stage,
+  given: { data: string; metadata: string | undefined; startedAt: number },
+): void {
   const { bold, dim } = stage.paint;
   const took = durationText(stage.io.wall() - given.startedAt);
-  const { config, credentialsFile, s3Endpoint } = stage.firn;
+  const { credentialsFile, s3Endpoint } = stage.firn;
+  const config = shellText(stage.firn.config);
   const pack = firstPack(given.data);
   const lines: [string, string][] = [
     ['serve it again', `./firn serve --config ${config}`],
     ['look around', `./firn usage --config ${config}`],
-    ['', `./firn explain s3://${BUCKET}/${explained(stage)} --config ${config}`],
+    ['', `./firn explain ${shellText(`s3://${BUCKET}/${explained(stage)}`)} --config ${config}`],
     [
       'by the aws CLI',
-      `AWS_SHARED_CREDENTIALS_FILE=${credentialsFile} AWS_DEFAULT_REGION=us-east-1 \\\n` +
+      `AWS_SHARED_CREDENTIALS_FILE=${shellText(credentialsFile)} AWS_DEFAULT_REGION=us-east-1 \\\n` +
         `                    aws --endpoint-url ${s3Endpoint} s3 ls s3://${BUCKET}/ --recursive`,
     ],
-    ...(pack === undefined ? [] : [['open a pack', `unzip -l ${pack}`] as [string, string]]),
-    ['remove it all', `rm -r ${given.data}`],
   ];
+  if (pack !== undefined) lines.push(['open a pack', `unzip -l ${shellText(pack)}`]);
+  lines.push(['remove it all', `rm -r ${shellText(given.data)}`]);
+  if (given.metadata !== undefined) {
+    // The address may hold a password: only the database is named.
+    const database = /^[^/]+\/\/[^/]+\/([^?]*)/.exec(given.metadata)?.[1] ?? '';
+    lines.push(['', `and drop the database ${database} on your MongoDB`]);
+  }
   stage.say(`\n${bold('Done')} in ${took}. Firn is stopped; its data stays:\n`);
   for (const [title, command] of lines) stage.say(`  ${dim(title.padEnd(18))}${command}`);
+}
+
+/** As a shell reads it: in quotes where it must be. */
+function shellText(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function scratchFolder(named: string | undefined): string {
@@ -119,17 +134,23 @@ function scratchFolder(named: string | undefined): string {
   });
 }
 
-/** A database of its own on the given server: a demo must never meet an installation's rows. */
-function ownDatabase(url: string, data: string): string {
+/**
+ * A database of its own on the given server, whatever database the address names: a demo must never
+ * meet an installation's rows. What the address named goes on being where its user is known.
+ */
+export function ownDatabase(url: string, data: string): string {
   const [, hosts, path = '', query = ''] =
-    /^(mongodb(?:\+srv)?:\/\/[^/?]+)(\/[^?]*)?(\?.*)?$/.exec(url) ?? [];
+    /^(mongodb(?:\+srv)?:\/\/[^/?]+)(?:\/([^?]*))?(?:\?(.*))?$/.exec(url) ?? [];
   if (hosts === undefined) {
-    throw new FirnError('UsageError', `${url} is no address of a MongoDB`, {
+    throw new FirnError('UsageError', 'this is no address of a MongoDB', {
       hint: 'give --metadata mongodb://HOST:PORT/',
     });
   }
-  if (path.length > 1) return url;
-  return `${hosts}/firn-demo-${data.replace(/[^A-Za-z0-9]+/g, '').slice(-12)}${query}`;
+  const options = query === '' ? [] : query.split('&');
+  const named = options.some((option) => option.startsWith('authSource='));
+  if (path !== '' && hosts.includes('@') && !named) options.push(`authSource=${path}`);
+  const database = `firn-demo-${data.replace(/[^A-Za-z0-9]+/g, '').slice(-12)}`;
+  return `${hosts}/${database}${options.length === 0 ? '' : `?${options.join('&')}`}`;
 }
 
 function firstPack(data: string): string | undefined {

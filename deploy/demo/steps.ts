@@ -29,6 +29,7 @@ const POLL_MS = 200;
 const DEMO_MONTHS = 15;
 /** Workers look at least every second. */
 const TAKEN_MS_MAX = 20_000;
+const COLLECT_MS_MAX = 3000;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -75,9 +76,9 @@ export async function sink(stage: Stage, days: readonly number[]): Promise<void>
       body: { days: day - today },
     });
     today = day;
-    const ms = await run(stage, 'lifecycle');
+    const ms = await runLifecycle(stage);
     // Bytes that moved are freed after a grace of a day: this frees those of the step before.
-    await run(stage, 'collect');
+    await collect(stage);
     stage.say(`${indented(dayText(await usage(stage), day, ms))}\n`);
   }
   stage.say(`  ${archivedText(await usage(stage))}`);
@@ -93,26 +94,35 @@ function archivedText({ tiers, buckets }: UsageAnswer): string {
   return `Archived: ${countOf(objects, 'object')} in ${countOf(packs, 'pack')}, ${form}.`;
 }
 
-async function run(stage: Stage, kind: 'lifecycle' | 'collect'): Promise<number> {
-  const label = kind === 'lifecycle' ? 'Moving' : 'Freeing';
-  const bar = stage.progress(label, 'objects', stage.objects.length);
+/** Waits for one pass of the policy. */
+async function runLifecycle(stage: Stage): Promise<number> {
+  const bar = stage.progress('Moving', 'objects', stage.objects.length);
   const asked = stage.io.wall();
-  const path = kind === 'lifecycle' ? '/lifecycle/run' : '/runs/collect';
-  let answer = await stage.admin.call<RunAnswer>({ method: 'POST', path, body: {} });
-  while (answer.finishedAt === null) {
+  let run = await stage.admin.call<RunAnswer>({ method: 'POST', path: '/lifecycle/run', body: {} });
+  while (run.finishedAt === null) {
     await pause(POLL_MS);
-    answer = await stage.admin.call<RunAnswer>({ method: 'GET', path: `/runs/${answer.runId}` });
-    bar.set(answer.counts['moved'] ?? 0);
-    if (answer.state === 'requested' && stage.io.wall() - asked > TAKEN_MS_MAX) break;
+    run = await stage.admin.call<RunAnswer>({ method: 'GET', path: `/runs/${run.runId}` });
+    bar.set(run.counts['moved'] ?? 0);
+    if (run.state === 'requested' && stage.io.wall() - asked > TAKEN_MS_MAX) break;
   }
   const ms = bar.end();
-  if (answer.state === 'done') return ms;
+  if (run.state === 'done') return ms;
   const what =
-    answer.state === 'requested' ? 'was not taken by a worker' : `failed: ${answer.error ?? ''}`;
-  throw new FirnError('InternalError', `the ${kind} run ${what}`, {
-    subject: answer.runId,
+    run.state === 'requested' ? 'was not taken by a worker' : `failed: ${run.error ?? ''}`;
+  throw new FirnError('InternalError', `the lifecycle run ${what}`, {
+    subject: run.runId,
     hint: `its log is ${stage.firn.log}`,
   });
+}
+
+/** Asks for what has passed its grace to be freed; where that takes longer, it goes on behind us. */
+async function collect(stage: Stage): Promise<void> {
+  const asked = stage.io.wall();
+  let run = await stage.admin.call<RunAnswer>({ method: 'POST', path: '/runs/collect', body: {} });
+  while (run.finishedAt === null && stage.io.wall() - asked < COLLECT_MS_MAX) {
+    await pause(POLL_MS);
+    run = await stage.admin.call<RunAnswer>({ method: 'GET', path: `/runs/${run.runId}` });
+  }
 }
 
 async function usage(stage: Stage): Promise<UsageAnswer> {
