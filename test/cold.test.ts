@@ -887,6 +887,16 @@ withGateway.serial(
     const { location } = await tier.put({ id: freshId(), body: sampleBytes(10), owner });
     await tier.delete(location);
     await failsWith(t, 'TierMissing', () => tier.read(location));
+    await failsWith(t, 'TierMissing', () =>
+      tier.read(location, { range: { offset: 1, length: 2 } }),
+    );
+    await rm(join(gateway?.directory ?? '', settings.bucket, 'a b', 'firn-tier.json'));
+    await failsWith(t, 'TierUnavailable', () => tier.read(location));
+    await rm(join(gateway?.directory ?? '', settings.bucket), { recursive: true });
+    await failsWith(t, 'TierUnavailable', () => tier.read(location));
+    await failsWith(t, 'TierUnavailable', () =>
+      tier.read(location, { range: { offset: 1, length: 2 } }),
+    );
     await tier.close();
     const denied = buildS3Tier({ ...settings, secretKey: 'wrong-secret', retries: 0 }, { random });
     const error = await t.throwsAsync(denied.open());

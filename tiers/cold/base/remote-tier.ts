@@ -37,8 +37,8 @@ import {
 } from './bodies.ts';
 import { CloudCalls, isRetryable, withoutStalls, type CallSettings } from './calls.ts';
 import { blobName, idOfName, ownName, remoteLocation } from './names.ts';
-import { takeRemoteIdentity } from './remote-identity.ts';
-import type { BlobHead, BlobLabels, BlobService, BlobUpload } from './service.ts';
+import { IDENTITY_NAME, takeRemoteIdentity } from './remote-identity.ts';
+import type { BlobHead, BlobLabels, BlobService, BlobStream, BlobUpload } from './service.ts';
 
 /** Parts of one upload under way at once; as many parts are held in memory, and one more. */
 const PARTS_IN_FLIGHT = 3;
@@ -215,11 +215,23 @@ export class RemoteTier implements Tier {
   /** The head of a blob that is there, with the length it was acknowledged with. */
   async #headOf(name: string, location: BlobLocation, signal?: AbortSignal): Promise<BlobHead> {
     const head = await this.#calls.run(name, (s) => this.#service.head(name, s), signal);
-    if (head === undefined) throw missing(this.name, name);
+    if (head === undefined) throw await this.#absent(name);
     if (head.sizeBytes !== location.length) {
       throw wrongLength(name, head.sizeBytes, location.length);
     }
     return head;
+  }
+
+  /** Missing in our own place is an alarm; a place that is not ours, or not there, is not. */
+  async #absent(name: string, cause?: unknown): Promise<FirnError> {
+    const place = await this.#calls.run(name, (s) => this.#service.head(IDENTITY_NAME, s));
+    if (place !== undefined) return missing(this.name, name, cause);
+    return new FirnError('TierUnavailable', `${this.name}: its place has no ${IDENTITY_NAME} now`, {
+      subject: name,
+      cause,
+      hint: 'was the bucket or container removed, or does something else answer for the service?',
+      retryable: true,
+    });
   }
 
   async #putWhole(
@@ -377,6 +389,14 @@ export class RemoteTier implements Tier {
     return { checksum: sum.digest(), sizeBytes: length };
   }
 
+  async #get(name: string, range: ByteRange, signal?: AbortSignal): Promise<BlobStream> {
+    try {
+      return await this.#calls.run(name, (s) => this.#service.get(name, range, s), signal);
+    } catch (error) {
+      throw isFirnError(error, 'TierMissing') ? await this.#absent(name, error) : error;
+    }
+  }
+
   /** The range's bytes; a body that breaks is asked for again from where it broke. */
   async *#stream(
     name: string,
@@ -389,7 +409,7 @@ export class RemoteTier implements Tier {
     let failures = 0;
     while (at < end) {
       const rest = { offset: at, length: end - at };
-      const got = await this.#calls.run(name, (s) => this.#service.get(name, rest, s), signal);
+      const got = await this.#get(name, rest, signal);
       try {
         if (got.totalBytes !== undefined && got.totalBytes !== total) {
           throw wrongLength(name, got.totalBytes, total);

@@ -63,7 +63,7 @@ export class S3Client {
   readonly #settings: S3ClientSettings;
   readonly #origin: string;
   readonly #host: string;
-  readonly #agent: Agent;
+  #agent: Agent | undefined;
 
   constructor(settings: S3ClientSettings) {
     const url = URL.canParse(settings.endpoint) ? new URL(settings.endpoint) : undefined;
@@ -75,16 +75,13 @@ export class S3Client {
     this.#settings = settings;
     this.#origin = url.origin;
     this.#host = url.host;
-    this.#agent = new Agent({
-      connections: settings.concurrency * 2,
-      headersTimeout: settings.timeoutMs,
-      bodyTimeout: settings.timeoutMs,
-      connectTimeout: Math.min(settings.timeoutMs, 10_000),
-    });
   }
 
+  /** Ends its connections; a later call makes new ones. */
   async close(): Promise<void> {
-    await this.#agent.destroy();
+    const agent = this.#agent;
+    this.#agent = undefined;
+    await agent?.destroy();
   }
 
   /** The answer, its body unread. Statuses of 300 and more throw S3Failure unless accepted. */
@@ -95,7 +92,7 @@ export class S3Client {
     const query = Object.entries(call.query ?? {})
       .map(([name, value]) => `${encodeComponent(name)}=${encodeComponent(value)}`)
       .join('&');
-    const answer = await this.#agent.request({
+    const answer = await this.#connections().request({
       origin: this.#origin,
       path: query === '' ? path : `${path}?${query}`,
       method: call.method,
@@ -105,7 +102,7 @@ export class S3Client {
     });
     const { statusCode: status, headers, body } = answer;
     if (status < 300 || call.accepts?.includes(status) === true) return { status, headers, body };
-    throw await failureOf(status, call.method === 'HEAD' ? '' : await textOf(body));
+    throw await failureOf(status, await textOf(body));
   }
 
   /** The answer's whole body as text, for XML answers. */
@@ -122,6 +119,17 @@ export class S3Client {
     const answer = await this.call(call);
     await answer.body.dump();
     return answer;
+  }
+
+  #connections(): Agent {
+    const { concurrency, timeoutMs } = this.#settings;
+    this.#agent ??= new Agent({
+      connections: concurrency * 2,
+      headersTimeout: timeoutMs,
+      bodyTimeout: timeoutMs,
+      connectTimeout: Math.min(timeoutMs, 10_000),
+    });
+    return this.#agent;
   }
 
   #sign(call: S3Call, path: string, query: string): Record<string, string> {

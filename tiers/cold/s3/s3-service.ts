@@ -164,9 +164,7 @@ export class S3Service implements BlobService {
     const { tier } = this.#settings;
     if (!(error instanceof S3Failure)) return refusal({ tier, subject, cause: error });
     const { status, code } = error;
-    if (code === 'NoSuchKey' || (status === 404 && code === 'HTTP404')) {
-      return missing(tier, subject, error);
-    }
+    if (code === 'NoSuchKey') return missing(tier, subject, error);
     if (code === 'InvalidObjectState') return offline(tier, subject);
     const as = REPEATABLE.has(code) ? 503 : status;
     return refusal({ tier, subject, cause: error, status: as, reason: error.message });
