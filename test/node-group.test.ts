@@ -756,11 +756,14 @@ test.serial('an emptied drive is refilled byte for byte from the others alone', 
       rmSync(area.drives[i] as string, { recursive: true });
       mkdirSync(area.drives[i] as string);
     }
-    const tier = await opened(area.drives, { deps: { role: 'worker' } });
+    const settings = { probeMs: 100 };
+    const tier = await opened(area.drives, { settings, deps: { role: 'worker' } });
     const states = (await tier.drives()).map(({ state }) => state);
     for (const i of gone) t.is(states[i], 'healing');
-    const { lost } = await finished(tier.heal());
-    t.deepEqual(lost, []);
+    t.deepEqual((await finished(tier.heal())).lost, []);
+    t.is((await tier.drives())[gone[0] as number]?.state, 'healing', 'others may not know yet');
+    await new Promise((resolve) => setTimeout(resolve, 310));
+    t.is((await finished(tier.heal())).repaired, 0);
     t.true((await tier.drives()).every(({ state }) => state === 'up'));
     await tier.close();
     for (const [i, files] of originals.entries()) {

@@ -51,7 +51,7 @@ export interface StepJob {
 export interface SegmentInfo {
   group: number;
   segment: string;
-  /** Bytes of the objects ever written into it is not known without reading; this is its file's extent. */
+  /** Where its log ends, the same on each drive; the sum of its records is known only by reading it. */
   extentBytes: number;
   /** Bytes of objects in it that delete() was called for, as far as noted (a hint, may be too low). */
   deadBytes: number;
@@ -91,7 +91,10 @@ export interface NodeGroupTier extends Tier {
 
   /** Every segment of every group. */
   segments(): AsyncIterable<SegmentInfo>;
-  /** Every record of a segment, verified; records beyond repair are left out and told by `scrub`. */
+  /**
+   * Every record of a segment, verified. Where some can't be read, throws after all others: Corrupt, or
+   * DriveUnavailable while drives are away. Then nobody may conclude that nothing in it lives.
+   */
   records(group: number, segment: string): AsyncIterable<SegmentRecord>;
   /** Frees a whole settled segment: only after every record's object was read afresh (B4). */
   freeSegment(group: number, segment: string): Promise<void>;

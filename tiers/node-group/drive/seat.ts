@@ -118,12 +118,19 @@ export class Seat {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return;
     this.errors += 1;
+    this.#countReadError(`reads failed: ${error instanceof Error ? error.message : String(error)}`);
+  }
+
+  /** A read took so long that decoding from the others was done first. */
+  overtaken(): void {
+    this.#countReadError('reads did not end in time');
+  }
+
+  #countReadError(note: string): void {
     const now = performance.now();
     this.#readErrors = this.#readErrors.filter((at) => at > now - READ_ERRORS_WINDOW_MS);
     this.#readErrors.push(now);
-    if (this.#readErrors.length >= READ_ERRORS_MAX) {
-      this.rest(`reads failed: ${error instanceof Error ? error.message : String(error)}`);
-    }
+    if (this.#readErrors.length >= READ_ERRORS_MAX) this.rest(note);
   }
 
   rest(note: string): void {

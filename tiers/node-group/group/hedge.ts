@@ -25,10 +25,16 @@ export class Hedge {
   }
 }
 
+export interface Race<T> {
+  first: () => Promise<T | undefined>;
+  second: () => Promise<T | undefined>;
+  /** The second was done before the first. */
+  overtaken: () => void;
+}
+
 /** The first defined answer; undefined when both have none. Errors of the second count as none. */
 export function hedged<T>(
-  first: () => Promise<T | undefined>,
-  second: () => Promise<T | undefined>,
+  { first, second, overtaken }: Race<T>,
   hedge: Hedge,
 ): Promise<T | undefined> {
   return new Promise<T | undefined>((resolve, reject) => {
@@ -40,7 +46,13 @@ export function hedged<T>(
     };
     const timer = setTimeout(() => {
       open += 1;
-      second().then(answer, () => answer(undefined));
+      second().then(
+        (value) => {
+          if (value !== undefined && open === 2) overtaken();
+          answer(value);
+        },
+        () => answer(undefined),
+      );
     }, hedge.afterMs);
     first().then((value) => {
       clearTimeout(timer);

@@ -108,17 +108,10 @@ export class CommitQueue {
   }
 
   async #current(): Promise<OpenSegment> {
-    const { settings, seats, reserve } = this.#context;
     const now = this.#segment;
     if (now !== undefined) {
-      const lame = now.order.positions.some(
-        (position, lane) =>
-          ((now.order.inUse >> lane) & 1) === 1 && !seats[position]?.writable(reserve),
-      );
-      const back = seats.some(
-        (seat) => ((now.away >> seat.position) & 1) === 1 && seat.writable(reserve),
-      );
-      if (!lame && !back && now.ageMs >= 0 && now.ageMs < settings.segmentOpenMs) return now;
+      const { ageMs } = now;
+      if (now.fits && ageMs >= 0 && ageMs < this.#context.settings.segmentOpenMs) return now;
       this.#end(now);
     }
     this.#segment = await OpenSegment.open(this.#context);

@@ -30,6 +30,8 @@ export class OpenSegment {
   readonly order: LaneOrder;
   /** Wall ms. */
   readonly openedAt: number;
+  /** Which drives stood at the places when it was opened, by lane. */
+  readonly #drives: readonly (string | undefined)[];
   /** Bytes of records ever placed in each lane: ties go to the emptier one. */
   readonly filled: number[];
   readonly #context: GroupContext;
@@ -50,6 +52,7 @@ export class OpenSegment {
     this.order = made.order;
     this.#files = made.files;
     this.openedAt = context.clock.wall();
+    this.#drives = made.order.positions.map((position) => context.seats[position]?.identity?.drive);
     this.filled = new Array<number>(context.code.k).fill(0);
   }
 
@@ -107,6 +110,20 @@ export class OpenSegment {
   /** Bytes of records that a lane of the next batch may hold: the seal's piece must fit behind it. */
   get roomBytes(): number {
     return this.#context.settings.segmentBytes - this.#start - 2 * PIECE_HEAD_BYTES - 1024;
+  }
+
+  /**
+   * False when one of its drives may not be written now, was replaced since (its file here is nowhere), or
+   * when a drive that was away is back.
+   */
+  get fits(): boolean {
+    const { seats, reserve } = this.#context;
+    return this.order.positions.every((position, lane) => {
+      const seat = seats[position] as Seat;
+      const ready = seat.writable(reserve);
+      if (!inMask(this.order.inUse, lane)) return !ready;
+      return ready && seat.identity?.drive === this.#drives[lane];
+    });
   }
 
   get ageMs(): number {

@@ -68,8 +68,11 @@ export class RecordReader {
     const seat = this.#context.seats[order.positions[location.lane] as number] as Seat;
     if (seat.trusted) {
       const body = await hedged(
-        () => this.#direct(location, seat),
-        () => this.#decoded(location, order),
+        {
+          first: () => this.#direct(location, seat),
+          second: () => this.#decoded(location, order),
+          overtaken: () => seat.overtaken(),
+        },
         this.#context.hedge,
       );
       if (body !== undefined) return body;

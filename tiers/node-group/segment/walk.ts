@@ -119,25 +119,33 @@ export async function extentOf(context: GroupContext, segment: string): Promise<
   return 0;
 }
 
-/** Every record that can be read, verified, in order of batch, lane and offset. */
+/**
+ * Every record that can be read, verified, in order of batch, lane and offset. `missed` is told of each
+ * stretch that can't be read just now.
+ */
 export async function* recordsOfSegment(
   context: GroupContext,
   segment: string,
+  missed: (what: string) => void = () => undefined,
 ): AsyncGenerator<SegmentRecord, void, undefined> {
   for await (const walked of walkSegment(context, segment)) {
-    if (walked.kind === 'batch') yield* await recordsOfBatch(context, walked.found);
+    if (walked.kind === 'gap') missed(`bytes ${walked.start} to ${walked.end}`);
+    if (walked.kind === 'batch') yield* await recordsOfBatch(context, walked.found, missed);
   }
 }
 
-async function recordsOfBatch(context: GroupContext, found: FoundHead): Promise<SegmentRecord[]> {
+async function recordsOfBatch(
+  context: GroupContext,
+  found: FoundHead,
+  missed: (what: string) => void,
+): Promise<SegmentRecord[]> {
   const { head } = found;
   const { k } = context.code;
   const slot = await slotFor(context, head);
   try {
-    const inUse = lanesInUse(found);
+    const inUse = lanesInUse(found) | found.order.lost;
     const data = inUse & ((1 << k) - 1);
-    const states = await loadLanes(context, found, slot, data);
-    let good = states.good;
+    let { good } = await loadLanes(context, found, slot, data);
     if (good !== data) {
       const more = await loadLanes(context, found, slot, inUse & ~data);
       good |= more.good;
@@ -145,9 +153,10 @@ async function recordsOfBatch(context: GroupContext, found: FoundHead): Promise<
     }
     const records: SegmentRecord[] = [];
     for (let lane = 0; lane < k; lane += 1) {
-      if ((((good & data) >> lane) & 1) === 0) continue;
+      if (((data >> lane) & 1) === 0) continue;
       const bytes = (slot.lanes[lane] as Buffer).subarray(0, head.lengths[lane]);
-      records.push(...recordsOfLane(context, found, lane, bytes));
+      if ((good >> lane) & 1) records.push(...recordsOfLane(context, found, lane, bytes));
+      else missed(`lane ${lane} of the batch at ${head.start}`);
     }
     return records;
   } finally {

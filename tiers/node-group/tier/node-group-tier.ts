@@ -305,8 +305,17 @@ export class DriveTier implements NodeGroupTier {
     }
   }
 
-  records(group: number, segment: string): AsyncIterable<SegmentRecord> {
-    return recordsOfSegment((this.#groups[group] as NodeGroup).context, segment);
+  async *records(group: number, segment: string): AsyncGenerator<SegmentRecord, void, undefined> {
+    const { context } = this.#groups[group] as NodeGroup;
+    const missed: string[] = [];
+    yield* recordsOfSegment(context, segment, (what) => missed.push(what));
+    if (missed.length === 0) return;
+    const down = context.seats.some(({ present }) => !present);
+    throw new FirnError(
+      down ? 'DriveUnavailable' : 'Corrupt',
+      `Not all records can be read: ${missed.slice(0, 5).join(', ')}`,
+      { subject: `${this.name}/${segment}`, retryable: down },
+    );
   }
 
   async freeSegment(group: number, segment: string): Promise<void> {

@@ -5,7 +5,7 @@
 
 import { isFirnError } from '../../../appliance/model/errors.ts';
 import { newId } from '../../../appliance/model/ids.ts';
-import { replaceIdentity } from '../drive/identity.ts';
+import { IDENTITY_FILE, replaceIdentity } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
 import { bits, type GroupContext } from '../group/context.ts';
 import { SEGMENT_DIRECTORY } from '../segment/format.ts';
@@ -32,9 +32,20 @@ export async function* healGroup(context: GroupContext, report: Report): Work {
       yield* healSegments(context, seat, { report, result });
       report.repaired += result.made;
       if (result.short) break;
-      if (result.made === 0) await markWhole(context, seat);
+      if (result.made > 0) continue;
+      if (await isSettledIn(context, seat)) await markWhole(context, seat);
+      else break;
     }
   }
+}
+
+/**
+ * True once every process has had time to notice the new drive: until then one may still append to a
+ * segment whose file on the old drive is gone.
+ */
+async function isSettledIn(context: GroupContext, seat: Seat): Promise<boolean> {
+  const { modifiedMs } = await seat.drive.stat(IDENTITY_FILE);
+  return context.clock.wall() - modifiedMs > 3 * context.settings.probeMs;
 }
 
 async function markWhole(context: GroupContext, seat: Seat): Promise<void> {
