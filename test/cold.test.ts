@@ -908,6 +908,54 @@ withGateway.serial(
   },
 );
 
+test.serial(
+  'clouds: blobs go into the class that was set, the identity stays where it can be read',
+  async (t) => {
+    const container = await freshContainer();
+    const { account, accountKey, url } = azurite;
+    const place = { account, accountKey, container, endpoint: url, accessTier: 'Archive' } as const;
+    const archive = await opened(
+      buildAzureTier(
+        { kind: 'azure', name: 'cold', ...quick, ...place },
+        { clock: new HandClock(), random },
+      ),
+    );
+    const azureBlob = await archive.put({ id: freshId(), body: sampleBytes(9), owner });
+    const { BlobServiceClient, StorageSharedKeyCredential } = await import('@azure/storage-blob');
+    const client = new BlobServiceClient(url, new StorageSharedKeyCredential(account, accountKey));
+    const tierOf = async (name: string): Promise<string | undefined> =>
+      (await client.getContainerClient(container).getBlobClient(name).getProperties()).accessTier;
+    t.is(await tierOf(nameOf(azureBlob.location)), 'Archive');
+    t.not(await tierOf('firn-tier.json'), 'Archive');
+    await archive.close();
+    if (gcs === undefined) return;
+    const h = await gcsHarness();
+    for (const size of [9, 3_000_000])
+      await h.tier.put({ id: freshId(), body: sampleBytes(size), owner });
+    const stored = (await Array.fromAsync(h.tier.list())).map(({ location }) => nameOf(location));
+    const classes = await gcsClasses();
+    t.deepEqual(
+      stored.map((name) => classes.get(`a b/${name}`)),
+      ['ARCHIVE', 'ARCHIVE'],
+    );
+    t.is(classes.get('a b/firn-tier.json'), 'STANDARD');
+    await h.cleanup();
+  },
+);
+
+/** Storage class of every object of the emulator, by name. */
+async function gcsClasses(): Promise<Map<string, string>> {
+  const items = async (path: string): Promise<{ name: string; storageClass: string }[]> => {
+    const answer = (await (await fetch(`${gcs?.url}/storage/v1/${path}`)).json()) as {
+      items?: { name: string; storageClass: string }[];
+    };
+    return answer.items ?? [];
+  };
+  const buckets = await items('b?project=firn');
+  const objects = await Promise.all(buckets.map(({ name }) => items(`b/${name}/o`)));
+  return new Map(objects.flat().map(({ name, storageClass }) => [name, storageClass]));
+}
+
 // --- the real services -------------------------------------------------------------------------
 
 const real = (...names: string[]): Record<string, string> | undefined => {
