@@ -5,7 +5,7 @@
 import type { ClassRanks } from './classes.ts';
 import { bornAt, sizeOf, type Moment } from './condition-facts.ts';
 import { compileCondition } from './conditions.ts';
-import { daysSince, dueAfter } from './dates.ts';
+import { daysSince, dueAfter } from './base/dates.ts';
 import type { Facts, VersionFacts } from './facts.ts';
 import { compileGlobs } from './glob.ts';
 import type { Rule, Trigger } from './rule.ts';

@@ -1,7 +1,7 @@
 // The facts that a `when:` condition may ask for: a whitelist, typed. A fact that is not known for
 // a subject is undefined, and then no condition on it holds, nor its negation (conditions.ts).
 
-import { daysSince } from './dates.ts';
+import { daysSince } from './base/dates.ts';
 import type { Facts } from './facts.ts';
 
 export type FactType = 'string' | 'number' | 'boolean' | 'map';

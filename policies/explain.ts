@@ -6,7 +6,7 @@
 import type { Location } from '../appliance/model/location.ts';
 import type { Version } from '../appliance/model/object.ts';
 import type { CostModel } from './cost/cost-model.ts';
-import { formatInstant } from './dates.ts';
+import { formatInstant } from './base/dates.ts';
 import type { Decision, Evaluator, JudgedRule, Upcoming } from './evaluator.ts';
 import type { VersionFacts } from './facts.ts';
 import { describeAction } from './plan.ts';

@@ -4,7 +4,7 @@
 
 import type { CompiledRule } from './compiled-rule.ts';
 import { bornAt, type Moment } from './condition-facts.ts';
-import { dueAfter } from './dates.ts';
+import { dueAfter } from './base/dates.ts';
 import type { Facts } from './facts.ts';
 import type { Condition, Rule } from './rule.ts';
 

@@ -8,7 +8,7 @@ import { DAY_MS } from '../appliance/model/clock.ts';
 import { FirnError } from '../appliance/model/errors.ts';
 import { KEY_BYTES_MAX } from '../appliance/model/limits.ts';
 import { isTransitionTarget } from './classes.ts';
-import { parseInstant } from './dates.ts';
+import { parseInstant } from './base/dates.ts';
 import { isXmlText, malformed, XmlElement } from './xml-elements.ts';
 
 /** A lifecycle configuration as S3 has it. */

@@ -7,7 +7,7 @@
 import type { CostModel, BookNote } from './cost/cost-model.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { hashOf } from './canonical-json.ts';
-import { formatInstant } from './dates.ts';
+import { formatInstant } from './base/dates.ts';
 import type { Decision, Evaluator } from './evaluator.ts';
 import type { Facts, VersionFacts } from './facts.ts';
 import { isDeletion, type Action, type Rule } from './rule.ts';

@@ -4,7 +4,7 @@
 
 import { policyFileSchema, type PolicyFileRule } from './policy-schema.ts';
 import type { Action, Filter, Rule, Trigger } from './rule.ts';
-import { YamlSource, type SourceProblem } from './yaml-source.ts';
+import { YamlSource, type SourceProblem } from './base/yaml-source.ts';
 
 export { policyFileJsonSchema } from './policy-schema.ts';
 

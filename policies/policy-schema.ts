@@ -4,7 +4,7 @@
 
 import { z } from 'zod';
 import { checkCondition } from './conditions.ts';
-import { parseInstant } from './dates.ts';
+import { parseInstant } from './base/dates.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type { Condition } from './rule.ts';
 

@@ -6,7 +6,7 @@
 
 import type { ClassRanks } from './classes.ts';
 import type { CompiledRule } from './compiled-rule.ts';
-import { floorDay, formatDate } from './dates.ts';
+import { floorDay, formatDate } from './base/dates.ts';
 import type { Facts, VersionFacts } from './facts.ts';
 
 /** A rule that matches and is due now. */

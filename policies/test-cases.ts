@@ -3,10 +3,10 @@
 
 import { z } from 'zod';
 import { DAY_MS } from '../appliance/model/clock.ts';
-import { formatInstant, parseInstant } from './dates.ts';
+import { formatInstant, parseInstant } from './base/dates.ts';
 import type { Evaluator } from './evaluator.ts';
 import type { Facts, UploadFacts, VersionFacts } from './facts.ts';
-import { YamlSource } from './yaml-source.ts';
+import { YamlSource } from './base/yaml-source.ts';
 
 const instant = z
   .string()

@@ -21,8 +21,8 @@ import { quoteRestore } from '../policies/cost/quote.ts';
 import { renderCostCsv } from '../policies/cost/report-csv.ts';
 import { renderCostHtml } from '../policies/cost/report-html.ts';
 import { costReport, requestKind } from '../policies/cost/report.ts';
-import { parseInstant } from '../policies/dates.ts';
-import { formatBytes, formatMoney } from '../policies/amounts.ts';
+import { parseInstant } from '../policies/base/dates.ts';
+import { formatBytes, formatMoney } from '../policies/base/amounts.ts';
 
 const books = await loadPriceBooks();
 const aws = books.get('aws-us-east-1');

@@ -18,7 +18,7 @@ import {
   type Table,
 } from '../appliance/model/metadata-store.ts';
 import type { ObjectDocument } from '../appliance/model/object.ts';
-import { checkFormat, checkId, checkRange } from '../appliance/metadata/rules.ts';
+import { checkFormat, checkId, checkRange } from '../appliance/metadata/base/rules.ts';
 
 interface Stored {
   id: string;

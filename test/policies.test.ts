@@ -14,7 +14,7 @@ import { CONDITION_FACTS } from '../policies/condition-facts.ts';
 import { checkCondition, CONDITION_OPERATORS } from '../policies/conditions.ts';
 import { CostModel } from '../policies/cost/cost-model.ts';
 import { loadPriceBooks } from '../policies/cost/price-book.ts';
-import { daysSince, dueAfter, parseInstant } from '../policies/dates.ts';
+import { daysSince, dueAfter, parseInstant } from '../policies/base/dates.ts';
 import { Evaluator, type Decision, type EvaluatorOptions } from '../policies/evaluator.ts';
 import { explain } from '../policies/explain.ts';
 import { factsOfKey, factsOfUpload, type Facts, type VersionFacts } from '../policies/facts.ts';

@@ -3,7 +3,7 @@
 
 import { FirnError } from '../../appliance/model/errors.ts';
 import { PACK_BYTES_TARGET } from '../../appliance/model/limits.ts';
-import { formatDate } from '../dates.ts';
+import { formatDate } from '../base/dates.ts';
 import {
   classIn,
   earlyDeletionCost,

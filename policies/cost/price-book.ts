@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { DAY_MS } from '../../appliance/model/clock.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
-import { parseInstant } from '../dates.ts';
-import { YamlSource } from '../yaml-source.ts';
+import { parseInstant } from '../base/dates.ts';
+import { YamlSource } from '../base/yaml-source.ts';
 
 export const STALE_AFTER_DAYS = 180;
 

@@ -4,7 +4,7 @@
 
 import type { CostModel } from './cost-model.ts';
 import type { RetrievalTier } from './money.ts';
-import { formatInstant } from '../dates.ts';
+import { formatInstant } from '../base/dates.ts';
 
 export interface QuotedObject {
   sizeBytes: number;

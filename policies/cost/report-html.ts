@@ -3,7 +3,7 @@
 
 import { bookLine } from './cost-model.ts';
 import { CHARGE_KINDS, type CostReport } from './report.ts';
-import { formatBytes, formatCount, formatMoney } from '../amounts.ts';
+import { formatBytes, formatCount, formatMoney } from '../base/amounts.ts';
 
 const COLOURS = ['#3b6ea5', '#7fa7c9', '#b5651d', '#5b8c5a', '#8e6c8a', '#a0a0a0'] as const;
 const WIDTH = 720;

@@ -15,7 +15,7 @@ import type {
   MetadataStore,
 } from '../../model/metadata-store.ts';
 import type { RangeQuery, Revision, Row, Table } from '../../model/metadata-store.ts';
-import { checkId, checkRange, ID_BYTES_MAX, newerFormat } from '../rules.ts';
+import { checkId, checkRange, ID_BYTES_MAX, newerFormat } from '../base/rules.ts';
 import { CommitQueue, type PendingChange, type TableHandle } from './commit-queue.ts';
 import { decodeListing, decodeRecord, encodeRecord } from './record.ts';
 

@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { crc32 } from 'node:zlib';
 import { FirnError } from '../../model/errors.ts';
 import type { Revision, Row, Table } from '../../model/metadata-store.ts';
-import { checkFormat, newerFormat } from '../rules.ts';
+import { checkFormat, newerFormat } from '../base/rules.ts';
 import { listingOf, packObject, unpackObject } from './object-record.ts';
 import type { HeadTuple, RestTuple } from './object-record.ts';
 

@@ -8,7 +8,7 @@ import type { ObjectId } from 'mongodb';
 import assert from 'node:assert/strict';
 import type { ObjectDocument, Version } from '../../model/object.ts';
 import type { Row, Table } from '../../model/metadata-store.ts';
-import { checkFormat } from '../rules.ts';
+import { checkFormat } from '../base/rules.ts';
 
 export interface StoredDocument {
   /** A string: BinData would sort by length before bytes. */

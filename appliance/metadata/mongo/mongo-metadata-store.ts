@@ -16,7 +16,7 @@ import type {
   Row,
   Table,
 } from '../../model/metadata-store.ts';
-import { checkId, checkRange } from '../rules.ts';
+import { checkId, checkRange } from '../base/rules.ts';
 import { applyBulk, BULK_MAX, done, documentOf, filterOf } from './bulk.ts';
 import type { BulkOutcome, Planned } from './bulk.ts';
 import { decodeDocument, decodeListed, LISTING_PROJECTION } from './document.ts';

@@ -4,7 +4,7 @@ import { MongoAPIError, MongoClient, MongoCompatibilityError, MongoError } from 
 import { MongoParseError, MongoServerSelectionError } from 'mongodb';
 import type { Db, MongoClientOptions } from 'mongodb';
 import { FirnError, isFirnError } from '../../model/errors.ts';
-import { newerFormat } from '../rules.ts';
+import { newerFormat } from '../base/rules.ts';
 
 /** MongoDB 4.4: what the driver needs, too. */
 export const WIRE_VERSION_MIN = 9;

@@ -3,7 +3,7 @@
 // Written on 2014-01-15 10:30 with 3 days → due on 2014-01-19 00:00. With a shortened day (debug)
 // nothing is rounded: there due = event + N short days.
 
-import { DAY_MS } from '../appliance/model/clock.ts';
+import { DAY_MS } from '../../appliance/model/clock.ts';
 
 /** Midnight UTC at or before. */
 export function floorDay(at: number): number {

@@ -4,7 +4,7 @@
 
 import { isMap, isNode, LineCounter, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
-import { FirnError } from '../appliance/model/errors.ts';
+import { FirnError } from '../../appliance/model/errors.ts';
 
 export interface SourceProblem {
   file: string;

@@ -2,8 +2,8 @@
 // in an id would end it early in tools, and a record written by a newer Firn, misread, could lose
 // the only name that some bytes have: both are refused loudly rather than served half understood.
 
-import { FirnError } from '../model/errors.ts';
-import type { RangeQuery, Table } from '../model/metadata-store.ts';
+import { FirnError } from '../../model/errors.ts';
+import type { RangeQuery, Table } from '../../model/metadata-store.ts';
 
 /** UTF-8 bytes of an id: bucket id, slash, a key of 1,024 bytes, upload id fit. */
 export const ID_BYTES_MAX = 1500;
