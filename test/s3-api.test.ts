@@ -1873,6 +1873,24 @@ test('copies, lifecycle and restore by the SDK', async (t) => {
   await client.send(new DeleteObjectCommand({ Bucket, Key: 'cold' }));
 });
 
+test('who reads an object is told when a rule will delete it, in real days', async (t) => {
+  const Bucket = await newBucket();
+  const client = sdk();
+  const Rules = [
+    { ID: 'the rule/1', Status: 'Enabled', Filter: { Prefix: 'tmp/' }, Expiration: { Days: 3 } },
+  ] as never;
+  await client.send(
+    new PutBucketLifecycleConfigurationCommand({ Bucket, LifecycleConfiguration: { Rules } }),
+  );
+  const put = await client.send(new PutObjectCommand({ Bucket, Key: 'tmp/a', Body: 'x' }));
+  const midnight = (Math.floor(Date.now() / DAY_MS) + 4) * DAY_MS;
+  const expected = `expiry-date="${new Date(midnight).toUTCString()}", rule-id="the%20rule%2F1"`;
+  t.is(put.Expiration, expected);
+  t.is((await client.send(new HeadObjectCommand({ Bucket, Key: 'tmp/a' }))).Expiration, expected);
+  const other = await client.send(new PutObjectCommand({ Bucket, Key: 'kept', Body: 'x' }));
+  t.is(other.Expiration, undefined);
+});
+
 test('a presigned GET works in any HTTP client', async (t) => {
   await putKey('shared file.txt', 'for all');
   const url = presignUrl({

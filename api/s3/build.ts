@@ -2,6 +2,7 @@
 
 import type { Server } from 'node:http';
 import { buildApplication, type Handler } from './application.ts';
+import { lifecycleExpiration } from './request/expiration.ts';
 import { attachTo } from './server.ts';
 import type { S3Settings } from './input/settings.ts';
 
@@ -15,7 +16,8 @@ export interface S3 {
   attach(server: Server): void;
 }
 
-export function buildS3(settings: S3Settings): S3 {
+export function buildS3(given: S3Settings): S3 {
+  const settings = { ...given, expirationOf: given.expirationOf ?? lifecycleExpiration(given) };
   const application = buildApplication(settings);
   return {
     handler: application.handler,

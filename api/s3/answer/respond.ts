@@ -129,9 +129,15 @@ async function sendStream(
   response: ServerResponse,
   body: Exclude<Body, Uint8Array>,
 ): Promise<void> {
-  response.setTimeout(SEND_STALL_MS, () => response.destroy());
+  // Only the client's slowness ends an answer: a tier may take its time to fetch the next piece.
+  let sending = false;
+  response.setTimeout(SEND_STALL_MS, () => {
+    if (sending) response.destroy();
+  });
   for await (const piece of body) {
+    sending = true;
     await written(response, piece);
+    sending = false;
   }
   response.end();
 }

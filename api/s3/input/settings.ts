@@ -51,8 +51,11 @@ export interface S3Settings {
   classes: ReadonlyMap<string, string>;
   /** Whether transitions may also go up (policies/lifecycle-xml.ts); strict where absent. */
   waterfall?: 'strict' | 'free';
-  /** The value of x-amz-expiration; undefined where no rule will expire this version. */
-  expirationOf?(bucket: Bucket, key: string, version: Version): string | undefined;
+  /**
+   * The value of x-amz-expiration of a current version; undefined where no rule will expire it.
+   * Where absent: by the bucket's own lifecycle configuration (request/expiration.ts).
+   */
+  expirationOf?: (bucket: Bucket, key: string, version: Version) => string | undefined;
   /** Never throws, never waits. */
   observe?(record: RequestRecord): void;
   /** A body that brings nothing for this long is RequestTimeout. 30 s where absent. */

@@ -250,12 +250,13 @@ function contentRange({ range, version }: HeadAnswer): string {
   return `bytes ${range.offset}-${range.offset + range.length - 1}/${version.sizeBytes}`;
 }
 
-/** x-amz-expiration, where a rule will expire this version. */
+/** x-amz-expiration, where a rule will expire this version; of a named version nobody says. */
 export function pushExpiration(
   into: string[],
   request: S3Request,
   answer: Pick<HeadAnswer, 'bucket' | 'version'>,
 ): void {
+  if (request.query.has('versionId')) return;
   const value = request.settings.expirationOf?.(answer.bucket, request.key, answer.version);
   if (value !== undefined) into.push('x-amz-expiration', value);
 }
