@@ -1,7 +1,8 @@
-// Metrics of all processes as Prometheus text. Each api process counts its requests in plain numbers (an
-// increment costs nanoseconds; a labelled histogram of the library about a microsecond a request) and
-// hands a snapshot to the primary, which adds them up, puts the gauges of the whole appliance beside
-// them and renders by prom-client. No label ever holds a bucket or a key: their number is unbounded.
+// Metrics of all processes as Prometheus text. Each api process counts its requests in plain
+// numbers (an increment costs nanoseconds; a labelled histogram of the library about a microsecond
+// a request) and hands a snapshot to the primary, which adds them up, puts the gauges of the whole
+// appliance beside them and renders by prom-client. No label ever holds a bucket or a key: their
+// number is unbounded.
 
 import { AggregatorRegistry, Gauge, Registry } from 'prom-client';
 

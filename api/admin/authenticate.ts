@@ -1,7 +1,7 @@
-// Who asks? Every request under /v1 carries a SigV4 signature with service `firn`, and the whole body is
-// bound by its SHA-256. Default deny: what this file does not let through reaches no route, so that an
-// unknown path tells a stranger nothing either. The clock it trusts is wall time: a sandbox that
-// advances the engine's clock must not make old signatures good.
+// Who asks? Every request under /v1 carries a SigV4 signature with service `firn`, and the whole
+// body is bound by its SHA-256. Default deny: what this file does not let through reaches no route,
+// so that an unknown path tells a stranger nothing either. The clock it trusts is wall time: a
+// sandbox that advances the engine's clock must not make old signatures good.
 
 import { timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
@@ -19,7 +19,7 @@ import {
   signingKey,
   stringToSign,
 } from '../../appliance/model/signature.ts';
-import type { AdminAccounts } from './options.ts';
+import type { AdminAccounts } from './contract/options.ts';
 
 const SKEW_MS_MAX = 15 * 60_000;
 export const ADMIN_SERVICE = 'firn';
@@ -97,8 +97,9 @@ export function checkBody(signed: SignedRequest, body: Uint8Array): void {
   });
 }
 
-const HEADER =
-  /^AWS4-HMAC-SHA256\s+Credential=([^/,\s]+)\/(\d{8})\/([^/,\s]+)\/([^/,\s]+)\/aws4_request,\s*SignedHeaders=([a-z0-9;-]+),\s*Signature=([0-9a-f]{64})$/;
+const CREDENTIAL = String.raw`Credential=([^/,\s]+)/(\d{8})/([^/,\s]+)/([^/,\s]+)/aws4_request`;
+const SIGNED = String.raw`SignedHeaders=([a-z0-9;-]+),\s*Signature=([0-9a-f]{64})`;
+const HEADER = new RegExp(String.raw`^${ALGORITHM}\s+${CREDENTIAL},\s*${SIGNED}$`);
 
 function parseClaim(header: string | undefined): Claim {
   if (header === undefined) {
@@ -109,7 +110,9 @@ function parseClaim(header: string | undefined): Claim {
   const match = HEADER.exec(header.trim());
   if (match === null) {
     throw new FirnError('AuthorizationHeaderMalformed', 'the Authorization header is not SigV4', {
-      hint: `${ALGORITHM} Credential=KEY/DAY/REGION/${ADMIN_SERVICE}/aws4_request, SignedHeaders=…, Signature=…`,
+      hint:
+        `${ALGORITHM} Credential=KEY/DAY/REGION/${ADMIN_SERVICE}/aws4_request, ` +
+        'SignedHeaders=…, Signature=…',
     });
   }
   const [, accessKey = '', day = '', region = '', service = '', signed = '', signature = ''] =

@@ -1,6 +1,6 @@
 // The admin port: one Koa application with @koa/router. Outside /v1 stand only health and metrics;
-// inside it a request is authenticated before anything else happens, its body is read within a bound and
-// compared with what was signed, and its input is checked by the route's own schemas.
+// inside it a request is authenticated before anything else happens, its body is read within a
+// bound and compared with what was signed, and its input is checked by the route's own schemas.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Router from '@koa/router';
@@ -14,12 +14,12 @@ import { MiB } from '../../appliance/model/limits.ts';
 import { authenticate, checkBody } from './authenticate.ts';
 import { renderMetrics } from '../metrics.ts';
 import { answerOf } from './errors.ts';
-import { gauges } from './gauges.ts';
+import { gauges } from './queries/gauges.ts';
 import { openApiDocument } from './openapi.ts';
-import type { AdminOptions } from './options.ts';
-import { isTextAnswer } from './route.ts';
-import type { Route } from './route.ts';
-import { routes } from './routes.ts';
+import type { AdminOptions } from './contract/options.ts';
+import { isTextAnswer } from './contract/route.ts';
+import type { Route } from './contract/route.ts';
+import { routes } from './routes/all-routes.ts';
 import { sendStream } from './stream.ts';
 
 /** Policy files are text of people; nothing else that comes in is larger. */
@@ -88,7 +88,9 @@ function errors(options: AdminOptions): Koa.Middleware {
   };
 }
 
-/** Health is for probes that have no keys; it says yes, or what is missing, and nothing of the data. */
+/**
+ * Health is for probes that have no keys; it says yes, or what is missing, and nothing of the data.
+ */
 function openPaths(options: AdminOptions): Router {
   const router = new Router();
   router.get('/health/live', (ctx: Context) => {
@@ -131,8 +133,8 @@ async function authenticated(ctx: Context, options: AdminOptions): Promise<void>
 }
 
 /**
- * A body that is too long is still read to its end, within reason, and thrown away: who cuts a sender
- * off in the middle resets the connection, and the sender never sees why.
+ * A body that is too long is still read to its end, within reason, and thrown away: who cuts a
+ * sender off in the middle resets the connection, and the sender never sees why.
  */
 async function readBody(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];

@@ -1,5 +1,5 @@
-// The admin API's one table from error code to HTTP status. What is not in it is a fault of ours: it is
-// answered as InternalError with the request id and nothing else, and logged in full.
+// The admin API's one table from error code to HTTP status. What is not in it is a fault of ours:
+// it is answered as InternalError with the request id and nothing else, and logged in full.
 
 import type { ErrorAnswer } from '../../appliance/model/answers.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';

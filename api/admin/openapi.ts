@@ -1,9 +1,9 @@
-// The OpenAPI 3.1 document of the admin API, made from the table of routes and their schemas, so that
-// it can't say what the server doesn't do.
+// The OpenAPI 3.1 document of the admin API, made from the table of routes and their schemas, so
+// that it can't say what the server doesn't do.
 
 import { z } from 'zod';
-import type { Route } from './route.ts';
-import { errorAnswer } from './schemas.ts';
+import type { Route } from './contract/route.ts';
+import { errorAnswer } from './contract/schemas.ts';
 
 type Json = Record<string, unknown>;
 

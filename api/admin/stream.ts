@@ -1,6 +1,6 @@
 // Long answers as lines of JSON: progress while the work goes on, then one result or one error. The
-// status is sent before the outcome is known, so the last line is what counts: without it the answer is
-// cut off, and the client says so.
+// status is sent before the outcome is known, so the last line is what counts: without it the
+// answer is cut off, and the client says so.
 
 import { PassThrough } from 'node:stream';
 import type { Context } from 'koa';
@@ -39,7 +39,8 @@ export async function sendStream(
     }
     lines.end();
   };
-  // Koa sends the headers and the body once the middleware has returned: the work goes on behind it.
+  // Koa sends the headers and the body once the middleware has returned: the work goes on behind
+  // it.
   void run();
   await Promise.resolve();
 }

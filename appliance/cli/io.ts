@@ -2,16 +2,10 @@
 // door read for it. Nothing here touches process or its environment, so that a test runs a command
 // with strings in and strings out, and so that a secret can only come from where config.ts looks.
 
-import type { KeyPairInHand } from './credentials.ts';
+import type { KeyPairInHand } from './client/credentials.ts';
+import type { CliOutput } from './terminal/output.ts';
 
-export interface CliOutput {
-  write(text: string): void;
-  /** True on a terminal: lines may be redrawn. */
-  isTTY: boolean;
-  /** True where escape codes for colour are wanted. */
-  colour: boolean;
-  columns: number;
-}
+export type { CliOutput };
 
 /** Where Firn is and who asks; from the settings file and the environment (config.ts). */
 export interface CliSettings {

@@ -1,5 +1,5 @@
-// Policy files as named on a command line: files, or folders of which every .yaml and .yml counts, in
-// the order of their names.
+// Policy files as named on a command line: files, or folders of which every .yaml and .yml counts,
+// in the order of their names.
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';

@@ -4,17 +4,17 @@
 import { Command, CommanderError } from 'commander';
 import { isFirnError } from '../model/errors.ts';
 import type { CliIo } from './io.ts';
-import { paintFor, printable } from './table.ts';
+import { paintFor, printable } from './terminal/table.ts';
 import type { Bench } from './verb.ts';
-import { addAccountVerbs } from './verbs/accounts.ts';
-import { addApplianceVerbs } from './verbs/appliance.ts';
-import { addCostVerbs } from './verbs/cost.ts';
-import { addPolicyVerbs } from './verbs/policies.ts';
-import { addRestoreVerbs } from './verbs/restores.ts';
-import { addStartVerbs } from './verbs/start.ts';
+import { addAccountVerbs } from './account-verbs.ts';
+import { addApplianceVerbs } from './appliance-verbs.ts';
+import { addCostVerbs } from './cost-verbs.ts';
+import { addPolicyVerbs } from './policy-verbs.ts';
+import { addRestoreVerbs } from './restore-verbs.ts';
+import { addStartVerbs } from './start-verbs.ts';
 
 const AFTER_HELP = `
-Firn is found by its settings file (--config FILE, FIRN_CONFIG) and its key pair in DATA/credentials;
+Firn is found by its settings (--config FILE, FIRN_CONFIG), the key pair is in DATA/credentials;
 --endpoint and --credentials name others. Every read takes --json.
 
 First steps:

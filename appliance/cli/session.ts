@@ -2,14 +2,14 @@
 // read with `--json` prints exactly one JSON value and nothing else on stdout.
 
 import { FirnError } from '../model/errors.ts';
-import { AdminClient } from './admin-client.ts';
-import { readKeyPair } from './credentials.ts';
-import type { KeyPairInHand } from './credentials.ts';
+import { AdminClient } from './client/admin-client.ts';
+import { readKeyPair } from './client/credentials.ts';
+import type { KeyPairInHand } from './client/credentials.ts';
 import type { CliIo, CliSettings } from './io.ts';
-import { Progress } from './progress.ts';
-import type { ProgressOptions } from './progress.ts';
-import { paintFor, tableText } from './table.ts';
-import type { Column, Paint } from './table.ts';
+import { Progress } from './terminal/progress.ts';
+import type { ProgressOptions } from './terminal/progress.ts';
+import { paintFor, tableText } from './terminal/table.ts';
+import type { Column, Paint } from './terminal/table.ts';
 
 /** Flags that every verb takes. */
 export interface GlobalFlags {

@@ -1,6 +1,6 @@
-// What the admin API answers, as JSON: shared by the server that makes it and the clients that show it.
-// Sizes in bytes, times RFC 3339 UTC, money never without its currency. Fields are added, never given
-// another meaning: scripts read these.
+// What the admin API answers, as JSON: shared by the server that makes it and the clients that show
+// it. Sizes in bytes, times RFC 3339 UTC, money never without its currency. Fields are added, never
+// given another meaning: scripts read these.
 
 export interface Money {
   amount: number;

@@ -1,5 +1,6 @@
-// A real `firn serve` on scratch data: the same program, settings file and ports as anybody's, only its
-// clock may be advanced. Its log goes to a file; it is ended when the demo ends, however that happens.
+// A real `firn serve` on scratch data: the same program, settings file and ports as anybody's, only
+// its clock may be advanced. Its log goes to a file; it is ended when the demo ends, however that
+// happens.
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -84,7 +85,8 @@ function settingsText(options: ScratchOptions, ports: { port: number; adminPort:
     debug: { sandboxClock: true },
   };
   // JSON is YAML.
-  return `# Settings of a demo: scratch data, and a clock that may be advanced.\n${JSON.stringify(settings, null, 2)}\n`;
+  const title = '# Settings of a demo: scratch data, and a clock that may be advanced.';
+  return `${title}\n${JSON.stringify(settings, null, 2)}\n`;
 }
 
 /** Two ports that are free now. */

@@ -1,13 +1,14 @@
-// `./firn demo`: the whole life of a few thousand real objects on scratch data, in under two minutes:
-// uploaded, planned, sunk from hot to warm to cold to archive, explained, quoted, restored, compared byte
-// by byte, and paid for. It pretends nothing: a real server, real files, the same API as everybody's.
+// `./firn demo`: the whole life of a few thousand real objects on scratch data, in under two
+// minutes: uploaded, planned, sunk from hot to warm to cold to archive, explained, quoted,
+// restored, compared byte by byte, and paid for. It pretends nothing: a real server, real files,
+// the same API as everybody's.
 
 import { mkdirSync, mkdtempSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { countOf, durationText, sizeText } from '../../appliance/cli/human.ts';
+import { countOf, durationText, sizeText } from '../../appliance/cli/terminal/human.ts';
 import type { CliIo, DemoOptions } from '../../appliance/cli/io.ts';
-import { paintFor } from '../../appliance/cli/table.ts';
+import { paintFor } from '../../appliance/cli/terminal/table.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
 import { KiB } from '../../appliance/model/limits.ts';
 import { startScratchFirn } from './child.ts';
@@ -95,6 +96,7 @@ function ending(
   const { bold, dim } = stage.paint;
   const took = durationText(stage.io.wall() - given.startedAt);
   const { credentialsFile, s3Endpoint } = stage.firn;
+  const credentials = shellText(credentialsFile);
   const config = shellText(stage.firn.config);
   const pack = firstPack(given.data);
   const lines: [string, string][] = [
@@ -103,7 +105,7 @@ function ending(
     ['', `./firn explain ${shellText(`s3://${BUCKET}/${explained(stage)}`)} --config ${config}`],
     [
       'by the aws CLI',
-      `AWS_SHARED_CREDENTIALS_FILE=${shellText(credentialsFile)} AWS_DEFAULT_REGION=us-east-1 \\\n` +
+      `AWS_SHARED_CREDENTIALS_FILE=${credentials} AWS_DEFAULT_REGION=us-east-1 \\\n` +
         `                    aws --endpoint-url ${s3Endpoint} s3 ls s3://${BUCKET}/ --recursive`,
     ],
   ];

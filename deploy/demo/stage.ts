@@ -1,13 +1,13 @@
 // What the steps of the demo share: the clients, the outputs, and how a step is announced and told.
 
-import { AdminClient } from '../../appliance/cli/admin-client.ts';
-import { readKeyPair } from '../../appliance/cli/credentials.ts';
-import { durationText } from '../../appliance/cli/human.ts';
+import { AdminClient } from '../../appliance/cli/client/admin-client.ts';
+import { readKeyPair } from '../../appliance/cli/client/credentials.ts';
+import { durationText } from '../../appliance/cli/terminal/human.ts';
 import type { CliIo } from '../../appliance/cli/io.ts';
-import { Progress } from '../../appliance/cli/progress.ts';
-import { S3Client } from '../../appliance/cli/s3-client.ts';
-import { paintFor } from '../../appliance/cli/table.ts';
-import type { Paint } from '../../appliance/cli/table.ts';
+import { Progress } from '../../appliance/cli/terminal/progress.ts';
+import { S3Client } from '../../appliance/cli/client/s3-client.ts';
+import { paintFor } from '../../appliance/cli/terminal/table.ts';
+import type { Paint } from '../../appliance/cli/terminal/table.ts';
 import type { ScratchFirn } from './child.ts';
 import type { DemoObject } from './tree.ts';
 

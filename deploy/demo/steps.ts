@@ -1,13 +1,13 @@
-// The steps of the demo, each through the same doors that everybody uses: S3 for bytes, the admin API
-// for everything else.
+// The steps of the demo, each through the same doors that everybody uses: S3 for bytes, the admin
+// API for everything else.
 
 import { readFileSync } from 'node:fs';
-import { forEachConcurrent } from '../../appliance/cli/concurrent.ts';
-import { costText } from '../../appliance/cli/cost-text.ts';
-import { countOf, countText, moneyText, sizeText } from '../../appliance/cli/human.ts';
-import { explainText, planText } from '../../appliance/cli/policy-text.ts';
-import { quoteText } from '../../appliance/cli/quote-text.ts';
-import { tableText } from '../../appliance/cli/table.ts';
+import { forEachConcurrent } from '../../appliance/cli/client/concurrent.ts';
+import { costText } from '../../appliance/cli/terminal/cost-text.ts';
+import { countOf, countText, moneyText, sizeText } from '../../appliance/cli/terminal/human.ts';
+import { explainText, planText } from '../../appliance/cli/terminal/policy-text.ts';
+import { quoteText } from '../../appliance/cli/terminal/quote-text.ts';
+import { tableText } from '../../appliance/cli/terminal/table.ts';
 import type {
   ApplyAnswer,
   ClockAnswer,
@@ -47,7 +47,9 @@ export async function upload(stage: Stage): Promise<void> {
   stage.say(`  ${what} ${tookText(ms)} (${rate}, ${speed})`);
 }
 
-/** Plans and applies the demo's policy. Nothing is due on day 0, so the plan is shown for later too. */
+/**
+ * Plans and applies the demo's policy. Nothing is due on day 0, so the plan is shown for later too.
+ */
 export async function planAndApply(stage: Stage, policyFile: string): Promise<void> {
   stage.heading('Plan and apply', 'what would this policy do to what is stored, before it may');
   const files = [{ name: 'deploy/policies/demo.yaml', text: readFileSync(policyFile, 'utf8') }];
@@ -115,7 +117,9 @@ async function runLifecycle(stage: Stage): Promise<number> {
   });
 }
 
-/** Asks for what has passed its grace to be freed; where that takes longer, it goes on behind us. */
+/**
+ * Asks for what has passed its grace to be freed; where that takes longer, it goes on behind us.
+ */
 async function collect(stage: Stage): Promise<void> {
   const asked = stage.io.wall();
   let run = await stage.admin.call<RunAnswer>({ method: 'POST', path: '/runs/collect', body: {} });

@@ -1,10 +1,10 @@
-// What the demo stores: real files of a tree, and where none is named, the first 3,000 files up to 64 KiB
-// of the project's own node_modules by path plus three generated ones of 32 MiB. Each can be read again
-// at any time, so that every byte can be compared at the end with where it came from.
+// What the demo stores: real files of a tree, and where none is named, the first 3,000 files up to
+// 64 KiB of the project's own node_modules by path plus three generated ones of 32 MiB. Each can be
+// read again at any time, so that every byte can be compared at the end with where it came from.
 
 import { open, readdir, stat } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
-import type { Source } from '../../appliance/cli/s3-client.ts';
+import type { Source } from '../../appliance/cli/client/s3-client.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
 import { compareUtf8 } from '../../appliance/model/ids.ts';
 import { KEY_BYTES_MAX, KiB, MiB } from '../../appliance/model/limits.ts';

@@ -5,10 +5,16 @@ import type { KeyInfo } from '../../../appliance/engine/accounts.ts';
 import type { AccountAnswer, KeyAnswer } from '../../../appliance/model/answers.ts';
 import type { Account } from '../../../appliance/model/bucket.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
-import { route } from '../route.ts';
-import type { Route } from '../route.ts';
-import { timeOf } from '../rows.ts';
-import { accountAnswer, accountsAnswer, keyAnswer, keysAnswer, newKeyAnswer } from '../schemas.ts';
+import { route } from '../contract/route.ts';
+import type { Route } from '../contract/route.ts';
+import { timeOf } from '../contract/rows.ts';
+import {
+  accountAnswer,
+  accountsAnswer,
+  keyAnswer,
+  keysAnswer,
+  newKeyAnswer,
+} from '../contract/schemas.ts';
 
 const accountId = z
   .string()

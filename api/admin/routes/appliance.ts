@@ -4,11 +4,11 @@ import { z } from 'zod';
 import { DAY_MS } from '../../../appliance/model/clock.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { Heal } from '../../../appliance/model/records.ts';
-import { route } from '../route.ts';
-import type { Route } from '../route.ts';
-import { allRows, timeOf } from '../rows.ts';
-import { drivesOf } from '../drives.ts';
-import { clockAnswer, drivesAnswer, healAnswer } from '../schemas.ts';
+import { route } from '../contract/route.ts';
+import type { Route } from '../contract/route.ts';
+import { allRows, timeOf } from '../contract/rows.ts';
+import { drivesOf } from '../queries/drives.ts';
+import { clockAnswer, drivesAnswer, healAnswer } from '../contract/schemas.ts';
 import { recentRuns } from './runs.ts';
 
 export const applianceRoutes: readonly Route[] = [

@@ -7,13 +7,13 @@ import { monthOf } from '../../../policies/cost/cost-model.ts';
 import { renderCostCsv } from '../../../policies/cost/report-csv.ts';
 import { renderCostHtml } from '../../../policies/cost/report-html.ts';
 import { costReport, REPORT_GROUPS } from '../../../policies/cost/report.ts';
-import { costModelOf, priceLines } from '../pricing.ts';
-import { isAsked, route } from '../route.ts';
-import type { Route } from '../route.ts';
-import type { AdminOptions } from '../options.ts';
-import { allRows } from '../rows.ts';
-import { costReportAnswer, usageAnswer } from '../schemas.ts';
-import { usageOf } from '../usage.ts';
+import { costModelOf, priceLines } from '../queries/pricing.ts';
+import { isAsked, route } from '../contract/route.ts';
+import type { Route } from '../contract/route.ts';
+import type { AdminOptions } from '../contract/options.ts';
+import { allRows } from '../contract/rows.ts';
+import { costReportAnswer, usageAnswer } from '../contract/schemas.ts';
+import { usageOf } from '../queries/usage.ts';
 
 async function* monthRows(options: AdminOptions, month: string): AsyncGenerator<UsageRow> {
   // Ids begin with the day: `2026-11-…` lies between `2026-11-` and `2026-11.`.

@@ -3,12 +3,12 @@
 import { z } from 'zod';
 import type { PolicyAnswer, PolicyTestAnswer } from '../../../appliance/model/answers.ts';
 import { parseTestCases, runTestCases } from '../../../policies/test-cases.ts';
-import { applyOf, explainOf, planOf } from '../plan.ts';
-import { activeSet, diffAnswerOf, readPolicies } from '../policy-sets.ts';
-import { route } from '../route.ts';
-import type { Route } from '../route.ts';
-import { timeOf } from '../rows.ts';
-import * as schemas from '../schemas.ts';
+import { applyOf, explainOf, planOf } from '../queries/plan.ts';
+import { activeSet, diffAnswerOf, readPolicies } from '../queries/policy-sets.ts';
+import { route } from '../contract/route.ts';
+import type { Route } from '../contract/route.ts';
+import { timeOf } from '../contract/rows.ts';
+import * as schemas from '../contract/schemas.ts';
 
 const files = schemas.policyFiles.max(1000);
 

@@ -1,5 +1,5 @@
-// Restores in bulk: quote, start, follow, cancel. A quote is a promise about money, so starting by a
-// quote counts once more and refuses when the archive has grown past what was quoted.
+// Restores in bulk: quote, start, follow, cancel. A quote is a promise about money, so starting by
+// a quote counts once more and refuses when the archive has grown past what was quoted.
 
 import { z } from 'zod';
 import type { RestoreAnswer, RestoreQuoteAnswer } from '../../../appliance/model/answers.ts';
@@ -7,16 +7,18 @@ import { FirnError } from '../../../appliance/model/errors.ts';
 import { newRequestId } from '../../../appliance/model/ids.ts';
 import type { Row } from '../../../appliance/model/metadata-store.ts';
 import type { RestoreRequest } from '../../../appliance/model/records.ts';
-import type { AdminOptions } from '../options.ts';
-import { quoteRestore, readQuote } from '../quote.ts';
-import { route } from '../route.ts';
-import type { Route } from '../route.ts';
-import { bucketByName, timeOf } from '../rows.ts';
-import { restoreAnswer, restoreQuoteAnswer } from '../schemas.ts';
+import type { AdminOptions } from '../contract/options.ts';
+import { quoteRestore, readQuote } from '../queries/quote.ts';
+import { route } from '../contract/route.ts';
+import type { Route } from '../contract/route.ts';
+import { bucketByName, timeOf } from '../contract/rows.ts';
+import { restoreAnswer, restoreQuoteAnswer } from '../contract/schemas.ts';
 
 const tierName = z.enum(['Expedited', 'Standard', 'Bulk']);
 const days = z.int().min(1).max(36_500);
-/** How much dearer than quoted a restore may have become: objects arrive in the archive meanwhile. */
+/**
+ * How much dearer than quoted a restore may have become: objects arrive in the archive meanwhile.
+ */
 const DEARER_MAX = 1.1;
 
 export function answerOfRestore(request: RestoreRequest): RestoreAnswer {

@@ -1,5 +1,6 @@
-// Work that an operator asks for: a row in `runs` that a worker finds within a second. The row is also
-// where progress and outcome are read, so that nothing is lost when either process is restarted.
+// Work that an operator asks for: a row in `runs` that a worker finds within a second. The row is
+// also where progress and outcome are read, so that nothing is lost when either process is
+// restarted.
 
 import { z } from 'zod';
 import type { RunAnswer } from '../../../appliance/model/answers.ts';
@@ -7,11 +8,11 @@ import { FirnError } from '../../../appliance/model/errors.ts';
 import { newRequestId } from '../../../appliance/model/ids.ts';
 import type { MetadataStore } from '../../../appliance/model/metadata-store.ts';
 import type { Run } from '../../../appliance/model/records.ts';
-import type { AdminOptions } from '../options.ts';
-import { route } from '../route.ts';
-import type { Route } from '../route.ts';
-import { runAnswer } from '../schemas.ts';
-import { bucketByName, timeOf } from '../rows.ts';
+import type { AdminOptions } from '../contract/options.ts';
+import { route } from '../contract/route.ts';
+import type { Route } from '../contract/route.ts';
+import { runAnswer } from '../contract/schemas.ts';
+import { bucketByName, timeOf } from '../contract/rows.ts';
 
 export const RUN_KINDS = ['lifecycle', 'scrub', 'heal', 'collect'] as const;
 

@@ -1,0 +1,63 @@
+// What the admin API is given. Everything comes in from the front door: the API opens nothing, owns
+// nothing, and asks the workers for work only by rows (`runs`, `restores`), so that it can run in
+// the primary process beside children that crash and come back.
+
+import type { Accounts } from '../../../appliance/engine/accounts.ts';
+import type { Clock, Random } from '../../../appliance/model/clock.ts';
+import type { MetadataStore } from '../../../appliance/model/metadata-store.ts';
+import type { Tier } from '../../../appliance/model/tier.ts';
+import type { EvaluatorOptions } from '../../../policies/evaluator.ts';
+import type { TierPricing } from '../../../policies/cost/cost-model.ts';
+import type { MetricsSnapshot } from '../../metrics.ts';
+
+/** Accounts and keys as the engine keeps them, cut to what we use. */
+export type AdminAccounts = Pick<
+  Accounts,
+  | 'secretOf'
+  | 'getAccount'
+  | 'listAccounts'
+  | 'createAccount'
+  | 'listKeys'
+  | 'createKey'
+  | 'revokeKey'
+>;
+
+export interface AdminOptions {
+  store: MetadataStore;
+  accounts: AdminAccounts;
+  tiers: ReadonlyMap<string, Tier>;
+  /** Storage class → tier. */
+  classes: ReadonlyMap<string, string>;
+  clock: Clock;
+  random: Random;
+  region: string;
+  version: string;
+  /** The engine's day for lifecycle, ms: DAY_MS unless debug.lifecycleDaySeconds shortens it. */
+  lifecycleDayMs: number;
+  /** How rules are evaluated, where it is not the default: as the workers do. */
+  evaluation?: Pick<EvaluatorOptions, 'classOrder' | 'waterfall' | 'sizeFloor'>;
+  /** Why Firn does not serve right now, one reason each; empty when everything does. */
+  readiness(): Promise<string[]>;
+  /** Counts of every api process (RequestMetrics.snapshot). */
+  requestSnapshots(): Promise<MetricsSnapshot[]>;
+  /** True: /metrics needs a signature too. */
+  metricsSigned: boolean;
+  /** Only with debug.sandboxClock: moves the engine's clock in every process before it resolves. */
+  advanceClock?: (days: number) => Promise<{ offsetMs: number }>;
+  guardRails: GuardRailSettings;
+  /** Price books beyond those that come with Firn: name and YAML text. */
+  priceBooks: readonly { name: string; text: string }[];
+  /** Tier → class of a price book; default: local drives. A tier that is not in it has no price. */
+  pricing?: Readonly<Record<string, TierPricing>>;
+  /** What of ours went wrong: request id and error. Secrets never get here. */
+  fault(requestId: string, error: unknown): void;
+}
+
+/** Limits past which apply refuses without `force`. */
+export interface GuardRailSettings {
+  /** Share of all objects that a policy may delete at once, 0 to 1. */
+  deletedShareMax: number;
+  deletedBytesMax?: number;
+  /** One-off cost of a policy, in the currency of the price books. */
+  costMax?: number;
+}

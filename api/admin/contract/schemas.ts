@@ -1,0 +1,301 @@
+// The answers' shapes as schemas, for the OpenAPI document and the tests. The types that everybody
+// programs against are in appliance/model/answers.ts; `satisfies` holds the two together.
+
+import { z } from 'zod';
+import type * as answers from '../../../appliance/model/answers.ts';
+
+const count = z.int().min(0);
+const bytes = z.number().min(0);
+const time = z.iso.datetime();
+const money = z.object({ amount: z.number(), currency: z.string() });
+const retrieval = z.enum(['immediate', 'staged']);
+const file = z.object({ name: z.string(), text: z.string() });
+const difference = {
+  added: z.array(z.string()),
+  removed: z.array(z.string()),
+  changed: z.array(z.string()),
+};
+
+export const errorAnswer = z.object({
+  code: z.string(),
+  message: z.string(),
+  hint: z.string().exactOptional(),
+});
+
+const change = z.object({ objects: count, bytes, examples: z.array(z.string()) });
+
+export const planAnswer = z.object({
+  hash: z.string(),
+  evaluatedAt: time,
+  activeRevision: z.string().nullable(),
+  inventory: z.object({ objects: count, bytes, uploads: count }),
+  rules: z.array(
+    z.object({
+      id: z.string(),
+      action: z.string(),
+      description: z.string().exactOptional(),
+      objects: count,
+      bytes,
+      deletes: count,
+      examples: z.array(z.string()),
+      later: z.object({ objects: count, bytes, firstAt: time.nullable() }),
+      oneOffCost: z.number(),
+      monthlySaving: z.number(),
+    }),
+  ),
+  totals: z.object({
+    objects: count,
+    bytes,
+    deletes: count,
+    deletedBytes: bytes,
+    oneOffCost: z.number(),
+    monthlySaving: z.number(),
+  }),
+  held: z.object({ objects: count, bytes }),
+  changes: z.object({ added: change, removed: change, changed: change }),
+  difference: z.object(difference),
+  breaches: z.array(
+    z.object({ rail: z.string(), limit: z.number(), value: z.number(), message: z.string() }),
+  ),
+  warnings: z.array(z.string()),
+  currency: z.string().nullable(),
+  prices: z.array(z.string()),
+}) satisfies z.ZodType<answers.PlanAnswer>;
+
+export const applyAnswer = z.object({
+  revision: z.string(),
+  hash: z.string(),
+  appliedAt: time,
+  rules: count,
+}) satisfies z.ZodType<answers.ApplyAnswer>;
+
+export const policyAnswer = z.object({
+  revision: z.string().nullable(),
+  appliedAt: time.nullable(),
+  appliedBy: z.string().nullable(),
+  planHash: z.string().nullable(),
+  files: z.array(file),
+}) satisfies z.ZodType<answers.PolicyAnswer>;
+
+export const diffAnswer = z.object({
+  ...difference,
+  activeRevision: z.string().nullable(),
+  lines: z.array(z.string()),
+}) satisfies z.ZodType<answers.DiffAnswer>;
+
+export const policyTestAnswer = z.object({
+  passed: count,
+  failed: count,
+  cases: z.array(
+    z.object({
+      name: z.string(),
+      file: z.string(),
+      line: count,
+      passed: z.boolean(),
+      message: z.string().exactOptional(),
+    }),
+  ),
+}) satisfies z.ZodType<answers.PolicyTestAnswer>;
+
+const explainedRule = z.object({
+  id: z.string(),
+  action: z.string(),
+  state: z.string(),
+  reason: z.string(),
+  dueAt: time.nullable(),
+});
+
+export const explainAnswer = z.object({
+  bucket: z.string(),
+  key: z.string(),
+  versionId: z.string(),
+  isCurrent: z.boolean(),
+  sizeBytes: bytes,
+  storageClass: z.string(),
+  lastModified: time,
+  evaluatedAt: time,
+  rule: explainedRule.nullable(),
+  lost: z.array(explainedRule),
+  held: z.string().nullable(),
+  last: z
+    .object({
+      action: z.string(),
+      at: time,
+      from: z.string(),
+      to: z.string(),
+      rule: z.string().nullable(),
+      policyRevision: z.string().nullable(),
+      runId: z.string().nullable(),
+    })
+    .nullable(),
+  next: z.object({ rule: z.string(), action: z.string(), effect: z.string(), at: time }).nullable(),
+  location: z.object({
+    tier: z.string().nullable(),
+    retrieval: retrieval.nullable(),
+    description: z.string(),
+    parts: z.array(
+      z.looseObject({ kind: z.string(), id: z.string(), tier: z.string(), length: bytes }),
+    ),
+    restoredUntil: time.nullable(),
+  }),
+  costPerMonth: z.number().nullable(),
+  currency: z.string().nullable(),
+  confirmed: z.boolean(),
+}) satisfies z.ZodType<answers.ExplainAnswer>;
+
+export const runAnswer = z.object({
+  runId: z.string(),
+  kind: z.string(),
+  bucket: z.string().nullable(),
+  state: z.enum(['requested', 'running', 'done', 'failed']),
+  requestedAt: time,
+  finishedAt: time.nullable(),
+  counts: z.record(z.string(), z.number()),
+  error: z.string().nullable(),
+}) satisfies z.ZodType<answers.RunAnswer>;
+
+export const restoreQuoteAnswer = z.object({
+  quoteId: z.string(),
+  expiresAt: time,
+  bucket: z.string(),
+  prefix: z.string(),
+  days: count,
+  tier: z.string(),
+  objects: count,
+  bytes,
+  packs: count,
+  retrievedBytes: bytes,
+  money: money.extend({
+    retrieval: z.number(),
+    requests: z.number(),
+    egress: z.number(),
+    temporaryCopy: z.number(),
+  }),
+  readyBetween: z.object({ from: time, to: time }),
+  prices: z.array(z.string()),
+}) satisfies z.ZodType<answers.RestoreQuoteAnswer>;
+
+export const restoreAnswer = z.object({
+  requestId: z.string(),
+  state: z.enum(['requested', 'staging', 'copying', 'done', 'cancelled', 'failed']),
+  bucket: z.string(),
+  prefix: z.string().nullable(),
+  key: z.string().nullable(),
+  tier: z.string(),
+  days: count,
+  requestedAt: time,
+  finishedAt: time.nullable(),
+  objects: count,
+  bytes,
+  ready: count,
+  failed: count,
+  error: z.string().nullable(),
+}) satisfies z.ZodType<answers.RestoreAnswer>;
+
+export const usageAnswer = z.object({
+  at: time,
+  source: z.enum(['scan', 'meters']),
+  buckets: z.array(
+    z.object({
+      bucket: z.string(),
+      tier: z.string(),
+      storageClass: z.string(),
+      objects: count,
+      bytes,
+    }),
+  ),
+  tiers: z.array(
+    z.object({
+      tier: z.string(),
+      retrieval,
+      capacityBytes: bytes,
+      usedBytes: bytes,
+      blobs: count,
+      error: z.string().nullable(),
+    }),
+  ),
+  packs: count,
+}) satisfies z.ZodType<answers.UsageAnswer>;
+
+const driveAnswer = z.object({
+  tier: z.string(),
+  group: count,
+  position: count,
+  path: z.string(),
+  state: z.string(),
+  capacityBytes: bytes,
+  usedBytes: bytes,
+  errors: count,
+  note: z.string().nullable(),
+}) satisfies z.ZodType<answers.DriveAnswer>;
+
+export const drivesAnswer = z.object({ drives: z.array(driveAnswer) });
+
+export const healAnswer = z.object({
+  waiting: count,
+  bytes,
+  oldestSince: time.nullable(),
+  drives: z.array(z.object({ tier: z.string(), group: count, position: count, state: z.string() })),
+  runs: z.array(runAnswer),
+}) satisfies z.ZodType<answers.HealAnswer>;
+
+export const keyAnswer = z.object({
+  accessKey: z.string(),
+  account: z.string(),
+  createdAt: time,
+  revokedAt: time.nullable(),
+}) satisfies z.ZodType<answers.KeyAnswer>;
+
+export const newKeyAnswer = keyAnswer.extend({
+  secretKey: z.string(),
+}) satisfies z.ZodType<answers.NewKeyAnswer>;
+
+export const keysAnswer = z.object({ keys: z.array(keyAnswer) });
+
+export const accountAnswer = z.object({
+  id: z.string(),
+  displayName: z.string(),
+  email: z.string().nullable(),
+  admin: z.boolean(),
+  createdAt: time,
+}) satisfies z.ZodType<answers.AccountAnswer>;
+
+export const accountsAnswer = z.object({ accounts: z.array(accountAnswer) });
+
+const costs = z.object({
+  storage: z.number(),
+  requests: z.number(),
+  moves: z.number(),
+  retrieval: z.number(),
+  egress: z.number(),
+  earlyDeletion: z.number(),
+});
+
+export const costReportAnswer = z.object({
+  month: z.string(),
+  by: z.enum(['bucket', 'tier', 'class']),
+  currency: z.string(),
+  daysMetered: count,
+  rows: z.array(
+    z.object({
+      name: z.string(),
+      meanObjects: z.number(),
+      meanBytes: z.number(),
+      costs,
+      total: z.number(),
+    }),
+  ),
+  total: z.number(),
+  days: z.array(z.object({ day: z.string(), bytesByTier: z.record(z.string(), z.number()) })),
+  unpricedTiers: z.array(z.string()),
+  prices: z.array(z.string()),
+}) satisfies z.ZodType<answers.CostReportAnswer>;
+
+export const clockAnswer = z.object({
+  now: time,
+  offsetDays: z.number(),
+}) satisfies z.ZodType<answers.ClockAnswer>;
+
+export const policyFiles = z.array(
+  z.strictObject({ name: z.string().min(1).max(255), text: z.string().max(1_048_576) }),
+);

@@ -1,0 +1,137 @@
+// Gauges of the whole appliance for /metrics: cheap to ask for, as a scraper does so every few
+// seconds. Nothing here scans the inventory.
+
+import type { RestoreRequest, Run } from '../../../appliance/model/records.ts';
+import type { GaugeSample } from '../../metrics.ts';
+import { drivesOf } from './drives.ts';
+import type { AdminOptions } from '../contract/options.ts';
+import { tierUsage } from './usage.ts';
+
+/** How many of the newest requests are looked at: those that are open are among them. */
+const NEWEST_MAX = 200;
+
+export async function gauges(options: AdminOptions): Promise<GaugeSample[]> {
+  const groups = await Promise.all([
+    readiness(options),
+    drives(options),
+    tiers(options),
+    backlogs(options),
+    requests(options),
+  ]);
+  return groups.flat();
+}
+
+async function readiness(options: AdminOptions): Promise<GaugeSample[]> {
+  const reasons = await options.readiness();
+  return [
+    { name: 'firn_ready', help: '1 when everything serves.', value: reasons.length === 0 ? 1 : 0 },
+  ];
+}
+
+async function drives(options: AdminOptions): Promise<GaugeSample[]> {
+  const states = ['up', 'healing', 'full', 'failing', 'missing', 'foreign'];
+  const counts = new Map<string, number>();
+  const seen = new Set<string>();
+  let errors = 0;
+  for (const drive of await drivesOf(options.tiers)) {
+    seen.add(drive.tier);
+    const name = `${drive.tier}/${drive.state}`;
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+    errors += drive.errors;
+  }
+  const samples = [...seen].flatMap((tier) =>
+    states.map((state) => ({
+      name: 'firn_drives',
+      help: 'Drives by tier and state.',
+      labels: { tier, state },
+      value: counts.get(`${tier}/${state}`) ?? 0,
+    })),
+  );
+  const help = 'Errors of drives seen by the primary since it started.';
+  return [...samples, { name: 'firn_drive_errors', help, value: errors }];
+}
+
+async function tiers(options: AdminOptions): Promise<GaugeSample[]> {
+  return (await tierUsage(options)).flatMap(({ tier, ...usage }) => [
+    {
+      name: 'firn_tier_used_bytes',
+      help: 'Bytes that a tier takes up, redundancy included.',
+      labels: { tier },
+      value: usage.usedBytes,
+    },
+    {
+      name: 'firn_tier_capacity_bytes',
+      help: 'Bytes that a tier can take, 0 where unbounded.',
+      labels: { tier },
+      value: usage.capacityBytes,
+    },
+    {
+      name: 'firn_tier_blobs',
+      help: 'Blobs in a tier.',
+      labels: { tier },
+      value: usage.blobs,
+    },
+    {
+      name: 'firn_tier_up',
+      help: '1 when a tier answers.',
+      labels: { tier },
+      value: usage.error === null ? 1 : 0,
+    },
+  ]);
+}
+
+async function backlogs(options: AdminOptions): Promise<GaugeSample[]> {
+  const tables = [
+    ['heals', 'firn_heals_waiting', 'Locations stored short of full redundancy.'],
+    ['garbage', 'firn_garbage_waiting', 'Locations that wait for their grace to end.'],
+    ['moves', 'firn_moves_open', 'Batches of moves begun and not ended.'],
+    ['packs', 'firn_packs', 'Packs in all tiers.'],
+  ] as const;
+  return Promise.all(
+    tables.map(async ([table, name, help]) => ({
+      name,
+      help,
+      value: await options.store.count(table),
+    })),
+  );
+}
+
+const OPEN_RESTORES = new Set<RestoreRequest['state']>(['requested', 'staging', 'copying']);
+
+async function requests(options: AdminOptions): Promise<GaugeSample[]> {
+  const { store, clock } = options;
+  const restores = await store.range<RestoreRequest>({
+    table: 'restores',
+    limit: NEWEST_MAX,
+    reverse: true,
+  });
+  const open = restores.filter((row) => OPEN_RESTORES.has(row.value.state));
+  const runs = await store.range<Run>({
+    table: 'runs',
+    from: 'lifecycle/',
+    to: 'lifecycle0',
+    limit: NEWEST_MAX,
+    reverse: true,
+  });
+  const last = runs.find((row) => row.value.state === 'done')?.value;
+  const ended = last?.finishedAt;
+  return [
+    { name: 'firn_restores_open', help: 'Restores that are under way.', value: open.length },
+    {
+      name: 'firn_lifecycle_age_seconds',
+      help: 'Seconds since a lifecycle pass last ended, -1 before the first.',
+      value: ended === undefined ? -1 : (clock.now() - ended) / 1000,
+    },
+    {
+      name: 'firn_lifecycle_lag_seconds',
+      help: 'How long overdue the most overdue object of the last lifecycle pass was.',
+      value: (last?.counts['lagMsMax'] ?? 0) / 1000,
+    },
+    ...['moved', 'deleted', 'due', 'failed'].map((what) => ({
+      name: 'firn_lifecycle_last_objects',
+      help: 'Objects of the last lifecycle pass, by what became of them.',
+      labels: { what },
+      value: last?.counts[what] ?? 0,
+    })),
+  ];
+}

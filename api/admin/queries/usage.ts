@@ -1,0 +1,116 @@
+// Objects and bytes by bucket, tier and class: counted over the whole inventory now, or as the
+// workers last metered it. What is counted is what is kept and paid for: every version with bytes,
+// old ones too.
+
+import type { UsageAnswer } from '../../../appliance/model/answers.ts';
+import type { Version } from '../../../appliance/model/object.ts';
+import type { UsageRow } from '../../../appliance/model/records.ts';
+import { allBuckets, allVersions, inventoryPages } from '../../../appliance/engine/inventory.ts';
+import type { AdminOptions } from '../contract/options.ts';
+import type { RouteInput } from '../contract/route.ts';
+import { allRows, timeOf } from '../contract/rows.ts';
+
+const HOUR_MS = 3_600_000;
+const startOf = (day: string): number => Date.parse(`${day}T00:00:00Z`);
+
+type Counted = UsageAnswer['buckets'][number];
+
+/** Where a version's bytes are; an empty one is where its class would put it. */
+export function tierOf(version: Version, classes: ReadonlyMap<string, string>): string {
+  return version.parts[0]?.location.tier ?? classes.get(version.storageClass) ?? 'unknown';
+}
+
+export async function scanUsage(
+  options: AdminOptions,
+  input: Pick<RouteInput<unknown, unknown>, 'progress' | 'signal'>,
+): Promise<Counted[]> {
+  const sums = new Map<string, Counted>();
+  let objects = 0;
+  let bytes = 0;
+  for await (const bucket of allBuckets(options.store)) {
+    for await (const page of inventoryPages(options.store, bucket.id)) {
+      input.signal.throwIfAborted();
+      for (const row of page) {
+        for (const version of await allVersions(options.store, row)) {
+          if (version.deleteMarker) continue;
+          const { storageClass, sizeBytes } = version;
+          add(sums, {
+            bucket: bucket.name,
+            tier: tierOf(version, options.classes),
+            storageClass,
+            objects: 1,
+            bytes: sizeBytes,
+          });
+          objects += 1;
+          bytes += sizeBytes;
+        }
+      }
+      input.progress({ objects, bytes });
+    }
+  }
+  return sorted(sums);
+}
+
+/** The day that was metered last. */
+export async function meteredUsage(options: AdminOptions): Promise<Counted[]> {
+  const newest = await options.store.range<UsageRow>({ table: 'usage', limit: 1, reverse: true });
+  const day = newest[0]?.value.day;
+  const sums = new Map<string, Counted>();
+  if (day === undefined) return [];
+  for await (const { value } of allRows<UsageRow>(options.store, 'usage', {
+    from: `${day}/`,
+    to: `${day}0`,
+  })) {
+    if (value.kind !== 'stored') continue;
+    const { bucket, tier, storageClass } = value;
+    // Byte-hours of the day so far: their mean is what was there.
+    const hours = value.through === undefined ? 24 : (value.through - startOf(day)) / HOUR_MS;
+    const bytes = Math.round(value.bytes / Math.max(1 / 60, hours));
+    add(sums, { bucket, tier, storageClass, objects: value.count, bytes });
+  }
+  return sorted(sums);
+}
+
+function add(sums: Map<string, Counted>, more: Counted): void {
+  const name = `${more.bucket}\n${more.tier}\n${more.storageClass}`;
+  const sum = sums.get(name);
+  if (sum === undefined) sums.set(name, more);
+  else {
+    sum.objects += more.objects;
+    sum.bytes += more.bytes;
+  }
+}
+
+function sorted(sums: Map<string, Counted>): Counted[] {
+  return [...sums.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, sum]) => sum);
+}
+
+/** How full each tier is. One that doesn't answer says so instead of hiding the others. */
+export async function tierUsage(options: AdminOptions): Promise<UsageAnswer['tiers']> {
+  return Promise.all(
+    [...options.tiers].map(async ([name, tier]) => {
+      const base = { tier: name, retrieval: tier.retrieval };
+      try {
+        const { capacityBytes, usedBytes, blobs } = await tier.usage();
+        return { ...base, capacityBytes, usedBytes, blobs, error: null };
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        return { ...base, capacityBytes: 0, usedBytes: 0, blobs: 0, error: message };
+      }
+    }),
+  );
+}
+
+export async function usageOf(
+  source: 'scan' | 'meters',
+  input: RouteInput<unknown, unknown>,
+): Promise<UsageAnswer> {
+  const { options } = input;
+  return {
+    at: timeOf(options.clock.now()),
+    source,
+    buckets: source === 'scan' ? await scanUsage(options, input) : await meteredUsage(options),
+    tiers: await tierUsage(options),
+    packs: await options.store.count('packs'),
+  };
+}

@@ -1,0 +1,18 @@
+// The table of all routes of the admin API.
+
+import type { Route } from '../contract/route.ts';
+import { accountRoutes } from './accounts.ts';
+import { applianceRoutes } from './appliance.ts';
+import { costRoutes } from './cost.ts';
+import { policyRoutes } from './policies.ts';
+import { restoreRoutes } from './restores.ts';
+import { runRoutes } from './runs.ts';
+
+export const routes: readonly Route[] = [
+  ...policyRoutes,
+  ...runRoutes,
+  ...restoreRoutes,
+  ...costRoutes,
+  ...applianceRoutes,
+  ...accountRoutes,
+];

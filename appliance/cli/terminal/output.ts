@@ -1,0 +1,18 @@
+// Where text goes: a terminal, a file, or a test's string.
+
+import type { Paint } from './table.ts';
+
+export interface CliOutput {
+  write(text: string): void;
+  /** True on a terminal: lines may be redrawn. */
+  isTTY: boolean;
+  /** True where escape codes for colour are wanted. */
+  colour: boolean;
+  columns: number;
+}
+
+/** What a text needs to know of where it will stand. */
+export interface Screen {
+  io: { stdout: CliOutput };
+  paint: Paint;
+}

@@ -1,0 +1,59 @@
+// How usage reads on a terminal; also what the demo shows after each step of its clock.
+
+import type { UsageAnswer } from '../../model/answers.ts';
+import { countText, sizeText } from './human.ts';
+import type { Screen } from './output.ts';
+import { tableText } from './table.ts';
+
+export function usageText(usage: UsageAnswer, to: Screen): string {
+  const { isTTY, columns } = to.io.stdout;
+  const options = { bold: to.paint.bold, ...(isTTY ? { columns } : {}) };
+  const stored = tableText(
+    [
+      { title: 'BUCKET', shrink: true },
+      { title: 'CLASS' },
+      { title: 'TIER' },
+      { title: 'OBJECTS', align: 'right' },
+      { title: 'BYTES', align: 'right' },
+    ],
+    usage.buckets.map((one) => [
+      one.bucket,
+      one.storageClass,
+      one.tier,
+      countText(one.objects),
+      sizeText(one.bytes),
+    ]),
+    options,
+  );
+  return `${stored}\n${tiersText(usage, options)}`;
+}
+
+/** Tiers alone: stored bytes with their redundancy, and what of them is left to be freed. */
+export function tiersText(
+  usage: UsageAnswer,
+  options: { bold: (text: string) => string; columns?: number; indent?: string },
+): string {
+  return tableText(
+    [
+      { title: 'TIER' },
+      { title: 'READ' },
+      { title: 'BLOBS', align: 'right' },
+      { title: 'USED', align: 'right' },
+      { title: 'OF', align: 'right' },
+      { title: 'FULL', align: 'right' },
+      { title: 'NOTE', shrink: true },
+    ],
+    usage.tiers.map((tier) => [
+      tier.tier,
+      tier.retrieval === 'staged' ? 'after restore' : 'at once',
+      countText(tier.blobs),
+      sizeText(tier.usedBytes),
+      tier.capacityBytes === 0 ? 'unbounded' : sizeText(tier.capacityBytes),
+      tier.capacityBytes === 0
+        ? '–'
+        : `${((tier.usedBytes / tier.capacityBytes) * 100).toFixed(0)} %`,
+      tier.error ?? '',
+    ]),
+    options,
+  );
+}
