@@ -637,6 +637,46 @@ test.serial(
   },
 );
 
+test.serial(
+  'a drive emptied under running processes is refilled, and nothing rests on deleted files',
+  async (t) => {
+    using area = scratch();
+    const settings = { probeMs: 20, segmentBytes: MiB };
+    const api = await opened(area.drives, { settings });
+    const worker = await opened(area.drives, {
+      settings,
+      deps: { role: 'worker', processName: 'worker' },
+    });
+    const objects: { bytes: Uint8Array; stored: Stored }[] = [];
+    const write = async (size: number): Promise<void> => {
+      const bytes = sampleBytes(size, objects.length + 1);
+      objects.push({ bytes, stored: await put(api, bytes) });
+    };
+    for (const size of [100, 9000, 300_000]) await write(size);
+    const [first] = area.drives as [string];
+    rmSync(first, { recursive: true });
+    mkdirSync(first);
+    // Some before anybody has noticed, some after.
+    for (let i = 0; i < 30; i += 1) await write(i % 7 === 0 ? 270_000 : 500 + i);
+    for (let i = 0; i < 100; i += 1) {
+      const { repaired, lost } = await finished(worker.heal());
+      t.deepEqual(lost, []);
+      if (repaired > 0) await write(700);
+      if ((await api.drives())[0]?.state === 'up') break;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    t.is((await api.drives())[0]?.state, 'up');
+    t.is((await worker.drives())[0]?.state, 'up');
+    for (const { bytes, stored } of objects) await same(t, api, stored, bytes);
+    await api.close();
+    await worker.close();
+    for (const i of [2, 4]) renameSync(area.drives[i] as string, `${area.drives[i]}-away`);
+    const reader = await opened(area.drives, { deps: { role: 'primary' } });
+    for (const { bytes, stored } of objects) await same(t, reader, stored, bytes);
+    await reader.close();
+  },
+);
+
 // -------------------------------------------------------------------------------------------- rot
 
 test.serial(
@@ -1302,6 +1342,27 @@ test.serial(
     t.not(segmentOf(after), segmentOf(before));
     await same(t, tier, after, sampleBytes(500, 2));
     await tier.close();
+  },
+);
+
+test.serial(
+  'records that cannot be read are told, so that nobody takes them for dead',
+  async (t) => {
+    using area = scratch();
+    const tier = await opened(area.drives);
+    const stored = await Promise.all(
+      Array.from({ length: 8 }, (_, i) => put(tier, sampleBytes(900 + i, i))),
+    );
+    await tier.close();
+    const { segment } = (stored[0] as Stored).location as SegmentLocation;
+    for (const i of [0, 1, 2]) flip(segmentFile(area.drives[i] as string, segment), 200);
+    const worker = await opened(area.drives, { deps: { role: 'worker' } });
+    let seen = 0;
+    await failsWith(t, 'Corrupt', async () => {
+      for await (const _ of worker.records(0, segment)) seen += 1;
+    });
+    t.true(seen > 0 && seen < 8);
+    await worker.close();
   },
 );
 

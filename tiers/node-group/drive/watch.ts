@@ -47,21 +47,13 @@ export class DriveWatch {
   }
 
   async #enrol(tolerant: boolean): Promise<void> {
-    const { place, random, writes, directories } = this.#options;
+    const { place, random, writes } = this.#options;
     const drives = this.#seats.map(({ drive }) => drive);
     const how = { random, writes, makesDirectories: !tolerant, tolerant };
     const found = await enrol(drives, place, how);
     for (const [position, one] of found.entries()) {
       const seat = this.#seats[position] as Seat;
       await this.#seat(seat, one).catch((error: unknown) => seat.gone('missing', messageOf(error)));
-    }
-    if (!writes) return;
-    for (const seat of this.#seats.filter(({ present }) => present)) {
-      for (const directory of directories) {
-        await seat.drive
-          .makeDirectory(directory)
-          .catch((error: unknown) => seat.writeFailed(error));
-      }
     }
   }
 
@@ -72,10 +64,24 @@ export class DriveWatch {
       return;
     }
     const before = seat.identity?.drive;
-    if (before !== undefined && before !== one.identity.drive) this.#options.changed(seat);
+    if (before !== undefined && before !== one.identity.drive) {
+      this.#options.changed(seat);
+      // What the old one did is not held against it.
+      seat.recovered();
+    }
+    // Before anybody may write to it.
+    const directories = this.#options.writes ? this.#options.directories : [];
+    let failure: unknown;
+    for (const directory of directories) {
+      await seat.drive.makeDirectory(directory).catch((error: unknown) => {
+        failure ??= error;
+      });
+    }
     seat.usage = await seat.drive.usage();
     this.#identityTimes[seat.position] = (await seat.drive.stat(IDENTITY_FILE)).modifiedMs;
     seat.arrived(one.identity);
+    // It may still be read.
+    if (failure !== undefined) seat.writeFailed(failure);
   }
 
   /** One look at every drive; a drive that hangs holds up nobody else. */
