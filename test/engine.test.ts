@@ -337,6 +337,26 @@ test('A6: undoing an overwrite would lose the version beneath: the deletion goes
   t.is((await h.engine.headObject(name('k'))).version.sizeBytes, 0);
 });
 
+test('A6: a late overwrite is no creation: it takes the deletion back and stays', async (t) => {
+  for (const versioning of ['off', 'enabled'] as const) {
+    const h = house();
+    await makeBucket(h, versioning);
+    const first = await h.engine.putObject(put('k', 'acknowledged'));
+    interpose(h, 'objects', async () => {
+      const row = await h.store.get<Bucket>('buckets', 'bucket');
+      assert(row !== undefined);
+      const value: Bucket = { ...row.value, state: 'deleting' };
+      await h.store.replace({ table: 'buckets', id: 'bucket', expected: row.revision, value });
+    });
+    await h.engine.putObject(put('k', 'late'));
+    t.is((await h.engine.getBucket('bucket')).state, 'live');
+    t.is(await textOf(h.engine, 'k'), 'late');
+    if (versioning === 'enabled')
+      t.is(await textOf(h.engine, 'k', first.versionId), 'acknowledged');
+    t.deepEqual(h.counts, ['bucket-reverted']);
+  }
+});
+
 test('A6: a bucket with a key, a version or a marker is not deleted, and stays usable', async (t) => {
   const h = house();
   await makeBucket(h, 'enabled');
@@ -365,6 +385,7 @@ test('A6: a deletion that died half way is taken up, and a key found by then is 
     const value: Bucket = { ...row.value, state: 'deleting' };
     await h.store.replace({ table: 'buckets', id: 'bucket', expected: row.revision, value });
     t.is(await codeOf(h.engine.putObject(put('n', 'x'))), 'NoSuchBucket');
+    t.is(await codeOf(h.engine.getBucket('bucket')), 'NoSuchBucket');
     const engine = h.process();
     const made = await engine.createBucket({ name: 'bucket', owner: 'root', region: 'local' });
     t.is(made.state, 'live');
@@ -1755,6 +1776,8 @@ test('lists: a common prefix of 5,000 keys costs a page or two, not 5,000 rows',
   const h = house();
   const bucketId = await makeBucket(h);
   const { version } = await h.engine.putObject(put('zzz', 'x'));
+  // The very first key behind each hidden stretch.
+  for (const key of ['a0', 'c0']) await h.engine.putObject(put(key, 'x'));
   for (const folder of ['a', 'b', 'c']) {
     for (let i = 0; i < 5000; i++) {
       const document: ObjectDocument = {
@@ -1768,7 +1791,11 @@ test('lists: a common prefix of 5,000 keys costs a page or two, not 5,000 rows',
   }
   const before = h.store.reads;
   const page = await h.engine.listObjects(listQuery({ delimiter: '/' }));
-  t.deepEqual([page.prefixes, page.entries.length], [['a/', 'b/', 'c/'], 1]);
+  t.deepEqual(page.prefixes, ['a/', 'b/', 'c/']);
+  t.deepEqual(
+    page.entries.map(({ key }) => key),
+    ['a0', 'c0', 'zzz'],
+  );
   t.true(h.store.reads - before <= 6);
   const plain = h.store.reads;
   t.is((await h.engine.listObjects(listQuery())).entries.length, 1000);
