@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import type { ClockAnswer, DriveAnswer, HealAnswer } from '../model/answers.ts';
 import { FirnError } from '../model/errors.ts';
 import { countOf, countText, sizeText, timeText } from './terminal/human.ts';
-import type { Paint } from './terminal/table.ts';
+import type { Paint } from './terminal/output.ts';
 import { act, examples, JSON_FLAG } from './verb.ts';
 import type { Bench, VerbInput } from './verb.ts';
 

@@ -9,7 +9,8 @@ import type { CliIo, CliSettings } from './io.ts';
 import { Progress } from './terminal/progress.ts';
 import type { ProgressOptions } from './terminal/progress.ts';
 import { paintFor, tableText } from './terminal/table.ts';
-import type { Column, Paint } from './terminal/table.ts';
+import type { Column } from './terminal/table.ts';
+import type { Paint } from './terminal/output.ts';
 
 /** Flags that every verb takes. */
 export interface GlobalFlags {

@@ -7,7 +7,7 @@ import type { CliIo } from '../../appliance/cli/io.ts';
 import { Progress } from '../../appliance/cli/terminal/progress.ts';
 import { S3Client } from '../../appliance/cli/client/s3-client.ts';
 import { paintFor } from '../../appliance/cli/terminal/table.ts';
-import type { Paint } from '../../appliance/cli/terminal/table.ts';
+import type { Paint } from '../../appliance/cli/terminal/output.ts';
 import type { ScratchFirn } from './child.ts';
 import type { DemoObject } from './tree.ts';
 

@@ -2,9 +2,9 @@
 
 import type { ExplainAnswer, PlanAnswer, PlannedChange } from '../../model/answers.ts';
 import { countOf, countText, dayText, moneyText, sizeText, timeText } from './human.ts';
-import type { Screen } from './output.ts';
+import type { Paint, Screen } from './output.ts';
 import { printable, tableText } from './table.ts';
-import type { Column, Paint } from './table.ts';
+import type { Column } from './table.ts';
 
 export function planText(plan: PlanAnswer, to: Screen): string {
   const { bold, yellow, red, green } = to.paint;

@@ -3,7 +3,7 @@
 import type { RestoreQuoteAnswer } from '../../model/answers.ts';
 import { countOf, moneyText, sizeText, timeText } from './human.ts';
 import { printable } from './table.ts';
-import type { Paint } from './table.ts';
+import type { Paint } from './output.ts';
 
 export function quoteText(quote: RestoreQuoteAnswer, paint: Paint): string {
   const { money } = quote;

@@ -1,6 +1,6 @@
 // Aligned tables without lines between: they survive `grep`, `awk` and a narrow terminal.
 
-import type { CliOutput } from './output.ts';
+import type { CliOutput, Paint } from './output.ts';
 
 export interface Column {
   title: string;
@@ -108,14 +108,6 @@ export function tableText(
   const bold = options.bold ?? ((text: string): string => text);
   const title = indent + bold(line(columns.map((column) => column.title)));
   return [title, ...clean.map((row) => indent + line(row))].map((text) => `${text}\n`).join('');
-}
-
-export interface Paint {
-  bold: (text: string) => string;
-  dim: (text: string) => string;
-  green: (text: string) => string;
-  yellow: (text: string) => string;
-  red: (text: string) => string;
 }
 
 /** Colours where the output wants them; otherwise the text as it is. */
