@@ -41,9 +41,12 @@ export function planText(plan: PlanAnswer, to: Screen): string {
 const lostText = ({ deletes, deletedBytes }: PlanAnswer['totals']): string =>
   `${countOf(deletes, 'version')} (${sizeText(deletedBytes)})`;
 
+/** Columns in which nothing stands are left out: a plan of nothing due fits a narrow terminal. */
 function planTable(plan: PlanAnswer, to: Screen): string {
   const { isTTY, columns } = to.io.stdout;
-  const { currency } = plan;
+  const currency = plan.currency ?? undefined;
+  const hasMoney = plan.rules.some((rule) => rule.oneOffCost !== 0 || rule.monthlySaving !== 0);
+  const hasExamples = plan.rules.some((rule) => rule.examples.length > 0);
   const titles: Column[] = [
     { title: 'RULE' },
     { title: 'ACTION' },
@@ -53,10 +56,10 @@ function planTable(plan: PlanAnswer, to: Screen): string {
     { title: 'LATER', align: 'right' },
     { title: 'FROM' },
   ];
-  if (currency !== null) {
+  if (hasMoney) {
     titles.push({ title: 'COST ONCE', align: 'right' }, { title: 'SAVES A MONTH', align: 'right' });
   }
-  titles.push({ title: 'FOR EXAMPLE', shrink: true });
+  if (hasExamples) titles.push({ title: 'FOR EXAMPLE', shrink: true });
   const rows = plan.rules.map((rule) => [
     rule.id,
     rule.action,
@@ -65,10 +68,10 @@ function planTable(plan: PlanAnswer, to: Screen): string {
     countText(rule.deletes),
     countText(rule.later.objects),
     rule.later.firstAt === null ? '–' : dayText(rule.later.firstAt),
-    ...(currency === null
-      ? []
-      : [moneyText(rule.oneOffCost, currency), moneyText(rule.monthlySaving, currency)]),
-    rule.examples[0] ?? '–',
+    ...(hasMoney
+      ? [moneyText(rule.oneOffCost, currency), moneyText(rule.monthlySaving, currency)]
+      : []),
+    ...(hasExamples ? [rule.examples[0] ?? '–'] : []),
   ]);
   return tableText(titles, rows, { bold: to.paint.bold, ...(isTTY ? { columns } : {}) });
 }
