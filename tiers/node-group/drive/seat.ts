@@ -27,8 +27,7 @@ export class Seat {
   usage: DriveUsage | undefined;
   /** Errors since the start of this process. */
   errors = 0;
-  /** Blocking reads are off until then: one took so long that it came from the device. */
-  blockingReadsFrom = 0;
+  readonly blocking = new BlockingReads();
   /** Smoothed ms of a durable write. */
   writeMs = 0;
   readonly #limits: SeatLimits;
@@ -167,5 +166,35 @@ export class Seat {
       );
       this.writeMs = 0;
     }
+  }
+}
+
+/** A blocking read this long came from the device, or this thread was not given the processor. */
+const BLOCKED_MS_MAX = 2;
+const BLOCKED_REST_MS_MAX = 5000;
+
+/**
+ * Whether this thread may read from a drive without leaving it: not for a while after a read that took
+ * long, for longer when that happens again. (One pause of the scheduler must not cost five seconds of
+ * slow reads, a cold HDD must not block this thread twice.)
+ */
+export class BlockingReads {
+  #from = 0;
+  #restMs = 0;
+  #quick = 0;
+
+  allowed(now: number): boolean {
+    return this.#from <= now;
+  }
+
+  took(ms: number, now: number): void {
+    if (ms <= BLOCKED_MS_MAX) {
+      this.#quick += 1;
+      if (this.#quick >= 1000) this.#restMs = 0;
+      return;
+    }
+    this.#quick = 0;
+    this.#restMs = this.#restMs === 0 ? 20 : Math.min(BLOCKED_REST_MS_MAX, this.#restMs * 4);
+    this.#from = now + this.#restMs;
   }
 }

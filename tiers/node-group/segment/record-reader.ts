@@ -17,13 +17,13 @@ import { bodyOfRecord, parityBytes, PIECE_HEAD_BYTES, RECORD_HEAD_BYTES } from '
 
 /** Up to this size a read of bytes touched lately blocks this thread for a few µs: 4 against 20. */
 const BLOCKING_BYTES_MAX = 16 * 1024;
+const SLAB_BYTES = 128 * 1024;
 const TOUCHED_MS_MAX = 60_000;
-/** A blocking read this long came from the device: none on this drive for a while. */
-const BLOCKED_MS_MAX = 2;
-const BLOCKED_REST_MS = 5000;
 
 export class RecordReader {
   readonly #context: GroupContext;
+  #slab = Buffer.alloc(0);
+  #taken = 0;
 
   constructor(context: GroupContext) {
     this.#context = context;
@@ -41,6 +41,17 @@ export class RecordReader {
     return this.#read(location, order);
   }
 
+  /** Small answers are cut from slabs: a buffer of its own costs more than the read (2 µs). */
+  #slice(size: number): Buffer {
+    if (this.#slab.length - this.#taken < size) {
+      this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+      this.#taken = 0;
+    }
+    const bytes = this.#slab.subarray(this.#taken, this.#taken + size);
+    this.#taken += (size + 7) & ~7;
+    return bytes;
+  }
+
   #readNow(location: SegmentLocation, position: number, open: OpenFile): Buffer | undefined {
     const size = RECORD_HEAD_BYTES + location.length;
     if (size > BLOCKING_BYTES_MAX) return undefined;
@@ -48,8 +59,8 @@ export class RecordReader {
     const at = location.batch + PIECE_HEAD_BYTES + location.offset;
     const begun = performance.now();
     if (begun - open.touchedAt(at) > TOUCHED_MS_MAX) return undefined;
-    if (seat.blockingReadsFrom > begun || !seat.trusted) return undefined;
-    const bytes = Buffer.allocUnsafe(size);
+    if (!seat.trusted || !seat.blocking.allowed(begun)) return undefined;
+    const bytes = this.#slice(size);
     let count: number;
     try {
       count = open.file.readNow(bytes, at);
@@ -58,9 +69,7 @@ export class RecordReader {
       return undefined;
     }
     open.usedAt = performance.now();
-    if (open.usedAt - begun > BLOCKED_MS_MAX) {
-      seat.blockingReadsFrom = open.usedAt + BLOCKED_REST_MS;
-    }
+    seat.blocking.took(open.usedAt - begun, open.usedAt);
     return count === size ? bodyOfRecord(bytes, location) : undefined;
   }
 

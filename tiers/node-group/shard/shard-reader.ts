@@ -26,6 +26,13 @@ interface Columns {
   to: number;
 }
 
+/** What a span takes from one lane, and where it goes. */
+interface LanePart {
+  lane: number;
+  columns: Columns;
+  into: Buffer;
+}
+
 export type LaneState = 'good' | keyof LaneStates;
 
 export class ShardReader {
@@ -65,55 +72,62 @@ export class ShardReader {
    */
   async readSpan(stripe: number, from: number, target: Buffer): Promise<void> {
     const width = this.geometry.widthOf(stripe);
-    const reads: Promise<void>[] = [];
+    const parts: LanePart[] = [];
     const to = from + target.length;
     for (let place = Math.floor(from / width); place * width < to; place += 1) {
       const begin = Math.max(from, place * width);
       const end = Math.min(to, (place + 1) * width);
-      const columns = { from: begin - place * width, to: end - place * width };
-      const into = target.subarray(begin - from, end - from);
-      reads.push(this.#readColumns({ stripe, place, width }, columns, into));
+      parts.push({
+        lane: this.order.data[place] as number,
+        columns: { from: begin - place * width, to: end - place * width },
+        into: target.subarray(begin - from, end - from),
+      });
     }
-    if (reads.length === 1) return reads[0];
+    if (parts.some(({ lane }) => (this.#badMask >> lane) & 1)) return this.#decode(stripe, parts);
+    const wrong: LanePart[] = [];
     // All have ended before anybody may reuse the target.
-    const ended = await Promise.allSettled(reads);
-    for (const one of ended) if (one.status === 'rejected') throw one.reason;
+    await Promise.all(
+      parts.map(async (part) => {
+        if (!(await this.#readPart(stripe, width, part))) wrong.push(part);
+      }),
+    );
+    if (wrong.length > 0) await this.#decode(stripe, wrong);
   }
 
-  async #readColumns(
-    at: { stripe: number; place: number; width: number },
-    columns: Columns,
-    into: Buffer,
-  ): Promise<void> {
-    const lane = this.order.data[at.place] as number;
-    const whole = wholeBlocks(columns, at.width);
+  async #readPart(stripe: number, width: number, part: LanePart): Promise<boolean> {
+    const { lane, columns, into } = part;
+    const whole = wholeBlocks(columns, width);
     const exact = whole.from === columns.from && whole.to === columns.to;
-    const buffer = exact ? into : Buffer.allocUnsafe(whole.to - whole.from);
-    if (((this.#badMask >> lane) & 1) === 0) {
-      const state = await this.readLane(at.stripe, lane, { columns: whole, target: buffer });
-      if (state === 'good') {
-        if (!exact) into.set(buffer.subarray(columns.from - whole.from, columns.to - whole.from));
-        return;
-      }
+    const target = exact ? into : Buffer.allocUnsafe(whole.to - whole.from);
+    const state = await this.readLane(stripe, lane, { columns: whole, target });
+    if (state !== 'good') {
       this.mark(lane, state);
+      return false;
     }
-    await this.#decode(at.stripe, lane, { whole, columns, into });
+    if (!exact) into.set(target.subarray(columns.from - whole.from, columns.to - whole.from));
+    return true;
   }
 
-  async #decode(
-    stripe: number,
-    lane: number,
-    what: { whole: Columns; columns: Columns; into: Buffer },
-  ): Promise<void> {
+  /** All parts from one set of k' lanes, read once. */
+  async #decode(stripe: number, parts: readonly LanePart[]): Promise<void> {
     const { codec } = this.#context;
-    const { whole, columns, into } = what;
+    const whole = wholeBlocks(
+      {
+        from: Math.min(...parts.map(({ columns }) => columns.from)),
+        to: Math.max(...parts.map(({ columns }) => columns.to)),
+      },
+      this.geometry.widthOf(stripe),
+    );
     const large = whole.to > codec.arena.laneBytes(1);
     const slot = await codec.arena.acquire(large ? LARGE_UNITS : 1);
     try {
       const have = await this.gather(stripe, slot, whole);
-      const lanes = { have, empty: this.order.empty, want: 1 << lane };
+      const wanted = parts.reduce((mask, { lane }) => mask | (1 << lane), 0);
+      const lanes = { have, empty: this.order.empty, want: wanted & ~have };
       codec.rebuild(slot, lanes, { from: whole.from, bytes: whole.to - whole.from });
-      into.set((slot.lanes[lane] as Buffer).subarray(columns.from, columns.to));
+      for (const { lane, columns, into } of parts) {
+        into.set((slot.lanes[lane] as Buffer).subarray(columns.from, columns.to));
+      }
     } finally {
       codec.arena.release(slot);
     }
