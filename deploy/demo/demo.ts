@@ -31,6 +31,7 @@ export async function runDemo(options: DemoOptions, io: CliIo): Promise<number> 
     options.tree === undefined
       ? await defaultObjects(project)
       : await treeObjects(resolve(options.tree));
+  if (options.metadata !== undefined) ownDatabase(options.metadata, '');
   const data = scratchFolder(options.data);
   const bytes = objects.reduce((sum, one) => sum + one.sizeBytes, 0);
   io.stdout.write(

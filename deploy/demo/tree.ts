@@ -21,7 +21,17 @@ const SEED = 20_261_124;
 
 /** The tree's regular files in the order of their paths; links are left out. */
 export async function treeObjects(folder: string): Promise<DemoObject[]> {
-  const found = await filesUnder(folder, {});
+  let found: DemoObject[];
+  try {
+    found = await filesUnder(folder, {});
+  } catch (cause) {
+    const { code = 'error', path = folder } = cause as NodeJS.ErrnoException;
+    throw new FirnError('UsageError', `cannot read ${path} (${code})`, {
+      subject: folder,
+      cause,
+      hint: 'name a folder by --tree in which you may read everything',
+    });
+  }
   if (found.length > 0) return found;
   throw new FirnError('UsageError', `${folder} holds no file`, {
     subject: folder,
