@@ -1,6 +1,6 @@
-// Hot and warm: nothing that was acknowledged may be lost or come back wrong, whatever drives, power,
-// processes and bits do. Real directories where the system matters, simulated drives where a fault must
-// strike at a chosen instant. Seeds are printed.
+// Hot and warm: nothing that was acknowledged may be lost or come back wrong, whatever drives,
+// power, processes and bits do. Real directories where the system matters, simulated drives where a
+// fault must strike at a chosen instant. Seeds are printed.
 
 import { spawn } from 'node:child_process';
 import {
@@ -171,7 +171,8 @@ function rot(drives: readonly string[], location: BlobLocation, lane: number): v
   }
 }
 
-// ---------------------------------------------------------------------------------------------- codec
+// ----------------------------------------------------------------------------------------------
+// codec
 
 /** XXH3-64 of all parity of 4 KiB lanes of sampleBytes(4096, lane): old parity rests on these. */
 const GOLDEN_PARITY: Record<string, string> = {
@@ -292,7 +293,8 @@ test('who finds no buffer waits, is served in order, and is told to slow down pa
   t.is((await small).units, 1, 'served as soon as the one before it gave up');
 });
 
-// ---------------------------------------------------------------------------------------- lane order
+// ---------------------------------------------------------------------------------------- lane
+// order
 
 test('drives that are away cost data lanes first, so redundancy stays whole', (t) => {
   for (const name of CODES) {
@@ -328,7 +330,8 @@ test('groups get shares like their room, and only a new group moves names', (t) 
   t.is(placeIn('x', [0, 0]), undefined);
 });
 
-// ------------------------------------------------------------------------------------------ contracts
+// ------------------------------------------------------------------------------------------
+// contracts
 
 driveContract(test, 'local drive', async () => {
   const root = mkdtempSync(join(tmpdir(), 'firn-drive-'));
@@ -817,7 +820,8 @@ test.serial('an emptied drive is refilled byte for byte from the others alone', 
   await tier.close();
 });
 
-// ------------------------------------------------------------------------------------- golden files
+// ------------------------------------------------------------------------------------- golden
+// files
 
 /** Ids and time by counting, so that files come out the same every time. */
 function counted(): { clock: Clock; random: Random } {
@@ -911,7 +915,8 @@ test.serial('files of a newer format are refused loudly, not taken for damage', 
   }
 });
 
-// ------------------------------------------------------------------------------- crashes of processes
+// ------------------------------------------------------------------------------- crashes of
+// processes
 
 const CHILD = `
 import { DriveTier } from ${JSON.stringify(join(import.meta.dirname, '../tiers/node-group/tier/node-group-tier.ts'))};
@@ -982,7 +987,8 @@ test.serial('kill -9 of a writer loses nothing that it had acknowledged', async 
   t.log(`${acked.length} acknowledged writes over 3 kills`);
 });
 
-// ---------------------------------------------------------------------------------- simulated drives
+// ---------------------------------------------------------------------------------- simulated
+// drives
 
 interface Simulated {
   media: Medium[];
@@ -1266,7 +1272,8 @@ test.serial(
   },
 );
 
-// ------------------------------------------------------------------------------- segments for compaction
+// ------------------------------------------------------------------------------- segments for
+// compaction
 
 test.serial(
   'a segment tells its records and its dead, and goes only as a whole and settled',

@@ -1,9 +1,9 @@
-// The port of drives: one directory on one device, seen as a flat store of files. All input and output of
-// node groups goes through it, so that a simulator can tear writes, lose what was not synced, fill a
-// drive up or let it hang, and so that a drive of another host can stand behind it later. Paths are
-// relative to the drive, with '/' between names that Firn makes itself: a name never comes from a user.
-// Errors are those of the system, with their `code` (ENOENT, ENOSPC, EIO ...): node groups decide what
-// they mean.
+// The port of drives: one directory on one device, seen as a flat store of files. All input and
+// output of node groups goes through it, so that a simulator can tear writes, lose what was not
+// synced, fill a drive up or let it hang, and so that a drive of another host can stand behind it
+// later. Paths are relative to the drive, with '/' between names that Firn makes itself: a name
+// never comes from a user. Errors are those of the system, with their `code` (ENOENT, ENOSPC, EIO
+// ...): node groups decide what they mean.
 
 export interface DriveFile {
   /**
@@ -14,8 +14,9 @@ export interface DriveFile {
   /** The same, blocking this thread: only where the bytes are likely in the page cache. */
   readNow(target: Uint8Array, position: number): number;
   /**
-   * Writes all of it, one behind another (short writes are looped), at `position`. Durable on return if the file was opened
-   * with `durable`, else after sync. The bytes must not change until then.
+   * Writes all of it, one behind another (short writes are looped), at `position`. Durable on
+   * return if the file was opened with `durable`, else after sync. The bytes must not change until
+   * then.
    */
   write(bytes: Uint8Array | readonly Uint8Array[], position: number): Promise<void>;
   /** fdatasync. After an error this file may never be synced again: what was lost is not known. */

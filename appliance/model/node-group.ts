@@ -1,13 +1,13 @@
-// What a tier of drives can do beside storing blobs: tell the state of its drives, and be kept whole by
-// workers. Workers and the admin API know this face only; tiers/node-group implements it.
+// What a tier of drives can do beside storing blobs: tell the state of its drives, and be kept
+// whole by workers. Workers and the admin API know this face only; tiers/node-group implements it.
 
 import type { BlobLocation, SegmentLocation, ShardLocation } from './location.ts';
 import type { Tier } from './tier.ts';
 
 /**
  * up · healing: in use, but what it held before it was replaced is still being rebuilt · full: only
- * reads and deletes · failing: left out for a while after errors or slowness · missing: not there or not
- * mounted · foreign: another drive stands at its place, never touched.
+ * reads and deletes · failing: left out for a while after errors or slowness · missing: not there
+ * or not mounted · foreign: another drive stands at its place, never touched.
  */
 export type DriveState = 'up' | 'healing' | 'full' | 'failing' | 'missing' | 'foreign';
 
@@ -40,7 +40,9 @@ export interface StepProgress {
   lost: readonly string[];
 }
 
-/** Work in bounded steps (a few MiB each), so that a worker can throttle it and give up its lease. */
+/**
+ * Work in bounded steps (a few MiB each), so that a worker can throttle it and give up its lease.
+ */
 export interface StepJob {
   /** Does the next bit. After `done` it does nothing. */
   step(): Promise<StepProgress>;
@@ -51,9 +53,13 @@ export interface StepJob {
 export interface SegmentInfo {
   group: number;
   segment: string;
-  /** Where its log ends, the same on each drive; the sum of its records is known only by reading it. */
+  /**
+   * Where its log ends, the same on each drive; the sum of its records is known only by reading it.
+   */
   extentBytes: number;
-  /** Bytes of objects in it that delete() was called for, as far as noted (a hint, may be too low). */
+  /**
+   * Bytes of objects in it that delete() was called for, as far as noted (a hint, may be too low).
+   */
   deadBytes: number;
   /** Engine ms at which it was opened. */
   openedAt: number;
@@ -75,14 +81,15 @@ export interface NodeGroupTier extends Tier {
   drives(): Promise<DriveInfo[]>;
 
   /**
-   * Refills replaced drives (state healing) from the others; done at once when there is none. A drive
-   * turns `up` only after a pass that found nothing missing. Needs no metadata.
+   * Refills replaced drives (state healing) from the others; done at once when there is none. A
+   * drive turns `up` only after a pass that found nothing missing. Needs no metadata.
    */
   heal(): StepJob;
 
   /**
-   * Rewrites the lanes of one location that are missing or damaged (those it calls unconfirmed, most
-   * often). `partial`: a drive that it needs is still down, try later. Corrupt if beyond repair.
+   * Rewrites the lanes of one location that are missing or damaged (those it calls unconfirmed,
+   * most often). `partial`: a drive that it needs is still down, try later. Corrupt if beyond
+   * repair.
    */
   healLocation(location: SegmentLocation | ShardLocation): Promise<'whole' | 'partial'>;
 
@@ -92,8 +99,9 @@ export interface NodeGroupTier extends Tier {
   /** Every segment of every group. */
   segments(): AsyncIterable<SegmentInfo>;
   /**
-   * Every record of a segment, verified. Where some can't be read, throws after all others: Corrupt, or
-   * DriveUnavailable while drives are away. Then nobody may conclude that nothing in it lives.
+   * Every record of a segment, verified. Where some can't be read, throws after all others:
+   * Corrupt, or DriveUnavailable while drives are away. Then nobody may conclude that nothing in it
+   * lives.
    */
   records(group: number, segment: string): AsyncIterable<SegmentRecord>;
   /** Frees a whole settled segment: only after every record's object was read afresh (B4). */

@@ -1,5 +1,5 @@
-// Erasure coding against memcpy, both in this run on the same core: median of interleaved rounds, CPU
-// time. A figure is data bytes a CPU second; the limit is Buffer.copy of 1 MiB.
+// Erasure coding against memcpy, both in this run on the same core: median of interleaved rounds,
+// CPU time. A figure is data bytes a CPU second; the limit is Buffer.copy of 1 MiB.
 
 import { randomFillSync } from 'node:crypto';
 import { MiB } from '../../appliance/model/limits.ts';

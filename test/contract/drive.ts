@@ -1,7 +1,7 @@
-// What every drive owes node groups, and a drive in memory that keeps what was not synced apart: power can be
-// cut at any instant (each unsynced write is then kept, torn or lost by a seeded draw, each unsynced name
-// kept or lost), writes and syncs can fail, hang, run out of room or be ignored. The same suite runs on it
-// and on a real directory, so that the fake stays true.
+// What every drive owes node groups, and a drive in memory that keeps what was not synced apart:
+// power can be cut at any instant (each unsynced write is then kept, torn or lost by a seeded draw,
+// each unsynced name kept or lost), writes and syncs can fail, hang, run out of room or be ignored.
+// The same suite runs on it and on a real directory, so that the fake stays true.
 
 import type { ExecutionContext, TestFn } from 'ava';
 import type {

@@ -1,6 +1,6 @@
-// The warm tier: HDD pools, mostly holding packs. The same node groups, tuned for drives that seek: a write
-// may take longer before a drive counts as stalled, and fewer slots are kept, because most that arrives
-// is large and written by a few workers.
+// The warm tier: HDD pools, mostly holding packs. The same node groups, tuned for drives that seek:
+// a write may take longer before a drive counts as stalled, and fewer slots are kept, because most
+// that arrives is large and written by a few workers.
 
 import type { NodeGroupTier } from '../../appliance/model/node-group.ts';
 import { MiB } from '../../appliance/model/limits.ts';

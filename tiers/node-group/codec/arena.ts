@@ -1,7 +1,8 @@
-// One fixed block of memory a process and tier, cut into slots, each holding all lanes of a stripe or
-// batch. The kernels work in it, drives are written from it and read into it: the only copy is from the
-// socket's chunk into a slot. It never grows, so it is also the brake: who finds no free slot waits, and
-// past a bound the answer is SlowDown instead of a full memory. A large slot is four units side by side.
+// One fixed block of memory a process and tier, cut into slots, each holding all lanes of a stripe
+// or batch. The kernels work in it, drives are written from it and read into it: the only copy is
+// from the socket's chunk into a slot. It never grows, so it is also the brake: who finds no free
+// slot waits, and past a bound the answer is SlowDown instead of a full memory. A large slot is
+// four units side by side.
 
 import assert from 'node:assert/strict';
 import { FirnError } from '../../../appliance/model/errors.ts';
@@ -55,8 +56,9 @@ export class Arena {
 
   constructor(options: ArenaOptions) {
     this.#options = { waitersMax: 512, waitMsMax: 10_000, ...options };
-    // A distance of a multiple of 4 KiB between lanes halves the rate at 8 and more data lanes: their
-    // lines compete for the same sets of the cache. This holds for a small slot and one of four units.
+    // A distance of a multiple of 4 KiB between lanes halves the rate at 8 and more data lanes:
+    // their lines compete for the same sets of the cache. This holds for a small slot and one of
+    // four units.
     let stride = Math.ceil((LANE_HEAD_BYTES + options.laneBytes) / 64) * 64;
     while (stride % 1024 === 0) stride += 64;
     this.#strideUnit = stride;
@@ -118,7 +120,10 @@ export class Arena {
     }
   }
 
-  /** Small slots from the low end, so that memory never needed is never touched; large from the high. */
+  /**
+   * Small slots from the low end, so that memory never needed is never touched; large from the
+   * high.
+   */
   #take(units: number): Slot | undefined {
     const count = this.#taken.length;
     if (units === 1) {

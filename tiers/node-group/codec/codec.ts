@@ -1,6 +1,6 @@
-// Encodes and rebuilds the lanes of slots in the arena. The kernel that makes parity is written at the
-// first use of a slot size, kernels for losses when they first occur: of the 21 loss patterns of 4+2,
-// a group with one dead drive ever sees a handful.
+// Encodes and rebuilds the lanes of slots in the arena. The kernel that makes parity is written at
+// the first use of a slot size, kernels for losses when they first occur: of the 21 loss patterns
+// of 4+2, a group with one dead drive ever sees a handful.
 
 import assert from 'node:assert/strict';
 import type { Arena, Slot } from './arena.ts';
@@ -35,8 +35,8 @@ export class Codec {
   }
 
   /**
-   * Makes all parity lanes of a slot from all data lanes, over the first `bytes` of each (a multiple of
-   * 64). Lanes without data must have been zeroed.
+   * Makes all parity lanes of a slot from all data lanes, over the first `bytes` of each (a
+   * multiple of 64). Lanes without data must have been zeroed.
    */
   encode(slot: Slot, bytes: number): void {
     if (bytes === 0) return;
@@ -50,8 +50,9 @@ export class Codec {
   }
 
   /**
-   * Makes the lanes of `want` from those of `have` (bit masks; lanes of `empty` count as zeros whatever
-   * the slot holds there), over `bytes` bytes from `from`. False if `have` does not suffice.
+   * Makes the lanes of `want` from those of `have` (bit masks; lanes of `empty` count as zeros
+   * whatever the slot holds there), over `bytes` bytes from `from`. False if `have` does not
+   * suffice.
    */
   rebuild(slot: Slot, lanes: Lanes, span: { from: number; bytes: number }): boolean {
     const { from, bytes } = span;

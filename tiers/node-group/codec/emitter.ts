@@ -1,7 +1,8 @@
-// Writes WebAssembly modules for combinations of lanes: straight-line 128-bit loads, exclusive ors and
-// stores with constant offsets, in one loop that steps 64 bytes. No tables, no shuffles, no native
-// build. Why not a library: at 4+2 this runs at the speed of memcpy, several times the packages to be
-// had; a module takes under a millisecond to write and compile, so each loss pattern gets its own.
+// Writes WebAssembly modules for combinations of lanes: straight-line 128-bit loads, exclusive ors
+// and stores with constant offsets, in one loop that steps 64 bytes. No tables, no shuffles, no
+// native build. Why not a library: at 4+2 this runs at the speed of memcpy, several times the
+// packages to be had; a module takes under a millisecond to write and compile, so each loss pattern
+// gets its own.
 
 import { bitRow, type Combination } from './field.ts';
 

@@ -1,7 +1,8 @@
-// Arithmetic of the erasure codes: GF(2^4), polynomial x^4 + x + 1, and the constants of every code.
-// The constants are part of the on-disk format (CODE_FORMAT): with others, parity already written is
-// noise. They are a Cauchy matrix whose columns are scaled so that row 0 is all ones and whose other
-// rows are scaled for few one-bits; every choice of k lanes out of k+m is non-singular (tested).
+// Arithmetic of the erasure codes: GF(2^4), polynomial x^4 + x + 1, and the constants of every
+// code. The constants are part of the on-disk format (CODE_FORMAT): with others, parity already
+// written is noise. They are a Cauchy matrix whose columns are scaled so that row 0 is all ones and
+// whose other rows are scaled for few one-bits; every choice of k lanes out of k+m is non-singular
+// (tested).
 
 import assert from 'node:assert/strict';
 
@@ -121,8 +122,8 @@ export function parityOf(code: Code): Combination {
 }
 
 /**
- * How the lanes of `want` follow from those of `have`, where those of `empty` are known to be zero. Takes
- * data lanes first: they need the fewest operations. Undefined if `have` does not suffice.
+ * How the lanes of `want` follow from those of `have`, where those of `empty` are known to be zero.
+ * Takes data lanes first: they need the fewest operations. Undefined if `have` does not suffice.
  */
 export function recovery(
   code: Code,

@@ -1,6 +1,7 @@
-// Takes the drives of one group into use: recognises them, founds a new group, accepts a replaced drive,
-// and refuses a foreign, swapped or old one before anything is read or written. Several processes do
-// this at once on the same drives: each step is create-only or writes what every other would write.
+// Takes the drives of one group into use: recognises them, founds a new group, accepts a replaced
+// drive, and refuses a foreign, swapped or old one before anything is read or written. Several
+// processes do this at once on the same drives: each step is create-only or writes what every other
+// would write.
 
 import type { Random } from '../../../appliance/model/clock.ts';
 import type { Drive } from '../../../appliance/model/drive.ts';
@@ -187,7 +188,10 @@ class GroupEnrolment {
     return { format: 1, store, tier, group };
   }
 
-  /** Old drives, back at places that others took: their identity is neither the roster's nor its heir. */
+  /**
+   * Old drives, back at places that others took: their identity is neither the roster's nor its
+   * heir.
+   */
   #expose(found: Finding[], roster: Roster): void {
     for (const [position, one] of found.entries()) {
       const place = roster.places[position] as RosterPlace;
@@ -278,7 +282,9 @@ function replacedLongAgo(drive: Drive): FirnError {
   );
 }
 
-/** Takes the drives of one group into use. DriveForeign, FormatUnknown; see the head of this file. */
+/**
+ * Takes the drives of one group into use. DriveForeign, FormatUnknown; see the head of this file.
+ */
 export function enrol(
   drives: readonly Drive[],
   place: Omit<Place, 'position'>,

@@ -1,7 +1,8 @@
-// Who a drive is, and which drives make up a group. The dangers: two drives swapped, a drive of another
-// appliance, or an old drive back at the place of the one that replaced it, would all serve or take
-// bytes that belong elsewhere. Two small JSON files at the top of each drive (FORMAT.md): its identity,
-// never changed but for `healing`, and a copy of the group's roster, replaced when a drive is.
+// Who a drive is, and which drives make up a group. The dangers: two drives swapped, a drive of
+// another appliance, or an old drive back at the place of the one that replaced it, would all serve
+// or take bytes that belong elsewhere. Two small JSON files at the top of each drive (FORMAT.md):
+// its identity, never changed but for `healing`, and a copy of the group's roster, replaced when a
+// drive is.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { checksumOf } from '../../checksum.ts';

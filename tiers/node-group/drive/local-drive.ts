@@ -1,7 +1,8 @@
-// A drive that is a directory of this host. The dangers it answers: a short write taken for a whole one
-// (measured: raw writes acknowledge 100 of 4,096 bytes when a drive fills up), a name that is lost after
-// power failure because only the file was synced, and a file opened durable that is not. Files opened
-// durable use O_DSYNC: one call writes and syncs (a third less CPU than fdatasync behind the write).
+// A drive that is a directory of this host. The dangers it answers: a short write taken for a whole
+// one (measured: raw writes acknowledge 100 of 4,096 bytes when a drive fills up), a name that is
+// lost after power failure because only the file was synced, and a file opened durable that is not.
+// Files opened durable use O_DSYNC: one call writes and syncs (a third less CPU than fdatasync
+// behind the write).
 
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -1,7 +1,8 @@
 // One place of a group and the drive that stands there: whether it may be written or read now. The
-// dangers: a drive that fails or hangs slows every write down (its breaker leaves it out for a while), a
-// sync that failed is retried and lies (a file is never synced again after an error), a drive fills up
-// to the last byte so that not even deletes work (writes stop at 95 %, workers' at 98 %).
+// dangers: a drive that fails or hangs slows every write down (its breaker leaves it out for a
+// while), a sync that failed is retried and lies (a file is never synced again after an error), a
+// drive fills up to the last byte so that not even deletes work (writes stop at 95 %, workers' at
+// 98 %).
 
 import type { Drive, DriveUsage } from '../../../appliance/model/drive.ts';
 import type { DriveState } from '../../../appliance/model/node-group.ts';
@@ -174,9 +175,9 @@ const BLOCKED_MS_MAX = 2;
 const BLOCKED_REST_MS_MAX = 5000;
 
 /**
- * Whether this thread may read from a drive without leaving it: not for a while after a read that took
- * long, for longer when that happens again. (One pause of the scheduler must not cost five seconds of
- * slow reads, a cold HDD must not block this thread twice.)
+ * Whether this thread may read from a drive without leaving it: not for a while after a read that
+ * took long, for longer when that happens again. (One pause of the scheduler must not cost five
+ * seconds of slow reads, a cold HDD must not block this thread twice.)
  */
 export class BlockingReads {
   #from = 0;

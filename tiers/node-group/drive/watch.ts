@@ -1,6 +1,6 @@
-// Looks after the drives of one group while a process runs: who is there, how full, who may be tried again,
-// who is far slower than its peers. A drive that vanished takes its open files with it: a write to a file
-// that was deleted with its directory would succeed and be nowhere.
+// Looks after the drives of one group while a process runs: who is there, how full, who may be
+// tried again, who is far slower than its peers. A drive that vanished takes its open files with
+// it: a write to a file that was deleted with its directory would succeed and be nowhere.
 
 import type { Random } from '../../../appliance/model/clock.ts';
 import type { DriveUsage } from '../../../appliance/model/drive.ts';

@@ -1,6 +1,6 @@
-// When a write to several drives may be acknowledged: all are durable, or k'+1 are and the rest failed or
-// stalled. The danger on one side is an acknowledgement that one more loss turns into a lie, on the
-// other a single hanging drive that stops every write.
+// When a write to several drives may be acknowledged: all are durable, or k'+1 are and the rest
+// failed or stalled. The danger on one side is an acknowledgement that one more loss turns into a
+// lie, on the other a single hanging drive that stops every write.
 
 export interface LaneWrite {
   lane: number;
@@ -26,8 +26,8 @@ export interface Durability {
 const HOPELESS_FACTOR = 15;
 
 /**
- * Resolves when every lane has ended, or after `stallMs` as soon as `need` are durable; after fifteen
- * times that in any case. Never rejects: the caller counts.
+ * Resolves when every lane has ended, or after `stallMs` as soon as `need` are durable; after
+ * fifteen times that in any case. Never rejects: the caller counts.
  */
 export function settleLanes(
   writes: readonly LaneWrite[],

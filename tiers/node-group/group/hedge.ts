@@ -1,6 +1,6 @@
-// Hedged reads: a drive that does not answer in the time in which 95 of 100 reads did is not waited for;
-// the bytes are decoded from the others meanwhile, and whoever is first answers. One slow drive of six
-// would otherwise set the latency of every sixth read.
+// Hedged reads: a drive that does not answer in the time in which 95 of 100 reads did is not waited
+// for; the bytes are decoded from the others meanwhile, and whoever is first answers. One slow
+// drive of six would otherwise set the latency of every sixth read.
 
 const SAMPLES = 256;
 const REFRESH_EVERY = 64;

@@ -1,9 +1,9 @@
-// Which drive holds which lane. Order is a pure function of an id and of the drives that were away when
-// it was written, so a location needs no list of drives. Drives are taken from a start that the id's
-// last 32 bits choose (they are random; the first ones of an id are its time, and would put a whole
-// minute's data lanes on the same drives). Drives that were away take the first data lanes, which then
-// count as zeros: a shortened code with all its parity. Only when fewer than m+1 are left does parity
-// give way, from the last lane on.
+// Which drive holds which lane. Order is a pure function of an id and of the drives that were away
+// when it was written, so a location needs no list of drives. Drives are taken from a start that
+// the id's last 32 bits choose (they are random; the first ones of an id are its time, and would
+// put a whole minute's data lanes on the same drives). Drives that were away take the first data
+// lanes, which then count as zeros: a shortened code with all its parity. Only when fewer than m+1
+// are left does parity give way, from the last lane on.
 
 import assert from 'node:assert/strict';
 import type { Code } from '../codec/field.ts';

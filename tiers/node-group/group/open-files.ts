@@ -1,6 +1,6 @@
-// Files of a group that stay open between reads: opening costs more than a small read. Bounded, least
-// recently used out first; a file in use is closed by its last user. A file whose name is removed stays
-// readable through it, which is harmless: every read checks whose bytes it got.
+// Files of a group that stay open between reads: opening costs more than a small read. Bounded,
+// least recently used out first; a file in use is closed by its last user. A file whose name is
+// removed stays readable through it, which is harmless: every read checks whose bytes it got.
 
 import type { DriveFile } from '../../../appliance/model/drive.ts';
 import type { Seat } from '../drive/seat.ts';

@@ -1,5 +1,6 @@
-// One batch of a segment as it stands on the drives: find its head, load its pieces, know which are right,
-// make the missing ones from the others, write them back. Degraded reads, scrub, heal and walks share it.
+// One batch of a segment as it stands on the drives: find its head, load its pieces, know which are
+// right, make the missing ones from the others, write them back. Degraded reads, scrub, heal and
+// walks share it.
 
 import { checksum64 } from '../../checksum.ts';
 import { LARGE_UNITS, type Slot } from '../codec/arena.ts';
@@ -70,8 +71,8 @@ export async function headOn(
 }
 
 /**
- * The head of the batch at `start`, from whichever drive has it (that of `likely` is asked alone first);
- * undefined where none has.
+ * The head of the batch at `start`, from whichever drive has it (that of `likely` is asked alone
+ * first); undefined where none has.
  */
 export async function findHead(
   context: GroupContext,

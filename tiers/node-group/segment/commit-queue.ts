@@ -1,7 +1,7 @@
-// Group commit of small objects: PUTs that wait in one turn of the event loop become one batch, and while
-// a batch syncs the next forms, so under load a sync is shared by all that wait (64 in flight: one write
-// of 64 KiB a drive instead of 384 files). There is no timer: alone, a PUT pays one sync. Each object lies
-// whole in one data lane, so reading it back is one read of one drive.
+// Group commit of small objects: PUTs that wait in one turn of the event loop become one batch, and
+// while a batch syncs the next forms, so under load a sync is shared by all that wait (64 in
+// flight: one write of 64 KiB a drive instead of 384 files). There is no timer: alone, a PUT pays
+// one sync. Each object lies whole in one data lane, so reading it back is one read of one drive.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { SegmentLocation } from '../../../appliance/model/location.ts';
@@ -172,7 +172,8 @@ export class CommitQueue {
     const need = lengths.filter((length) => length > 0).length + 1;
     if (missed !== 0) this.#end(segment);
     if (bits(outcome.durable) < need) return this.#again(batch, outcome);
-    // A process that slept past this age finds its segment given up by others: no promise rests on it.
+    // A process that slept past this age finds its segment given up by others: no promise rests on
+    // it.
     if (segment.ageMs > 2 * settings.segmentOpenMs) {
       this.#end(segment);
       return this.#again(batch, outcome);

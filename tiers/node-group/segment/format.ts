@@ -1,8 +1,8 @@
-// The bytes of segments (FORMAT.md): what a batch puts on a drive is a piece, a head of 128 bytes and
-// then whole records (data lanes) or parity. Everything is little-endian. A head names its segment, lane
-// and place, so that a piece in the wrong file, on the wrong drive or left from an earlier life of the
-// file is seen; a record names its location and owner, so that bytes found without metadata can be given
-// back to their keys.
+// The bytes of segments (FORMAT.md): what a batch puts on a drive is a piece, a head of 128 bytes
+// and then whole records (data lanes) or parity. Everything is little-endian. A head names its
+// segment, lane and place, so that a piece in the wrong file, on the wrong drive or left from an
+// earlier life of the file is seen; a record names its location and owner, so that bytes found
+// without metadata can be given back to their keys.
 
 import { checksum64 } from '../../checksum.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
@@ -11,7 +11,9 @@ import { roundToGroup } from '../codec/codec.ts';
 
 export const SEGMENT_DIRECTORY = 'segments';
 export const PIECE_HEAD_BYTES = 128;
-/** Pieces start at multiples of this: a sector that is being written holds no older, acked piece. */
+/**
+ * Pieces start at multiples of this: a sector that is being written holds no older, acked piece.
+ */
 export const PIECE_ALIGNMENT = 512;
 export const RECORD_HEAD_BYTES = 32;
 const MAGIC = 0x43505246; // "FRPC"
@@ -81,8 +83,8 @@ export function writePieceHead(target: Buffer, head: PieceHead, code: Code): voi
 }
 
 /**
- * The head at the start of `bytes`, if one of this code is there and whole. FormatUnknown if it is whole
- * and newer: then nothing may be concluded from what it seems to lack.
+ * The head at the start of `bytes`, if one of this code is there and whole. FormatUnknown if it is
+ * whole and newer: then nothing may be concluded from what it seems to lack.
  */
 export function readPieceHead(bytes: Buffer, code: Code): PieceHead | undefined {
   if (bytes.length < PIECE_HEAD_BYTES || bytes.readUInt32LE(0) !== MAGIC) return undefined;
@@ -121,7 +123,9 @@ export interface NewRecord {
   body: Uint8Array;
 }
 
-/** Writes a record at `offset`; its checksum is that of the body alone, which is what put answers. */
+/**
+ * Writes a record at `offset`; its checksum is that of the body alone, which is what put answers.
+ */
 export function writeRecord(lane: Buffer, offset: number, record: NewRecord): bigint {
   const { body, ownerBytes } = record;
   const checksum = checksum64(body);

@@ -1,7 +1,7 @@
-// One segment that this process appends to: a file a drive, of a size fixed at its start (the drive then
-// has no length to record at each sync), batch by batch, each write durable on return. It ends at its
-// size, at its age, and at the first write that a drive missed: behind a gap nothing is ever written, so
-// a walk over the batches never has to guess.
+// One segment that this process appends to: a file a drive, of a size fixed at its start (the drive
+// then has no length to record at each sync), batch by batch, each write durable on return. It ends
+// at its size, at its age, and at the first write that a drive missed: behind a gap nothing is ever
+// written, so a walk over the batches never has to guess.
 
 import type { DriveFile } from '../../../appliance/model/drive.ts';
 import { newLocationId } from '../../../appliance/model/ids.ts';
@@ -107,14 +107,16 @@ export class OpenSegment {
     return this.#start;
   }
 
-  /** Bytes of records that a lane of the next batch may hold: the seal's piece must fit behind it. */
+  /**
+   * Bytes of records that a lane of the next batch may hold: the seal's piece must fit behind it.
+   */
   get roomBytes(): number {
     return this.#context.settings.segmentBytes - this.#start - 2 * PIECE_HEAD_BYTES - 1024;
   }
 
   /**
-   * False when one of its drives may not be written now, was replaced since (its file here is nowhere), or
-   * when a drive that was away is back.
+   * False when one of its drives may not be written now, was replaced since (its file here is
+   * nowhere), or when a drive that was away is back.
    */
   get fits(): boolean {
     const { seats, reserve } = this.#context;
@@ -131,8 +133,9 @@ export class OpenSegment {
   }
 
   /**
-   * Codes and writes a batch that stands in the slot's data lanes; `lengths` = bytes of records in each.
-   * Resolves when durability is decided (durable.ts); the slot is the caller's until `settled`.
+   * Codes and writes a batch that stands in the slot's data lanes; `lengths` = bytes of records in
+   * each. Resolves when durability is decided (durable.ts); the slot is the caller's until
+   * `settled`.
    */
   async write(slot: Slot, lengths: number[]): Promise<Durability> {
     const { code, codec, settings } = this.#context;
@@ -168,7 +171,8 @@ export class OpenSegment {
     const seat = seats[this.order.positions[lane] as number] as Seat;
     const start = this.#start;
     const begun = performance.now();
-    // Its user until the write has ended: a file closed under a queued write could be another by then.
+    // Its user until the write has ended: a file closed under a queued write could be another by
+    // then.
     open.users += 1;
     const { segmentFiles } = this.#context;
     return open.file.write(piece, start).then(
@@ -199,9 +203,9 @@ export class OpenSegment {
   }
 
   /**
-   * Ends it: a last piece says so, and the files are cut behind it. Only a courtesy to those who walk the
-   * segment (a crash leaves none and the walk finds the end), so what fails here fails silently. Repeat
-   * calls do nothing.
+   * Ends it: a last piece says so, and the files are cut behind it. Only a courtesy to those who
+   * walk the segment (a crash leaves none and the walk finds the end), so what fails here fails
+   * silently. Repeat calls do nothing.
    */
   async seal(): Promise<void> {
     if (this.#sealed) return;

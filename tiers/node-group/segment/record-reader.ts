@@ -1,7 +1,8 @@
-// Reads one small object back: one read of one drive, its own checksum and name verified. When that fails
-// or the drive is away, the same stretch of the other lanes is read and decoded; the record's checksum
-// proves the result, so no whole piece need be read. Only when that too fails are whole pieces verified one
-// by one, which finds the right bytes as long as k lanes of the batch are right.
+// Reads one small object back: one read of one drive, its own checksum and name verified. When that
+// fails or the drive is away, the same stretch of the other lanes is read and decoded; the record's
+// checksum proves the result, so no whole piece need be read. Only when that too fails are whole
+// pieces verified one by one, which finds the right bytes as long as k lanes of the batch are
+// right.
 
 import type { SegmentLocation } from '../../../appliance/model/location.ts';
 import { LARGE_UNITS } from '../codec/arena.ts';

@@ -1,5 +1,5 @@
-// Checks the pieces of a segment and rebuilds those that are missing or damaged: single pieces in place,
-// a whole file (a replaced drive) under a temporary name, byte for byte as it was.
+// Checks the pieces of a segment and rebuilds those that are missing or damaged: single pieces in
+// place, a whole file (a replaced drive) under a temporary name, byte for byte as it was.
 
 import { TEMPORARY } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
@@ -54,8 +54,8 @@ export async function repairBatch(context: GroupContext, found: FoundHead): Prom
 }
 
 /**
- * Makes a drive's whole file of a segment from the others. Yields bytes. `away`: the drive was away when the
- * segment was opened, nothing is due. `short`: too few lanes are right just now.
+ * Makes a drive's whole file of a segment from the others. Yields bytes. `away`: the drive was away
+ * when the segment was opened, nothing is due. `short`: too few lanes are right just now.
  */
 export async function* rebuildSegmentFile(
   context: GroupContext,

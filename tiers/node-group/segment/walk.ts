@@ -1,7 +1,8 @@
-// Walks over the batches of a segment: how scrub, heal, compaction, the sweep and the replay of a crashed
-// process's segment see it. The log's end is where no drive has a head: behind a batch that a drive missed
-// nothing is written, so there is nothing to skip. Only in a sealed segment, whose end is known, a stretch
-// without any right head is damage, and the walk looks for the next batch behind it.
+// Walks over the batches of a segment: how scrub, heal, compaction, the sweep and the replay of a
+// crashed process's segment see it. The log's end is where no drive has a head: behind a batch that
+// a drive missed nothing is written, so there is nothing to skip. Only in a sealed segment, whose
+// end is known, a stretch without any right head is damage, and the walk looks for the next batch
+// behind it.
 
 import type { SegmentLocation } from '../../../appliance/model/location.ts';
 import type { SegmentRecord } from '../../../appliance/model/node-group.ts';
@@ -92,8 +93,8 @@ async function nextHead(
 }
 
 /**
- * True when nobody will ever append to it: sealed, or untouched for so long that its process acknowledges
- * nothing in it any more (settings.segmentOpenMs).
+ * True when nobody will ever append to it: sealed, or untouched for so long that its process
+ * acknowledges nothing in it any more (settings.segmentOpenMs).
  */
 export async function isSettled(context: GroupContext, segment: string): Promise<boolean> {
   const stats = await Promise.all(
@@ -120,8 +121,8 @@ export async function extentOf(context: GroupContext, segment: string): Promise<
 }
 
 /**
- * Every record that can be read, verified, in order of batch, lane and offset. `missed` is told of each
- * stretch that can't be read just now.
+ * Every record that can be read, verified, in order of batch, lane and offset. `missed` is told of
+ * each stretch that can't be read just now.
  */
 export async function* recordsOfSegment(
   context: GroupContext,

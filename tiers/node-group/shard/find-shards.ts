@@ -1,5 +1,5 @@
-// What the drives alone know about a large object: enough to read, check, rebuild, list and delete it
-// without metadata.
+// What the drives alone know about a large object: enough to read, check, rebuild, list and delete
+// it without metadata.
 
 import type { ShardLocation } from '../../../appliance/model/location.ts';
 import type { GroupContext } from '../group/context.ts';

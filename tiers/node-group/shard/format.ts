@@ -1,8 +1,8 @@
-// The bytes of shard files (FORMAT.md): a head block, then this lane's piece of each stripe one behind
-// another, then a checksum for every 64 KiB of them and a tail. Everything is little-endian. Head and tail
-// name location and lane, so that a file under the wrong name or on the wrong drive is seen; a file
-// without a right tail was never finished. Pieces are page-aligned and bare, so a stripe is read straight
-// into place, and a small range needs 64 KiB of one drive.
+// The bytes of shard files (FORMAT.md): a head block, then this lane's piece of each stripe one
+// behind another, then a checksum for every 64 KiB of them and a tail. Everything is little-endian.
+// Head and tail name location and lane, so that a file under the wrong name or on the wrong drive
+// is seen; a file without a right tail was never finished. Pieces are page-aligned and bare, so a
+// stripe is read straight into place, and a small range needs 64 KiB of one drive.
 
 import assert from 'node:assert/strict';
 import { FirnError } from '../../../appliance/model/errors.ts';
@@ -190,7 +190,9 @@ export interface ShardFooter extends ShardTail {
   table: Buffer;
 }
 
-/** A whole footer as read from `Geometry.footerStart`; undefined unless table and tail are right. */
+/**
+ * A whole footer as read from `Geometry.footerStart`; undefined unless table and tail are right.
+ */
 export function readFooter(bytes: Buffer): ShardFooter | undefined {
   const tail = readTail(bytes);
   if (tail === undefined) return undefined;
@@ -209,7 +211,10 @@ export function blockTable(piece: Buffer): Buffer {
   return table;
 }
 
-/** True if `piece`, which begins at block `first` of the table, is right. It ends at a block or a piece. */
+/**
+ * True if `piece`, which begins at block `first` of the table, is right. It ends at a block or a
+ * piece.
+ */
 export function blocksRight(piece: Buffer, table: Buffer, first: number): boolean {
   for (let at = 0, i = first * 8; at < piece.length; at += BLOCK_BYTES, i += 8) {
     if (checksum64(piece.subarray(at, at + BLOCK_BYTES)) !== table.readBigUInt64LE(i)) return false;

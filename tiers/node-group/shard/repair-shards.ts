@@ -1,6 +1,6 @@
-// Checks every byte of a large object's shard files and rebuilds those that are missing, damaged, cut off or
-// another's. A rebuilt file is byte for byte what the writer wrote. It is made under a temporary name and
-// takes the old one's place in one step, so a crash leaves the old state.
+// Checks every byte of a large object's shard files and rebuilds those that are missing, damaged,
+// cut off or another's. A rebuilt file is byte for byte what the writer wrote. It is made under a
+// temporary name and takes the old one's place in one step, so a crash leaves the old state.
 
 import type { DriveFile } from '../../../appliance/model/drive.ts';
 import { LARGE_UNITS } from '../codec/arena.ts';
@@ -96,8 +96,8 @@ interface Rebuilt {
 }
 
 /**
- * Rebuilds the lanes of `want` on their drives from the good ones; which lanes are durable now. Throws as
- * Tier.read when too few are right; drives that can't be written are left out.
+ * Rebuilds the lanes of `want` on their drives from the good ones; which lanes are durable now.
+ * Throws as Tier.read when too few are right; drives that can't be written are left out.
  */
 export async function* rebuildShards(
   context: GroupContext,

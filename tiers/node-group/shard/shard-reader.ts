@@ -1,6 +1,7 @@
-// Reads large objects back. Data lanes are read straight into place and every 64 KiB verified before a
-// byte is handed out; a range touches only the blocks it needs. A lane that is missing or wrong is decoded,
-// for just the columns wanted, from any k' others, and stays out for the rest of that read.
+// Reads large objects back. Data lanes are read straight into place and every 64 KiB verified
+// before a byte is handed out; a range touches only the blocks it needs. A lane that is missing or
+// wrong is decoded, for just the columns wanted, from any k' others, and stays out for the rest of
+// that read.
 
 import type { ShardLocation } from '../../../appliance/model/location.ts';
 import type { ByteRange } from '../../../appliance/model/tier.ts';
@@ -202,7 +203,10 @@ export class ShardReader {
     }
   }
 
-  /** The file's footer, read once while the file stays open. Undefined: not this object's, or damaged. */
+  /**
+   * The file's footer, read once while the file stays open. Undefined: not this object's, or
+   * damaged.
+   */
   async footer(open: OpenFile, lane: number): Promise<ShardFooter | undefined> {
     if (open.memo !== undefined) return open.memo as ShardFooter;
     const { footerBytes, footerStart, length } = this.geometry;
@@ -218,7 +222,8 @@ export class ShardReader {
   }
 
   /**
-   * Finds out whether enough lanes can be opened before the first byte is promised. Throws as Tier.read.
+   * Finds out whether enough lanes can be opened before the first byte is promised. Throws as
+   * Tier.read.
    */
   async probe(): Promise<void> {
     const need = this.geometry.dataLanes;

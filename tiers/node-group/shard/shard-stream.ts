@@ -1,6 +1,7 @@
-// Hands out a large range as a stream: whole stripes into reused buffers, the next one read while the
-// last is being sent. The buffers come from one bounded pool a tier; when it is empty (many slow
-// clients), a reader goes on in small steps with a buffer of its own, so nobody waits for nobody.
+// Hands out a large range as a stream: whole stripes into reused buffers, the next one read while
+// the last is being sent. The buffers come from one bounded pool a tier; when it is empty (many
+// slow clients), a reader goes on in small steps with a buffer of its own, so nobody waits for
+// nobody.
 
 import type { ByteRange } from '../../../appliance/model/tier.ts';
 import type { ShardReader } from './shard-reader.ts';

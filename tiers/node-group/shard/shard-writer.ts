@@ -1,8 +1,9 @@
-// Writes one large object as a shard file a drive, stripe by stripe: bytes are copied from the socket's
-// chunks straight into the lanes of a slot, coded there and written from there. At most two slots an
-// object (one fills while the other is written) and one write in flight a file. The files stand under
-// temporary names until all their bytes are durable; then they get their name, and the name is made
-// durable too, because a synced file whose directory is not synced may come back nameless.
+// Writes one large object as a shard file a drive, stripe by stripe: bytes are copied from the
+// socket's chunks straight into the lanes of a slot, coded there and written from there. At most
+// two slots an object (one fills while the other is written) and one write in flight a file. The
+// files stand under temporary names until all their bytes are durable; then they get their name,
+// and the name is made durable too, because a synced file whose directory is not synced may come
+// back nameless.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { DriveFile } from '../../../appliance/model/drive.ts';
@@ -82,7 +83,9 @@ export class ShardWriter {
     this.#stripeBytes = this.#width * context.code.k;
   }
 
-  /** Resolves once k'+1 files and their names are durable. On a throw nothing stands under the name. */
+  /**
+   * Resolves once k'+1 files and their names are durable. On a throw nothing stands under the name.
+   */
   async run(): Promise<Stored> {
     try {
       await this.#open();
@@ -133,7 +136,9 @@ export class ShardWriter {
     }
   }
 
-  /** Width of the current stripe's pieces; only a known size tells that it is the last, shorter one. */
+  /**
+   * Width of the current stripe's pieces; only a known size tells that it is the last, shorter one.
+   */
   #currentWidth(): number {
     const { sizeBytes } = this.#put;
     if (sizeBytes === undefined) return this.#width;
@@ -174,7 +179,10 @@ export class ShardWriter {
     return landed ?? arena.acquire(this.#units);
   }
 
-  /** Waits for the oldest write of this object; its slot, unless a stalled drive still reads from it. */
+  /**
+   * Waits for the oldest write of this object; its slot, unless a stalled drive still reads from
+   * it.
+   */
   async #land(): Promise<Slot | undefined> {
     const flight = this.#flights.shift();
     if (flight === undefined) return undefined;
@@ -283,7 +291,9 @@ export class ShardWriter {
     return { location: this.#location(), sizeBytes: this.#total, checksum: this.#sum.digest() };
   }
 
-  /** A stream ended inside a stripe: its bytes are spread over all lanes once their number is known. */
+  /**
+   * A stream ended inside a stripe: its bytes are spread over all lanes once their number is known.
+   */
   #layOut(width: number): void {
     if (width === this.#width) return;
     const slot = this.#slot as Slot;

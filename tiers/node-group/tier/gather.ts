@@ -1,5 +1,5 @@
-// Takes a body of unknown nature apart: bytes in hand or few enough to be gathered, or a stream to be cut
-// into stripes.
+// Takes a body of unknown nature apart: bytes in hand or few enough to be gathered, or a stream to
+// be cut into stripes.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { PutRequest } from '../../../appliance/model/tier.ts';
@@ -21,8 +21,8 @@ const isSmall = (length: number, smallBytesMax: number): boolean =>
   smallBytesMax > 0 && length <= smallBytesMax;
 
 /**
- * Reads a stream until it ends or passes `smallBytesMax` (0: nothing is small). Chunks are copied: they
- * may be reused.
+ * Reads a stream until it ends or passes `smallBytesMax` (0: nothing is small). Chunks are copied:
+ * they may be reused.
  */
 export async function gather(request: PutRequest, smallBytesMax: number): Promise<Gathered> {
   const { body, sizeBytes, signal } = request;

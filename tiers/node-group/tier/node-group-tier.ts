@@ -1,7 +1,7 @@
-// A tier of node groups: the Tier port over erasure-coded drives, and what workers need to keep it whole.
-// Small objects go into segments (one read of one drive brings them back), larger ones into shard files.
-// Everything is immediate. Many api processes and one worker of a host share the drives; each has its own
-// open segments, so they never write the same file.
+// A tier of node groups: the Tier port over erasure-coded drives, and what workers need to keep it
+// whole. Small objects go into segments (one read of one drive brings them back), larger ones into
+// shard files. Everything is immediate. Many api processes and one worker of a host share the
+// drives; each has its own open segments, so they never write the same file.
 
 import assert from 'node:assert/strict';
 import { FirnError } from '../../../appliance/model/errors.ts';
@@ -119,7 +119,8 @@ export class DriveTier implements NodeGroupTier {
           sizeBytes: Array.isArray(chunks) ? (request.body as Uint8Array).length : sizeBytes,
         }).run();
       } catch (error) {
-        // Bytes in hand can be tried again on the drives that are left; a stream can't be read twice.
+        // Bytes in hand can be tried again on the drives that are left; a stream can't be read
+        // twice.
         const again = error instanceof FirnError && error.code === 'DriveUnavailable';
         if (!again || !Array.isArray(chunks) || attempt === PUT_ATTEMPTS) throw error;
       }
@@ -212,7 +213,9 @@ export class DriveTier implements NodeGroupTier {
     return Promise.resolve({ state: 'ready' });
   }
 
-  /** In bytes of objects: raw room times k/(k+m). Walks the drives, at most a twentieth of the time. */
+  /**
+   * In bytes of objects: raw room times k/(k+m). Walks the drives, at most a twentieth of the time.
+   */
   usage(): Promise<TierUsage> {
     const begun = performance.now();
     if (this.#usage !== undefined && this.#usage.until > begun) return this.#usage.value;

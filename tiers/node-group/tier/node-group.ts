@@ -105,7 +105,9 @@ export class NodeGroup {
     return this.#watch.look();
   }
 
-  /** Temporary files of this process's earlier life, and of whoever has not touched them for a day. */
+  /**
+   * Temporary files of this process's earlier life, and of whoever has not touched them for a day.
+   */
   async #sweep(): Promise<void> {
     const { clock, nonce, seats } = this.context;
     await Promise.all(

@@ -1,6 +1,7 @@
-// Chooses the node group of a write: rendezvous hashing of the object's name, weighted by free room. Each
-// group draws a number from the name; the highest weighted draw wins. Adding a group moves nothing and
-// takes its share of new writes at once; a group that can't be written drops out for as long.
+// Chooses the node group of a write: rendezvous hashing of the object's name, weighted by free
+// room. Each group draws a number from the name; the highest weighted draw wins. Adding a group
+// moves nothing and takes its share of new writes at once; a group that can't be written drops out
+// for as long.
 
 import { checksum64 } from '../../checksum.ts';
 

@@ -1,6 +1,7 @@
-// Notes of what was deleted inside segments: freeing one small object frees nothing by itself, but a
-// segment with many dead bytes is worth compacting. Notes are hints (not synced, on one drive, lost with
-// it): too few of them delay a compaction, and what is dead is always decided by the objects' documents.
+// Notes of what was deleted inside segments: freeing one small object frees nothing by itself, but
+// a segment with many dead bytes is worth compacting. Notes are hints (not synced, on one drive,
+// lost with it): too few of them delay a compaction, and what is dead is always decided by the
+// objects' documents.
 
 import type { SegmentLocation } from '../../../appliance/model/location.ts';
 import type { DriveFile } from '../../../appliance/model/drive.ts';

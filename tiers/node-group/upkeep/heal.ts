@@ -1,7 +1,7 @@
-// Refills a replaced drive from the others. It needs no metadata: their directories say which shard files
-// and segments exist, their heads which lane the new drive holds of each. Passes are repeated until one
-// finds nothing missing, because writers that had not noticed the change yet may have gone on for a moment;
-// only then does the drive lose its mark `healing`.
+// Refills a replaced drive from the others. It needs no metadata: their directories say which shard
+// files and segments exist, their heads which lane the new drive holds of each. Passes are repeated
+// until one finds nothing missing, because writers that had not noticed the change yet may have
+// gone on for a moment; only then does the drive lose its mark `healing`.
 
 import { isFirnError } from '../../../appliance/model/errors.ts';
 import { newId } from '../../../appliance/model/ids.ts';
@@ -40,8 +40,8 @@ export async function* healGroup(context: GroupContext, report: Report): Work {
 }
 
 /**
- * True once every process has had time to notice the new drive: until then one may still append to a
- * segment whose file on the old drive is gone.
+ * True once every process has had time to notice the new drive: until then one may still append to
+ * a segment whose file on the old drive is gone.
  */
 async function isSettledIn(context: GroupContext, seat: Seat): Promise<boolean> {
   const { modifiedMs } = await seat.drive.stat(IDENTITY_FILE);

@@ -1,6 +1,6 @@
-// Reads everything back and repairs what is missing, damaged, cut off, swapped or misplaced, before a second
-// fault makes it unrepairable: with m drives gone, some object is hit by a bad sector too often unless
-// every lane is read from time to time. What can't be repaired is told, never hidden.
+// Reads everything back and repairs what is missing, damaged, cut off, swapped or misplaced, before
+// a second fault makes it unrepairable: with m drives gone, some object is hit by a bad sector too
+// often unless every lane is read from time to time. What can't be repaired is told, never hidden.
 
 import type { Seat } from '../drive/seat.ts';
 import { isFirnError } from '../../../appliance/model/errors.ts';

@@ -1,5 +1,5 @@
-// Long work as a row of bounded steps: a generator that yields after each bit of it. A worker calls step()
-// when its throttle allows, and may stop at any point between.
+// Long work as a row of bounded steps: a generator that yields after each bit of it. A worker calls
+// step() when its throttle allows, and may stop at any point between.
 
 import type { StepJob, StepProgress } from '../../../appliance/model/node-group.ts';
 
