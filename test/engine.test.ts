@@ -1623,6 +1623,22 @@ test('accounts: secrets are sealed, told once, refused when revoked, and never u
   await new Accounts(context).open();
 });
 
+test('two hosts that start together make one root key, and a dead one leaves it to the next', async (t) => {
+  const h = house();
+  const { context } = h.engine.core;
+  const started = Array.from({ length: 6 }, () => new Accounts(context).ensureRoot({}));
+  const answers = await Promise.all(started);
+  t.is(answers.filter(({ won }) => won).length, 1);
+  t.is((await new Accounts(context).listKeys('root')).length, 1);
+  for (let nth = 1; nth <= 3; nth++) {
+    const dead = house();
+    crashAt(dead.store, nth, nth === 3 ? 'before' : 'after');
+    await t.throwsAsync(new Accounts(dead.engine.core.context).ensureRoot({}));
+    revive(dead);
+    t.true((await new Accounts(dead.engine.core.context).ensureRoot({})).won);
+  }
+});
+
 test('configured root keys are made, kept, and refused when their secret has changed', async (t) => {
   const h = house();
   const accounts = new Accounts(h.engine.core.context);

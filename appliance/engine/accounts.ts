@@ -4,11 +4,11 @@
 // revocation is acknowledged only after that. Never in a log, an error or an answer but the one
 // that made it: a secret.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ROOT_ACCOUNT, type Account, type KeyPair } from '../model/bucket.ts';
 import { FirnError } from '../model/errors.ts';
 import { afterPrefix, newId } from '../model/ids.ts';
 import type { Row } from '../model/metadata-store.ts';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { EngineContext } from './context.ts';
 import { Recent } from './recent.ts';
 import { MASTER_KEY_BYTES, seal, unseal } from './seal.ts';
@@ -42,6 +42,7 @@ interface Known extends Secret {
 const KNOWN_MAX = 10_000;
 const CHECK_ROW = 'master-key';
 const CHECK_TEXT = 'firn';
+const ROOT_KEY_ROW = 'root-key';
 const ACCESS_KEY = /^[A-Za-z0-9._-]{3,128}$/;
 const ACCESS_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 
@@ -79,7 +80,7 @@ export class Accounts {
     unseal(masterKey, { sealed: row?.value.sealed ?? '', owner: CHECK_ROW });
   }
 
-  /** BucketAlreadyExists has no counterpart here: a taken id is InvalidArgument. */
+  /** Without an id, one is made. InvalidArgument when the id is taken or can't be one. */
   async createAccount(account: {
     id?: string;
     displayName: string;
@@ -195,8 +196,10 @@ export class Accounts {
 
   /**
    * The root account with a key pair, inserted if absent. `won`: this call made the key pair, and
-   * its secret is in the answer; every other host gets undefined. With given keys, a repeat is
-   * harmless, and other keys than those that stand are made beside them.
+   * its secret is in the answer; every other host gets undefined. Without given keys there is one
+   * pair a store, whoever starts first: its name is claimed before it is made, so that of two hosts
+   * that start together one wins, and a host that dies in between leaves the claim to the next.
+   * Given keys that stand are left as they are; others are made beside them.
    */
   async ensureRoot(given: {
     accessKey?: string;
@@ -210,15 +213,21 @@ export class Accounts {
       createdAt: clock.now(),
       admin: true,
     };
-    const { outcome } = await store.insert('accounts', accountRow(ROOT_ACCOUNT), root);
-    if (given.accessKey === undefined) {
-      // Whoever inserted the account makes the key; if it crashed in between, the next start does.
-      const keys = outcome === 'done' ? [] : await this.listKeys(ROOT_ACCOUNT);
-      if (keys.length > 0) return { won: false, key: undefined };
-    }
-    const key = await this.#insertKey({ account: ROOT_ACCOUNT, ...given });
+    await store.insert('accounts', accountRow(ROOT_ACCOUNT), root);
+    const accessKey = given.accessKey ?? (await this.#claimRootKey());
+    const key = await this.#insertKey({ ...given, account: ROOT_ACCOUNT, accessKey });
     if (key === undefined) await this.#requireSame(given);
     return { won: key !== undefined, key };
+  }
+
+  /** The one name that the generated root key has in this store. */
+  async #claimRootKey(): Promise<string> {
+    const { store } = this.#context;
+    const accessKey = this.#newAccessKey();
+    const { outcome } = await store.insert('settings', ROOT_KEY_ROW, { format: 1, accessKey });
+    if (outcome === 'done') return accessKey;
+    const row = await store.get<{ accessKey: string }>('settings', ROOT_KEY_ROW);
+    return row?.value.accessKey ?? accessKey;
   }
 
   /** Configured root keys must be the ones that stand: a changed secret is refused, not ignored. */

@@ -302,24 +302,26 @@ export class Draft {
 
   /** Fills `released` with what only dropped versions name; returns what only added ones name. */
   async #account(released: Outcome['released']): Promise<string[]> {
-    const added = new Set<string>();
+    const added: string[] = [];
     for (const version of this.#added) {
-      for (const location of locationsOf(version)) added.add(location.id);
-      if (version.partsBlock !== undefined) added.add(version.partsBlock);
+      for (const location of locationsOf(version)) added.push(location.id);
+      if (version.partsBlock !== undefined) added.push(version.partsBlock);
     }
+    if (this.#dropped.length === 0) return added;
+    const names = new Set(added);
     for (const version of this.#dropped) {
       const locations = locationsOf(version);
       const block = version.partsBlock;
       // An added version that names the same block names the same parts: nothing of it is released.
-      if (block !== undefined && !added.delete(block)) {
+      if (block !== undefined && !names.delete(block)) {
         released.blocks.push(block);
         const parts = await loadParts(this.#context.store, version);
         for (const part of parts) locations.push(part.location);
       }
       for (const location of locations) {
-        if (!added.delete(location.id)) released.locations.push(location);
+        if (!names.delete(location.id)) released.locations.push(location);
       }
     }
-    return [...added];
+    return [...names];
   }
 }

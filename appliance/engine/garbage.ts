@@ -6,7 +6,7 @@
 import { FirnError } from '../model/errors.ts';
 import { LISTED_AGE_MS_MAX } from '../model/limits.ts';
 import type { Location } from '../model/location.ts';
-import type { Change } from '../model/metadata-store.ts';
+import type { Change, CommitResult } from '../model/metadata-store.ts';
 import type { Garbage, Heal } from '../model/records.ts';
 import type { EngineContext } from './context.ts';
 
@@ -65,13 +65,25 @@ export async function listGarbage(
       id,
       value,
     }));
-    const results = await context.store.bulk(changes);
+    const results = await apply(context, changes);
     for (let i = 0; i < some.length; i++) {
       const row = some[i];
       if (row !== undefined && results[i]?.outcome !== 'done') await raise(context, row);
     }
   }
   return now + listedAgeMs(context);
+}
+
+/**
+ * A single insert may share a command with those of other requests (MongoDB); a bulk is its own.
+ */
+async function apply(
+  context: EngineContext,
+  changes: readonly Change[],
+): Promise<readonly CommitResult[]> {
+  const only = changes[0];
+  if (changes.length !== 1 || only?.kind !== 'insert') return context.store.bulk(changes);
+  return [await context.store.insert(only.table, only.id, only.value)];
 }
 
 /** The row stands already: move its instant, by compare-and-swap (B1). */

@@ -21,6 +21,8 @@ import { restoreExpiry } from './restore-dates.ts';
 
 /** S3 offers no Expedited retrieval for this class. */
 const NO_EXPEDITED = 'DEEP_ARCHIVE';
+/** Each repeat means that another request has changed the version's state in between. */
+const ATTEMPTS_MAX = 20;
 const SPEED: Record<StagePriority, number> = { Bulk: 0, Standard: 1, Expedited: 2 };
 
 /**
@@ -30,15 +32,33 @@ const SPEED: Record<StagePriority, number> = { Bulk: 0, Standard: 1, Expedited: 
  * the same or a lower speed.
  */
 export async function restoreObject(core: Core, request: RestoreObject): Promise<RestoreAnswer> {
-  const { context } = core;
+  const subject = subjectOf(request);
   if (!Number.isInteger(request.days) || request.days < 1) {
     throw new FirnError('InvalidArgument', 'Days must be a positive number', {
       details: { ArgumentName: 'Days', ArgumentValue: String(request.days) },
     });
   }
+  for (let i = 0; i < ATTEMPTS_MAX; i++) {
+    const answer = await attempt(core, request);
+    if (answer === 'busy') {
+      throw new FirnError('RestoreAlreadyInProgress', 'Object restore is already in progress', {
+        subject,
+      });
+    }
+    if (answer !== 'again') return answer;
+  }
+  throw new FirnError('SlowDown', 'the state of this restore changes too fast', {
+    subject,
+    retryable: true,
+  });
+}
+
+type Decision = RestoreAnswer | 'busy' | 'again';
+
+async function attempt(core: Core, request: RestoreObject): Promise<Decision> {
+  const { context } = core;
   const { bucket, object, version } = await findObject(core, request);
-  const subject = subjectOf(request);
-  if (!isArchived(context, version.storageClass)) throw invalidState(version, subject);
+  if (!isArchived(context, version.storageClass)) throw invalidState(version, subjectOf(request));
   checkTier(context, version, request.tier);
   const asked = await writeRequest(core, { request, bucket, version });
   const { answer } = await commitObject(core, {
@@ -47,13 +67,7 @@ export async function restoreObject(core: Core, request: RestoreObject): Promise
     change: (draft) => decide(context, draft, { request, version, requestId: asked?.id }),
   });
   if (asked !== undefined && answer !== asked.wanted) await withdraw(core, asked);
-  if (answer === 'busy') {
-    throw new FirnError('RestoreAlreadyInProgress', 'Object restore is already in progress', {
-      subject,
-    });
-  }
-  if (answer === 'again') return restoreObject(core, request);
-  if (answer !== 'extended') {
+  if (answer === 'started' || answer === 'upgraded') {
     const name = { bucket: bucket.name, key: request.key };
     emitEvent(context, 's3:ObjectRestore:Post', { ...name, version });
   }
@@ -134,7 +148,7 @@ async function decide(
   context: EngineContext,
   draft: Draft,
   of: { request: RestoreObject; version: Version; requestId: string | undefined },
-): Promise<RestoreAnswer | 'busy' | 'again'> {
+): Promise<Decision> {
   const { request, requestId } = of;
   const version = await draft.findById(of.version.id);
   if (version === undefined) return 'again';
