@@ -81,6 +81,49 @@ export async function startFirn(options: FirnOptions = {}): Promise<RunningFirn>
   return await start({ directory, port, adminPort, options });
 }
 
+export interface Ended {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface CommandOptions {
+  /** Called with all of stdout so far, whenever there is more. */
+  onOutput?: (stdout: string) => void;
+  env?: Record<string, string>;
+  timeoutMs?: number;
+}
+
+/**
+ * Runs `./firn …` as a person does: by the launcher, in a process group of its own, with nothing in
+ * its environment but PATH and HOME. Ended after two minutes.
+ */
+export async function runFirn(args: string[], options: CommandOptions = {}): Promise<Ended> {
+  const child = spawn(join(root, 'firn'), args, {
+    cwd: root,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { PATH: process.env['PATH'] ?? '', HOME: tmpdir(), ...options.env },
+  });
+  running.add(child);
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (chunk: Buffer) => {
+    stdout += chunk.toString();
+    options.onOutput?.(stdout);
+  });
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  const late = setTimeout(() => endGroup(child), options.timeoutMs ?? 120_000);
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  clearTimeout(late);
+  running.delete(child);
+  return { code, stdout, stderr };
+}
+
 interface Place {
   directory: string;
   port: number;
