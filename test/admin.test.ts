@@ -2,16 +2,20 @@
 // shape that it publishes; and the verbs that change something (apply, restore, keys, clock) refuse what
 // an operator would regret.
 
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { request } from 'undici';
 import type { z } from 'zod';
 import { buildAdmin } from '../api/admin/build.ts';
-import type { AdminOptions } from '../api/admin/options.ts';
-import type { Route } from '../api/admin/route.ts';
+import type { AdminOptions } from '../api/admin/contract/options.ts';
+import type { Route } from '../api/admin/contract/route.ts';
 import { RequestMetrics } from '../api/metrics.ts';
+import { runCli } from '../appliance/cli/run.ts';
 import { Accounts } from '../appliance/engine/accounts.ts';
 import type { EngineContext } from '../appliance/engine/context.ts';
 import { buildEngine } from '../appliance/engine/build.ts';
@@ -276,6 +280,14 @@ test('health and metrics need no key, say no names, and are unready with reasons
   t.regex(metrics.text, /^firn_ready 0$/m);
   t.regex(metrics.text, /^firn_tier_blobs\{tier="hot"\} \d+$/m);
   t.notRegex(metrics.text, /photos|2024/, 'no bucket and no key in a label');
+  t.regex(metrics.text, /^firn_gauges_missing 0$/m);
+  b.store.beforeRead = () => {
+    throw new Error('the store is away');
+  };
+  const broken = await call(b, { path: '/metrics' });
+  t.is(broken.status, 200, 'metrics matter most while something is broken');
+  t.regex(broken.text, /^firn_s3_requests_total\{/m);
+  t.regex(broken.text, /^firn_gauges_missing [1-9]$/m);
   const closed = await bench(t, { metricsSigned: true });
   t.is((await call(closed, { path: '/metrics' })).status, 403);
   t.is((await call(closed, { path: '/metrics', as: closed.root })).status, 200);
@@ -777,4 +789,72 @@ test('bad bodies are refused: not JSON, too long, of the wrong shape', async (t)
   const method = await call<ErrorAnswer>(b, { method: 'DELETE', path: '/v1/plan', as: b.root });
   t.is(method.status, 405);
   t.is((await call(b, { path: '/v1/nothing', as: b.root })).status, 404);
+});
+
+test('the command line and the real API understand each other, verb by verb', async (t) => {
+  const b = await bench(t);
+  await fill(b);
+  const run = async (...args: string[]): Promise<{ code: number; out: string; err: string }> => {
+    let out = '';
+    let err = '';
+    const sink = { isTTY: false, colour: false, columns: 100 };
+    const code = await runCli(args, {
+      stdout: { ...sink, write: (text) => void (out += text) },
+      stderr: { ...sink, write: (text) => void (err += text) },
+      wall: () => b.clock.wall(),
+      version: '1.2.3',
+      settings: () => ({
+        adminEndpoint: `http://${b.host}`,
+        s3Endpoint: 'http://127.0.0.1:1',
+        region: 'us-east-1',
+        credentialsFile: '/nowhere',
+        credentials: b.root,
+      }),
+    });
+    return { code, out, err };
+  };
+  const folder = mkdtempSync(join(tmpdir(), 'firn-admin-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const policy = join(folder, 'p.yaml');
+  writeFileSync(policy, POLICY);
+  const plan = await run('plan', policy, '--json');
+  t.is(plan.code, 0, plan.err);
+  const { hash } = JSON.parse(plan.out) as PlanAnswer;
+  t.is((await run('apply', policy, '--plan', 'other')).code, 1);
+  t.is((await run('apply', folder, '--plan', hash)).code, 0, 'a folder is its files');
+  const verbs = [
+    ['plan'],
+    ['diff', policy],
+    ['explain', 's3://photos/2024/01.jpg'],
+    ['policy', 'show'],
+    ['run', 'lifecycle', '--bucket', 'photos'],
+    ['restore', 'quote', 's3://photos/2024/', '--days', '7'],
+    ['restore', 'start', 's3://photos/2024/', '--days', '7', '--tier', 'Bulk'],
+    ['restore', 'status'],
+    ['cost', 'report', '--by', 'class'],
+    ['usage'],
+    ['usage', '--metered'],
+    ['drives'],
+    ['heal', 'status'],
+    ['account', 'create', '--id', 'eve', '--display-name', 'Eve'],
+    ['account', 'list'],
+    ['key', 'create', '--account', 'eve'],
+    ['key', 'list', '--account', 'eve'],
+    ['clock', 'advance', '1.5'],
+  ];
+  for (const verb of verbs) {
+    const text = await run(...verb);
+    t.is(text.code, 0, `${verb.join(' ')}: ${text.err}`);
+    t.notRegex(text.out, /undefined|NaN|Infinity|\[object/, verb.join(' '));
+  }
+  for (const verb of [...verbs.slice(0, 4), ...verbs.slice(7, 13)]) {
+    const json = await run(...verb, '--json');
+    t.notThrows(() => JSON.parse(json.out) as unknown, verb.join(' '));
+  }
+  const csv = await run('cost', 'report', '--csv');
+  t.regex(csv.out, /^BillingPeriodStart,/);
+  const absent = await run('explain', 's3://photos/none');
+  t.is(absent.code, 1);
+  t.regex(absent.err, /there is no s3:\/\/photos\/none/);
+  t.deepEqual(b.faults, []);
 });

@@ -10,15 +10,19 @@ import { tierUsage } from './usage.ts';
 /** How many of the newest requests are looked at: those that are open are among them. */
 const NEWEST_MAX = 200;
 
+/** What doesn't answer is left out and counted: metrics matter most while something is broken. */
 export async function gauges(options: AdminOptions): Promise<GaugeSample[]> {
-  const groups = await Promise.all([
+  const groups = await Promise.allSettled([
     readiness(options),
     drives(options),
     tiers(options),
     backlogs(options),
     requests(options),
   ]);
-  return groups.flat();
+  const samples = groups.flatMap((group) => (group.status === 'fulfilled' ? group.value : []));
+  const missing = groups.filter((group) => group.status === 'rejected').length;
+  const help = 'Groups of gauges that are missing here because what they ask does not answer.';
+  return [...samples, { name: 'firn_gauges_missing', help, value: missing }];
 }
 
 async function readiness(options: AdminOptions): Promise<GaugeSample[]> {
