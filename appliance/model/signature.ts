@@ -5,7 +5,7 @@
 // exactly once and never normalised (`//` and `..` stay), for every service. A verification costs
 // about 16 µs, of which a signing key that isn't cached would be another 20.
 
-import { createHash, createHmac, createSecretKey, hash, type KeyObject } from 'node:crypto';
+import { createHmac, createSecretKey, hash, type KeyObject } from 'node:crypto';
 
 export const ALGORITHM = 'AWS4-HMAC-SHA256';
 export const UNSIGNED_PAYLOAD = 'UNSIGNED-PAYLOAD';
@@ -204,12 +204,6 @@ export function hmacHex(key: KeyObject, text: string): string {
 
 export function sha256Hex(data: string | Uint8Array): string {
   return hash('sha256', data, 'hex');
-}
-
-/** A running SHA-256 for bodies that come in pieces. */
-export function sha256Stream(): { update(bytes: Uint8Array): void; hex(): string } {
-  const state = createHash('sha256');
-  return { update: (bytes) => void state.update(bytes), hex: () => state.digest('hex') };
 }
 
 const SIGNING_KEYS_MAX = 1024;

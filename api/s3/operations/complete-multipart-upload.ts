@@ -11,6 +11,7 @@ import type { ObjectChecksum } from '../../../appliance/model/object.ts';
 import type { CompleteUpload } from '../../../appliance/model/requests.ts';
 import { invalidChecksum } from '../body/payload-plan.ts';
 import { checksumOfFields, checksumXml, CHECKSUM_ELEMENTS } from '../request/checksum-xml.ts';
+import { encodePath } from '../../../appliance/model/signature.ts';
 import { etagOf, writeConditionsOf } from '../request/conditions.ts';
 import { checksumTypeOf, etagHeader, pushExpiration } from '../request/object-headers.ts';
 import {
@@ -29,6 +30,7 @@ const BODY_BYTES_MAX = 4 * MiB;
 
 async function run(request: OwnedRequest): Promise<Answer> {
   const name = uploadNameOf(request);
+  const { headers, bucket, key } = request;
   const whole = wholeOf(request);
   // Checksum headers speak of the object here, not of this body.
   const bytes = await request.payload.gather(BODY_BYTES_MAX, { checksums: 'ignored' });
@@ -39,17 +41,17 @@ async function run(request: OwnedRequest): Promise<Answer> {
     parts: partsOf(parseXml(bytes, 'CompleteMultipartUpload')),
   });
   const { version } = answer;
-  const headers: string[] = [];
-  if (answer.versionId !== undefined) headers.push('x-amz-version-id', answer.versionId);
-  pushExpiration(headers, request, answer);
+  const answered: string[] = [];
+  if (answer.versionId !== undefined) answered.push('x-amz-version-id', answer.versionId);
+  pushExpiration(answered, request, answer);
   return {
     status: 200,
-    headers,
+    headers: answered,
     xml: xmlDocument(
       'CompleteMultipartUploadResult',
-      element('Location', `http://${request.headers['host']}/${request.bucket}/${request.key}`) +
-        element('Bucket', request.bucket) +
-        element('Key', request.key) +
+      element('Location', `http://${headers['host']}${encodePath(`/${bucket}/${key}`)}`) +
+        element('Bucket', bucket) +
+        element('Key', key) +
         element('ETag', etagHeader(version.etag)) +
         checksumXml(version.checksum),
     ),
