@@ -11,16 +11,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import fc from 'fast-check';
-import { forEachConcurrent } from '../appliance/cli/concurrent.ts';
-import { parseCredentials } from '../appliance/cli/credentials.ts';
-import { countText, durationText, moneyText, sizeText } from '../appliance/cli/human.ts';
+import { forEachConcurrent } from '../appliance/cli/client/concurrent.ts';
+import { parseCredentials } from '../appliance/cli/client/credentials.ts';
+import { countText, durationText, moneyText, sizeText } from '../appliance/cli/terminal/human.ts';
 import type { CliIo } from '../appliance/cli/io.ts';
-import { Progress } from '../appliance/cli/progress.ts';
+import { Progress } from '../appliance/cli/terminal/progress.ts';
 import { runCli } from '../appliance/cli/run.ts';
-import { readListPage } from '../appliance/cli/s3-answers.ts';
-import { S3Client } from '../appliance/cli/s3-client.ts';
+import { readListPage } from '../appliance/cli/client/s3-answers.ts';
+import { S3Client } from '../appliance/cli/client/s3-client.ts';
 import { parsePlace } from '../appliance/cli/session.ts';
-import { shorten, tableText, widthOf } from '../appliance/cli/table.ts';
+import { shorten, tableText, widthOf } from '../appliance/cli/terminal/table.ts';
 import type {
   CostReportAnswer,
   ExplainAnswer,
