@@ -144,7 +144,7 @@ async function chosenParts(core: Core, request: CompleteUpload): Promise<Part[]>
 function invalidPart(number: number, request: CompleteUpload): FirnError {
   return new FirnError(
     'InvalidPart',
-    "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.",
+    `One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.`,
     { subject: subjectOf(request), details: { PartNumber: String(number) } },
   );
 }
