@@ -524,6 +524,32 @@ test.serial(
   },
 );
 
+test.serial('every code keeps its word: any m of its drives may be lost', async (t) => {
+  for (const name of CODES) {
+    const { n, m } = codeOf(name);
+    using area = scratch(n);
+    const settings = { code: name, segmentBytes: MiB };
+    const tier = await opened(area.drives, { settings });
+    const sizes = [0, 77, 30_000, 256 * KiB, 300_000, 2 * MiB + 9];
+    const objects = await Promise.all(
+      sizes.map(async (size) => {
+        const bytes = sampleBytes(size, n + size);
+        return { bytes, stored: await put(tier, bytes) };
+      }),
+    );
+    await tier.close();
+    for (let first = 0; first < n; first += m > 2 ? 5 : 1) {
+      const gone = Array.from({ length: m }, (_, i) => area.drives[(first + i * 2) % n] as string);
+      const lost = [...new Set(gone)];
+      for (const drive of lost) renameSync(drive, `${drive}-away`);
+      const reader = await opened(area.drives, { settings, deps: { role: 'primary' } });
+      for (const { bytes, stored } of objects) await same(t, reader, stored, bytes);
+      await reader.close();
+      for (const drive of lost) renameSync(`${drive}-away`, drive);
+    }
+  }
+});
+
 test.serial('one drive up: refused with DriveUnavailable, and nothing hangs', async (t) => {
   using area = scratch(2);
   const options = { settings: { code: '1+1' as const } };
@@ -1165,6 +1191,30 @@ test.serial(
   },
 );
 
+test.serial('an acknowledgement always stands on one drive more than the bytes need', async (t) => {
+  for (const size of [900, 50_000]) {
+    const sim = simulated();
+    const tier = await opened(sim.paths, sim.options);
+    await put(tier, sampleBytes(100, 1));
+    for (const i of [1, 3]) {
+      (sim.media[i] as Medium).faults = [{ operation: 'write', code: 'EIO' }];
+    }
+    const stored = await Promise.all(
+      Array.from({ length: 12 }, (_, i) => put(tier, sampleBytes(size + i, i))),
+    );
+    for (const [i, { location }] of stored.entries()) {
+      if (location.kind === 'remote') return t.fail();
+      const away = bits(location.away ?? 0);
+      const data = 4 - bits(location.empty);
+      const unused = location.kind === 'segment' ? bits(location.empty) : away;
+      const durable = 6 - unused - bits(location.unconfirmed);
+      t.true(durable >= data + 1, JSON.stringify(location));
+      await same(t, tier, { location }, sampleBytes(size + i, i));
+    }
+    await tier.close();
+  }
+});
+
 test.serial('a drive that hangs delays one write by the stall time, then none', async (t) => {
   const sim = simulated();
   const tier = await opened(sim.paths, sim.options);
@@ -1193,6 +1243,24 @@ test.serial('a hanging read is overtaken by decoding from the others', async (t)
   await same(t, reader, stored, sampleBytes(15_000, 1));
   await reader.close();
 });
+
+test.serial(
+  'a drive that hangs under a large read fails that read, never a later one',
+  async (t) => {
+    const sim = simulated({ settings: { stallMs: 20 } });
+    const tier = await opened(sim.paths, sim.options);
+    const bytes = sampleBytes(900_000, 1);
+    const stored = await put(tier, bytes);
+    await tier.close();
+    const reader = await opened(sim.paths, sim.options);
+    const location = stored.location as ShardLocation;
+    const slow = sim.media[driveOf(location, 1)] as Medium;
+    slow.faults = [{ operation: 'read', code: 'HANG', path: 'shards' }];
+    await failsWith(t, 'DriveUnavailable', async () => bytesOf(await reader.read(location)));
+    for (let i = 0; i < 3; i += 1) await same(t, reader, stored, bytes);
+    await reader.close();
+  },
+);
 
 test.serial(
   'a full drive is written around; full drives refuse writes, but read and delete',

@@ -6,6 +6,7 @@ import { checksum64 } from '../../checksum.ts';
 import { LARGE_UNITS, type Slot } from '../codec/arena.ts';
 import type { GroupContext } from '../group/context.ts';
 import type { Seat } from '../drive/seat.ts';
+import { allEnded } from '../group/all-ended.ts';
 import { isAbsent, noLanes, type LaneStates } from '../group/missing.ts';
 import { inMask, segmentPath } from './open-segment.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
@@ -111,7 +112,7 @@ export async function loadLanes(
   const { head, order } = found;
   const states = noLanes();
   const parity = parityBytes(head.lengths);
-  await Promise.all(
+  await allEnded(
     order.positions.map(async (position, lane) => {
       if (!inMask(want, lane)) return;
       const length = bodyBytes(head, lane, code);

@@ -94,13 +94,19 @@ export class CommitQueue {
     const slot =
       (large ? codec.arena.tryAcquire(LARGE_UNITS) : undefined) ?? (await codec.arena.acquire(1));
     let outcome: Durability | undefined;
+    let batch: Waiting[] = [];
     try {
       const lengths = new Array<number>(code.k).fill(0);
-      const batch = this.#fill(slot, segment, lengths);
+      batch = this.#fill(slot, segment, lengths);
       if (batch.length === 0) return this.#end(segment);
       const start = segment.start;
       outcome = await segment.write(slot, lengths);
       this.#finish({ batch, segment, start, lengths, outcome });
+    } catch (error) {
+      // Something that cannot be: nobody may be left waiting for it.
+      this.#end(segment);
+      for (const one of batch) one.reject(error);
+      throw error;
     } finally {
       if (outcome === undefined || outcome.late === 0) codec.arena.release(slot);
       else void outcome.settled.then(() => codec.arena.release(slot));

@@ -7,6 +7,7 @@ import { LARGE_UNITS } from '../codec/arena.ts';
 import { TEMPORARY } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
 import type { GroupContext } from '../group/context.ts';
+import { allEnded } from '../group/all-ended.ts';
 import { isAbsent, noLanes, type LaneStates } from '../group/missing.ts';
 import type { FoundShards } from './find-shards.ts';
 import {
@@ -167,7 +168,7 @@ async function* fillAll(
       const have = await reader.gather(stripe, slot, { from: 0, to: width });
       const masks = { have, empty: found.order.empty, want };
       context.codec.rebuild(slot, masks, { from: 0, bytes: width });
-      await Promise.all(
+      await allEnded(
         lanes.map((one) => {
           const piece = (slot.lanes[one.lane] as Buffer).subarray(0, width);
           one.tables.push(blockTable(piece));
@@ -175,7 +176,7 @@ async function* fillAll(
         }),
       );
     } finally {
-      arena.release(slot);
+      reader.release(slot);
     }
     yield width * (geometry.dataLanes + lanes.length);
   }

@@ -7,6 +7,8 @@ import type { ShardLocation } from '../../../appliance/model/location.ts';
 import type { ByteRange } from '../../../appliance/model/tier.ts';
 import { LARGE_UNITS, type Slot } from '../codec/arena.ts';
 import { roundToGroup } from '../codec/codec.ts';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import { allEnded } from '../group/all-ended.ts';
 import type { Seat } from '../drive/seat.ts';
 import { bits, type GroupContext } from '../group/context.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
@@ -27,6 +29,9 @@ interface Columns {
   to: number;
 }
 
+/** A read may take as many times the stall time of a write. */
+const READ_STALL_FACTOR = 5;
+
 /** What a span takes from one lane, and where it goes. */
 interface LanePart {
   lane: number;
@@ -44,6 +49,10 @@ export class ShardReader {
   /** Lanes found wanting by this reader, and why. */
   readonly #bad = noLanes();
   #badMask = 0;
+  /** Lanes of drives whose breaker is open: read only if others don't suffice. */
+  #resting = 0;
+  /** Reads given up on: they may still write into what they were given. */
+  readonly #stuck: Promise<unknown>[] = [];
 
   constructor(context: GroupContext, location: ShardLocation) {
     this.#context = context;
@@ -52,7 +61,10 @@ export class ShardReader {
     this.geometry = geometryOf(location, context.code);
     for (const [lane, position] of this.order.positions.entries()) {
       const holds = (this.order.inUse | this.order.lost) >> lane;
-      if (holds & 1 && context.seats[position]?.present !== true) this.mark(lane, 'down');
+      if ((holds & 1) === 0) continue;
+      const seat = context.seats[position] as Seat;
+      if (!seat.present) this.mark(lane, 'down');
+      else if (!seat.trusted) this.#resting |= 1 << lane;
     }
   }
 
@@ -84,10 +96,11 @@ export class ShardReader {
         into: target.subarray(begin - from, end - from),
       });
     }
-    if (parts.some(({ lane }) => (this.#badMask >> lane) & 1)) return this.#decode(stripe, parts);
+    const shunned = this.#badMask | this.#resting;
+    if (parts.some(({ lane }) => (shunned >> lane) & 1)) return this.#decode(stripe, parts);
     const wrong: LanePart[] = [];
     // All have ended before anybody may reuse the target.
-    await Promise.all(
+    await allEnded(
       parts.map(async (part) => {
         if (!(await this.#readPart(stripe, width, part))) wrong.push(part);
       }),
@@ -130,7 +143,42 @@ export class ShardReader {
         into.set((slot.lanes[lane] as Buffer).subarray(columns.from, columns.to));
       }
     } finally {
-      codec.arena.release(slot);
+      this.release(slot);
+    }
+  }
+
+  /** True once a read was given up on: no buffer that this reader was given may be used again. */
+  get isStuck(): boolean {
+    return this.#stuck.length > 0;
+  }
+
+  /** Gives a slot back as soon as nothing reads into it any more. */
+  release(slot: Slot): void {
+    const { arena } = this.#context.codec;
+    if (this.#stuck.length === 0) arena.release(slot);
+    else void Promise.allSettled(this.#stuck).then(() => arena.release(slot));
+  }
+
+  /** Waits for a read, but not for ever: a drive that hangs rests, and the caller may come again. */
+  async #timely<T>(read: Promise<T>, seat: Seat): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        this.#stuck.push(read);
+        seat.rest('a read did not end in time');
+        reject(
+          new FirnError('DriveUnavailable', 'A drive does not answer', {
+            subject: seat.drive.path,
+            hint: 'try again: its bytes are decoded from the others then',
+            retryable: true,
+          }),
+        );
+      }, this.#context.settings.stallMs * READ_STALL_FACTOR);
+    });
+    try {
+      return await Promise.race([read, late]);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -143,7 +191,7 @@ export class ShardReader {
       if (next.length === 0) {
         throw unreadable(this.#location, { ...this.#bad, good: have }, need);
       }
-      const states = await Promise.all(
+      const states = await allEnded(
         next.map((other) => {
           const target = (slot.lanes[other] as Buffer).subarray(columns.from, columns.to);
           return this.readLane(stripe, other, { columns, target });
@@ -187,15 +235,16 @@ export class ShardReader {
       return 'down';
     }
     try {
-      const footer = await this.footer(open, lane);
+      const footer = await this.#timely(this.footer(open, lane), seat);
       if (footer === undefined) return 'damaged';
       if (what.target.length === 0) return 'good';
       const at = this.geometry.startOf(stripe) + what.columns.from;
-      const count = await open.file.read(what.target, at);
+      const count = await this.#timely(open.file.read(what.target, at), seat);
       const first = this.geometry.blockOf(stripe) + what.columns.from / BLOCK_BYTES;
       const right = count === what.target.length && blocksRight(what.target, footer.table, first);
       return right ? 'good' : 'damaged';
     } catch (error) {
+      if (error instanceof FirnError) throw error;
       seat.readFailed(error);
       return 'down';
     } finally {
@@ -235,7 +284,7 @@ export class ShardReader {
         throw unreadable(this.#location, { ...this.#bad, good }, need);
       }
       const none = { columns: { from: 0, to: 0 }, target: Buffer.alloc(0) };
-      const states = await Promise.all(next.map((lane) => this.readLane(0, lane, none)));
+      const states = await allEnded(next.map((lane) => this.readLane(0, lane, none)));
       for (const [i, lane] of next.entries()) {
         if (states[i] === 'good') good |= 1 << lane;
         else this.mark(lane, states[i] as LaneState);

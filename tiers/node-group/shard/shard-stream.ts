@@ -34,6 +34,11 @@ export class StripeBuffers {
     this.#free.clear();
   }
 
+  /** For a buffer that something may still write into: never lent out again. */
+  lose(buffer: Buffer): void {
+    this.#bytes -= buffer.length;
+  }
+
   give(buffer: Buffer): void {
     const kept = this.#free.get(buffer.length);
     if (kept === undefined) this.#free.set(buffer.length, [buffer]);
@@ -80,7 +85,9 @@ export class ShardStream {
   }
 
   #end(step: Step): void {
-    if (step.pooled) this.#buffers.give(step.buffer);
+    if (!step.pooled) return;
+    if (this.#reader.isStuck) this.#buffers.lose(step.buffer);
+    else this.#buffers.give(step.buffer);
   }
 
   /** Each chunk stays valid until the next one is asked for. */
