@@ -17,6 +17,7 @@ import type {
 import type { RangeQuery, Revision, Row, Table } from '../../model/metadata-store.ts';
 import { checkId, checkRange, ID_BYTES_MAX, newerFormat } from '../base/rules.ts';
 import { CommitQueue, type PendingChange, type TableHandle } from './commit-queue.ts';
+import { KeptRows } from './kept-rows.ts';
 import { decodeListing, decodeRecord, encodeRecord } from './record.ts';
 
 /** Version of the layout of the whole environment: tables, their names, the key order. */
@@ -82,6 +83,7 @@ export class LmdbMetadataStore implements MetadataStore {
   #tables = new Map<Table, Handle>();
   #queue: CommitQueue | undefined;
   #fence: Error | undefined;
+  readonly #kept = new KeptRows();
 
   constructor(options: LmdbMetadataStoreOptions) {
     this.#directory = options.directory;
@@ -145,7 +147,7 @@ export class LmdbMetadataStore implements MetadataStore {
     checkId(table, id);
     const handle = this.#fresh(table);
     const record = handle.getBinaryFast(id);
-    return record === undefined ? undefined : decodeRecord<T>(table, id, record);
+    return record === undefined ? undefined : this.#kept.decode<T>(table, id, record);
   }
 
   async insert(
