@@ -19,6 +19,7 @@ import {
 import { decodeDocument, encodeDocument } from '../appliance/metadata/mongo/document.ts';
 import { checkServer, databaseOf, redacted } from '../appliance/metadata/mongo/server.ts';
 import { FirnError, isFirnError } from '../appliance/model/errors.ts';
+import type { Location } from '../appliance/model/location.ts';
 import type { CommitResult, MetadataStore, Row, Table } from '../appliance/model/metadata-store.ts';
 import type { ObjectDocument } from '../appliance/model/object.ts';
 import { metadataContract, rejectsWith, revisionOf } from './contract/metadata-store.ts';
@@ -107,6 +108,27 @@ test('no single flipped bit of a record goes unnoticed, and none is served', (t)
     if (!isFirnError(error, 'Corrupt') && !isFirnError(error, 'FormatUnknown'))
       t.fail(`bit ${bit}`);
   }
+});
+
+test('an object of a thousand parts comes back from the archive: its restored copy is stored', (t) => {
+  const [part] = sampleVersion(1).parts;
+  const copy = Array.from({ length: 1000 }, () => part?.location as Location);
+  const restore = {
+    state: 'ready',
+    requestId: 'r',
+    tier: 'Bulk',
+    days: 1,
+    requestedAt: 1,
+    copy,
+  } as const;
+  const newest = sampleVersion(1, { restore });
+  const value = { format: 1, sequence: 2, versions: [newest, sampleVersion(2)], history: [] };
+  const record = encodeRecord('objects', value);
+  const revision = stampRevision(record, 1, 1);
+  t.deepEqual(decodeRecord('objects', 'k', record), { id: 'k', revision, value });
+  const { value: listed } = decodeListing<ObjectDocument>('objects', 'k', record);
+  t.is(listed.versions.length, 1, 'a listing asks for the newest version only');
+  t.like(listed.versions[0], { id: newest.id, parts: [], metadata: {}, operation: '' });
 });
 
 test('a record cut short is Corrupt', (t) => {

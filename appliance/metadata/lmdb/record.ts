@@ -16,8 +16,9 @@ const REVISION_AT = 1;
 const CHECKSUM_AT = 9;
 const VALUE_AT = 13;
 const HEAD_BYTES = 2;
+const HEAD_MAX = 0xffff;
 
-/** Value by names. */
+/** Value by names: also a document whose head is too long for its two bytes of length. */
 const PLAIN_TAG = 1;
 /** A document of `objects` with at least one version, by positions, what a listing shows first. */
 const OBJECT_TAG = 2;
@@ -36,20 +37,28 @@ export type LentBytes = Buffer;
 /** The record without its revision, which stampRevision adds inside the write transaction (A2). */
 export function encodeRecord(table: Table, value: object): Buffer {
   const halves = table === 'objects' ? packObject(value) : undefined;
-  let record: Buffer;
-  if (halves === undefined) {
-    record = packr.pack(value, RESERVE_START_SPACE + VALUE_AT);
-    record[0] = PLAIN_TAG;
-  } else {
-    const head = packr.pack(halves[0], RESERVE_START_SPACE + VALUE_AT + HEAD_BYTES);
-    const rest = packr.pack(halves[1]);
-    record = Buffer.allocUnsafe(head.length + rest.length);
-    record.set(head, 0);
-    record.set(rest, head.length);
-    record[0] = OBJECT_TAG;
-    record.writeUInt16BE(head.length - VALUE_AT - HEAD_BYTES, VALUE_AT);
-  }
+  const record = (halves && encodeHalves(halves)) ?? encodePlain(value);
   record.writeUInt32BE(crc32(record.subarray(VALUE_AT), record[0]), CHECKSUM_AT);
+  return record;
+}
+
+function encodePlain(value: object): Buffer {
+  const record = packr.pack(value, RESERVE_START_SPACE + VALUE_AT);
+  record[0] = PLAIN_TAG;
+  return record;
+}
+
+/** Undefined where the head is too long: the restored copy of an object of hundreds of parts. */
+function encodeHalves([shown, others]: [HeadTuple, RestTuple]): Buffer | undefined {
+  const head = packr.pack(shown, RESERVE_START_SPACE + VALUE_AT + HEAD_BYTES);
+  const headBytes = head.length - VALUE_AT - HEAD_BYTES;
+  if (headBytes > HEAD_MAX) return undefined;
+  const rest = packr.pack(others);
+  const record = Buffer.allocUnsafe(head.length + rest.length);
+  record.set(head, 0);
+  record.set(rest, head.length);
+  record[0] = OBJECT_TAG;
+  record.writeUInt16BE(headBytes, VALUE_AT);
   return record;
 }
 
@@ -98,7 +107,11 @@ export function decodeRecord<T>(table: Table, id: string, record: LentBytes): Ro
  * unlooked at: it covers the whole record, and reading a name wrong in a LIST loses nothing.
  */
 export function decodeListing<T>(table: Table, id: string, record: LentBytes): Row<T> {
-  if (checkTag(table, id, record) !== OBJECT_TAG) return decodeRecord(table, id, record);
+  if (checkTag(table, id, record) !== OBJECT_TAG) {
+    const row = decodeRecord<T>(table, id, record);
+    const halves = table === 'objects' ? packObject(row.value as object) : undefined;
+    return halves === undefined ? row : { ...row, value: listingOf(halves[0]) as T };
+  }
   const at = VALUE_AT + HEAD_BYTES;
   if (record.length < at) throw corrupt(table, id);
   const end = at + record.readUInt16BE(VALUE_AT);
