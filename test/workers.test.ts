@@ -23,9 +23,26 @@ import { revisionOf } from '../policies/rule-sets.ts';
 import { buildColdTier } from '../tiers/cold/build.ts';
 import { buildNodeGroupTier } from '../tiers/hot/hot-tier.ts';
 import { buildPacker } from '../tiers/pack/packer.ts';
+import { MongoJobBackend } from '../workers/agenda-mongo/mongo-job-backend.ts';
 import { buildWorkers, type Workers } from '../workers/build.ts';
 import { LmdbJobBackend } from '../workers/agenda-lmdb/lmdb-job-backend.ts';
 import { jobBackendContract } from './contract/job-backend.ts';
+import { findMongod, startMongo, type Peer } from './peers.ts';
+
+// One MongoDB for this file, started when first needed; each rig has a database of its own.
+const mongod = await findMongod();
+let mongo: Promise<Peer> | undefined;
+
+test.after.always(async () => {
+  await (await mongo)?.stop();
+});
+
+async function mongoUrl(): Promise<string> {
+  mongo ??= startMongo();
+  const { url } = await mongo;
+  const name = `firn${randomBytes(6).toString('hex')}`;
+  return url.replace(/\/(\?|$)/, `/${name}$1`);
+}
 
 jobBackendContract(
   test,
@@ -39,6 +56,26 @@ jobBackendContract(
   },
   { fenced: true },
 );
+
+if ('missing' in mongod) {
+  test.skip(`jobs on MongoDB, the whole suite: ${mongod.missing}`, (t) => t.pass());
+} else {
+  jobBackendContract(
+    test,
+    'jobs on MongoDB',
+    async () => {
+      const url = await mongoUrl();
+      return {
+        connect: () => Promise.resolve(new MongoJobBackend(url)),
+        cleanup: () => Promise.resolve(),
+      };
+    },
+    { fenced: false },
+  );
+  test('400 days later one run moves all that is due, and it comes back (MongoDB)', async (t) => {
+    await story(t, { mongo: await mongoUrl() });
+  });
+}
 
 // ── The whole thing, on real stores ───────────────────────────────────────────────────────────────
 
@@ -141,6 +178,7 @@ async function newAppliance(options: ApplianceOptions = {}): Promise<Appliance> 
         : { kind: 'mongo', url: options.mongo },
     processName: 'worker',
     sandboxClock: true,
+    leaseMs: 3000,
     log: (level, message, fields) => {
       if (level !== 'debug') log.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`);
     },
@@ -365,6 +403,6 @@ async function story(t: ExecutionContext, options: ApplianceOptions): Promise<vo
   }
 }
 
-test('400 days later one run moves everything due, and it all comes back (LMDB)', async (t) => {
+test('400 days later one run moves all that is due, and it comes back (LMDB)', async (t) => {
   await story(t, {});
 });

@@ -30,6 +30,7 @@ import { sampleUsage, UsageWorker } from './usage.ts';
 import { WorkWatch } from './watch.ts';
 import type { Worker, WorkerLog, WorkerStatus } from './worker.ts';
 
+const LEASE_MS = 30_000;
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 
@@ -51,6 +52,8 @@ export interface WorkersOptions {
   policySource?: PolicySource;
   /** Days that a tier's provider charges for at least. Default 0. */
   minimumDays?: (tier: string) => number;
+  /** How long the work of a process that died rests before another takes it up. Default 30 s. */
+  leaseMs?: number;
   /** Default: silent. Never given secrets or object bytes. */
   log?: WorkerLog;
 }
@@ -95,8 +98,10 @@ class AgendaWorkers implements Workers {
     const { core } = engine;
     const name = `${processName}-${randomBytes(4).toString('hex')}`;
     this.#options = options;
-    this.#runner = new Runner(core.context, name, log);
-    this.#schedules = new Schedules({ ...jobs, name, runner: this.#runner, log });
+    const { leaseMs = LEASE_MS } = options;
+    this.#runner = new Runner(core.context, { holder: name, leaseMs, log });
+    const lockMs = 2 * leaseMs;
+    this.#schedules = new Schedules({ ...jobs, name, runner: this.#runner, lockMs, log });
     const { store, clock } = core.context;
     this.#guard = new ClockGuard({
       store,

@@ -9,8 +9,6 @@ import { takeLease, type HeldLease, type LeaseContext } from '../appliance/engin
 import { Throttle } from './throttle.ts';
 import type { Turn, Worker, WorkerLog, WorkerStatus } from './worker.ts';
 
-const LEASE_MS = 30_000;
-const BEAT_MS = 5_000;
 /** A step that lasts longer is hung: its lease runs out, and its job's lock. */
 const STEP_MS_MAX = 30 * 60_000;
 
@@ -20,6 +18,14 @@ export class Stopped extends Error {
     super('the worker was asked to stop');
     this.name = 'Stopped';
   }
+}
+
+export interface RunnerOptions {
+  /** Unique to this process and its start. */
+  holder: string;
+  /** A lease is renewed in its second half, by each look and by a beat every sixth of it. */
+  leaseMs: number;
+  log: WorkerLog;
 }
 
 export interface RunOptions {
@@ -32,17 +38,14 @@ export type RunOutcome = 'done' | 'stopped' | 'elsewhere';
 
 export class Runner {
   readonly #context: LeaseContext;
-  readonly #holder: string;
-  readonly #log: WorkerLog;
+  readonly #options: RunnerOptions;
   readonly #statuses = new Map<string, WorkerStatus>();
   readonly #stopping = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
 
-  /** `holder`: unique to this process and its start. */
-  constructor(context: LeaseContext, holder: string, log: WorkerLog) {
+  constructor(context: LeaseContext, options: RunnerOptions) {
     this.#context = context;
-    this.#holder = holder;
-    this.#log = log;
+    this.#options = options;
   }
 
   status(): WorkerStatus[] {
@@ -67,12 +70,17 @@ export class Runner {
   async #run(worker: Worker, key: string, options: RunOptions): Promise<RunOutcome> {
     if (this.#stopping.signal.aborted) return 'stopped';
     const name = worker.leaseName(key);
-    const request = { name, holder: `${this.#holder}/${key}`, durationMs: LEASE_MS };
+    const { holder, leaseMs: durationMs } = this.#options;
+    const request = { name, holder: `${holder}/${key}`, durationMs };
     const lease = await takeLease(this.#context, request);
     if (lease === undefined) return 'elsewhere';
     const status: WorkerStatus = { name, state: 'busy', startedAt: Date.now(), counts: {} };
     this.#statuses.set(name, status);
-    const beating = new Beat(lease, options.touch, this.#stopping.signal);
+    const beating = new Beat(lease, {
+      beatMs: durationMs / 6,
+      touch: options.touch,
+      stopping: this.#stopping.signal,
+    });
     try {
       await worker.run(this.#turn(worker, { lease, beating, status }), key);
       return 'done';
@@ -80,7 +88,7 @@ export class Runner {
       const cause: unknown = beating.signal.aborted ? beating.signal.reason : error;
       if (cause instanceof Stopped || error instanceof Stopped) return 'stopped';
       if (isFirnError(cause, 'LeaseLost')) {
-        this.#log('info', `${name} is done by another worker now`);
+        this.#options.log('info', `${name} is done by another worker now`);
         return 'elsewhere';
       }
       status.error = error instanceof Error ? error.message : String(error);
@@ -131,7 +139,15 @@ class Beat {
   #steppedAt = performance.now();
   #beating: Promise<void> = Promise.resolve();
 
-  constructor(lease: HeldLease, touch: (() => Promise<void>) | undefined, stopping: AbortSignal) {
+  constructor(
+    lease: HeldLease,
+    options: {
+      beatMs: number;
+      touch: (() => Promise<void>) | undefined;
+      stopping: AbortSignal;
+    },
+  ) {
+    const { beatMs, touch, stopping } = options;
     this.#lease = lease;
     this.#touch = touch;
     this.#stopping = stopping;
@@ -139,7 +155,7 @@ class Beat {
     stopping.addEventListener('abort', this.#stop);
     this.#timer = setInterval(() => {
       this.#beating = this.#beating.then(() => this.#beat());
-    }, BEAT_MS);
+    }, beatMs);
     this.#timer.unref();
   }
 
