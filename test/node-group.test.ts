@@ -3,7 +3,7 @@
 // fault must strike at a chosen instant. Seeds are printed.
 
 import { spawn } from 'node:child_process';
-import {
+import fs, {
   cpSync,
   mkdirSync,
   mkdtempSync,
@@ -339,6 +339,40 @@ driveContract(test, 'local drive', async () => {
     drive: new LocalDrive(root),
     cleanup: async () => rmSync(root, { recursive: true, force: true }),
   };
+});
+
+test.serial('short writes and reads of the system are not taken for whole ones', async (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'firn-drive-'));
+  const { write, writev, read } = fs;
+  const short = <T extends (...args: never[]) => void>(call: T, at: number): T =>
+    ((...args: unknown[]) => {
+      if (typeof args[at] === 'number') args[at] = Math.min(args[at], 1000);
+      (call as unknown as (...all: unknown[]) => void)(...args);
+    }) as unknown as T;
+  Object.assign(fs, {
+    write: short(write, 3),
+    read: short(read, 3),
+    writev: (fd: number, parts: readonly Uint8Array[], position: number, done: () => void) =>
+      writev(fd, [(parts[0] as Uint8Array).subarray(0, 7)], position, done),
+  });
+  try {
+    const drive = new LocalDrive(root);
+    const file = await drive.open('file', { mode: 'create' });
+    await file.write(sampleBytes(100_000, 1), 0);
+    await file.write([sampleBytes(10, 2), sampleBytes(5000, 3)], 100_000);
+    const target = Buffer.alloc(105_010);
+    t.is(await file.read(target, 0), 105_010);
+    const wanted = Buffer.concat([
+      sampleBytes(100_000, 1),
+      sampleBytes(10, 2),
+      sampleBytes(5000, 3),
+    ]);
+    t.is(Buffer.compare(target, wanted), 0);
+    await file.close();
+  } finally {
+    Object.assign(fs, { write, writev, read });
+    rmSync(root, { recursive: true });
+  }
 });
 
 driveContract(test, 'simulated drive', async () => ({
@@ -754,10 +788,12 @@ test.serial(
   async (t) => {
     using area = scratch();
     const writer = await opened(area.drives, { settings: { segmentBytes: MiB } });
-    const one = await put(writer, sampleBytes(400_000, 1));
-    const two = await put(writer, sampleBytes(400_000, 2));
+    // Ids that end alike put the same lane on the same drive: only the id tells them apart.
+    const alike = (): string => `${newLocationId(realClock, realRandom).slice(0, 24)}00000000`;
+    const one = await put(writer, sampleBytes(400_000, 1), alike());
+    const two = await put(writer, sampleBytes(400_000, 2), alike());
     const small = await Promise.all(
-      Array.from({ length: 30 }, (_, i) => put(writer, sampleBytes(3000 + i, i))),
+      Array.from({ length: 32 }, (_, i) => put(writer, sampleBytes(3000, i))),
     );
     await writer.close();
     const originals = area.drives.map(printsOf);
@@ -768,13 +804,17 @@ test.serial(
       renameSync(`${y}-x`, y);
     };
     const { segment } = (small[0] as Stored).location as SegmentLocation;
+    const laneFile = (lane: number): string =>
+      area.drives[driveOf((small[0] as Stored).location as SegmentLocation, lane)] as string;
+    // Lanes of equal length: only the lane in the head tells them apart.
+    const [lane0, lane1] = [laneFile(0), laneFile(1)];
     const damages: [string, () => void][] = [
       ['lanes swapped', () => swap(shardFile(a, one.location.id), shardFile(b, one.location.id))],
       ['objects swapped', () => swap(shardFile(a, one.location.id), shardFile(a, two.location.id))],
       ['cut off', () => truncateSync(shardFile(c, one.location.id), 50_000)],
       ['emptied', () => truncateSync(shardFile(d, two.location.id), 0)],
       ['missing', () => rmSync(shardFile(b, two.location.id))],
-      ['segments swapped', () => swap(segmentFile(a, segment), segmentFile(b, segment))],
+      ['segments swapped', () => swap(segmentFile(lane0, segment), segmentFile(lane1, segment))],
       ['segment missing', () => rmSync(segmentFile(c, segment))],
       ['segment cut off', () => truncateSync(segmentFile(d, segment), 5000)],
     ];
@@ -783,8 +823,7 @@ test.serial(
       const tier = await opened(area.drives, { deps: { role: 'worker' } });
       await same(t, tier, one, sampleBytes(400_000, 1));
       await same(t, tier, two, sampleBytes(400_000, 2));
-      for (const [i, stored] of small.entries())
-        await same(t, tier, stored, sampleBytes(3000 + i, i));
+      for (const [i, stored] of small.entries()) await same(t, tier, stored, sampleBytes(3000, i));
       const { repaired, lost } = await finished(tier.scrub());
       t.true(repaired > 0, what);
       t.deepEqual(lost, [], what);
@@ -792,13 +831,14 @@ test.serial(
       await tier.close();
       if (what === 'segments swapped') {
         // Between the pieces of a swapped segment other bytes stay, which nobody takes for data.
-        for (const i of [2, 3]) renameSync(area.drives[i] as string, `${area.drives[i]}-away`);
+        const others = [laneFile(2), laneFile(4)];
+        for (const drive of others) renameSync(drive, `${drive}-away`);
         const reader = await opened(area.drives, { deps: { role: 'primary' } });
         for (const [i, stored] of small.entries()) {
-          await same(t, reader, stored, sampleBytes(3000 + i, i));
+          await same(t, reader, stored, sampleBytes(3000, i));
         }
         await reader.close();
-        for (const i of [2, 3]) renameSync(`${area.drives[i]}-away`, area.drives[i] as string);
+        for (const drive of others) renameSync(`${drive}-away`, drive);
         originals.splice(0, 6, ...area.drives.map(printsOf));
       }
       for (const [i, files] of originals.entries()) {
@@ -1405,20 +1445,52 @@ test.serial(
   'a process that slept past its segment acknowledges nothing in it any more',
   async (t) => {
     let now = 1_790_000_000_000;
+    let sleeps = false;
+    const sim = simulated();
     const clock = { wall: () => now, now: () => now };
-    const sim = simulated({ deps: { clock } });
-    const tier = await opened(sim.paths, sim.options);
-    const before = await put(tier, sampleBytes(500, 1));
-    // The sleep falls between the write and the acknowledgement.
-    const writing = put(tier, sampleBytes(500, 2));
-    now += 3 * 3_600_000;
-    const after = await writing;
+    const medium = sim.media[0] as Medium;
+    const written = medium.wrote;
+    medium.wrote = (path) => {
+      written(path);
+      // Between the write and its acknowledgement the process sleeps for three hours.
+      if (sleeps && path.startsWith('segments')) {
+        sleeps = false;
+        now += 3 * 3_600_000;
+      }
+    };
+    const tier = await opened(sim.paths, { ...sim.options, deps: { ...sim.options.deps, clock } });
+    const before = await Promise.all([0, 1, 2, 3].map((i) => put(tier, sampleBytes(500, i))));
+    sleeps = true;
+    const after = await Promise.all([0, 1, 2, 3].map((i) => put(tier, sampleBytes(500, i + 4))));
     const segmentOf = ({ location }: Stored): string => (location as SegmentLocation).segment;
-    t.not(segmentOf(after), segmentOf(before));
-    await same(t, tier, after, sampleBytes(500, 2));
+    t.false(sleeps);
+    t.not(segmentOf(after[0] as Stored), segmentOf(before[0] as Stored));
+    for (const [i, one] of after.entries()) await same(t, tier, one, sampleBytes(500, i + 4));
+    // And an idle one opens a new one after an hour.
+    now += 3_600_000;
+    const later = await put(tier, sampleBytes(500, 9));
+    t.not(segmentOf(later), segmentOf(after[0] as Stored));
     await tier.close();
   },
 );
+
+test.serial('a drive replaced between two looks takes its open segment with it', async (t) => {
+  using area = scratch();
+  const api = await opened(area.drives);
+  const worker = await opened(area.drives, { deps: { role: 'worker', processName: 'worker' } });
+  const before = await put(api, sampleBytes(900, 1));
+  const [first] = area.drives as [string];
+  rmSync(first, { recursive: true });
+  mkdirSync(first);
+  await worker.look();
+  await api.look();
+  const after = await put(api, sampleBytes(900, 2));
+  const segmentOf = ({ location }: Stored): string => (location as SegmentLocation).segment;
+  t.not(segmentOf(after), segmentOf(before));
+  t.true(readdirSync(join(first, 'segments')).includes(segmentOf(after)));
+  await api.close();
+  await worker.close();
+});
 
 test.serial(
   'records that cannot be read are told, so that nobody takes them for dead',

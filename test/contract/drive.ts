@@ -86,6 +86,8 @@ export class Medium {
   powered = true;
   syncs = 0;
   writes = 0;
+  /** Called when a write has ended: a test may let something happen right then. */
+  wrote: (path: string) => void = () => undefined;
   syncsAfterError = 0;
   ignoresSync = false;
   ignoresDirectorySync = false;
@@ -166,6 +168,7 @@ class SimulatedFile implements DriveFile {
     }
     this.#node.modifiedMs = Date.now();
     medium.writes += 1;
+    medium.wrote(this.#path);
   }
 
   async sync(): Promise<void> {
