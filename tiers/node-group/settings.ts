@@ -61,7 +61,7 @@ export function settle(settings: NodeGroupTierSettings): Settled {
     arenaBytes: 64 * MiB,
     segmentBytes: 64 * MiB,
     segmentOpenMs: 3_600_000,
-    stallMs: 2000,
+    stallMs: 5000,
     probeMs: 2000,
     breakerMs: 30_000,
     fullShare: 0.95,

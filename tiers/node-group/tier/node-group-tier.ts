@@ -56,8 +56,6 @@ import { listShards, usageOf } from './inventory.ts';
 
 /** Ranges up to this come back as bytes instead of a stream. */
 const WHOLE_BYTES_MAX = 256 * 1024;
-/** Stripes being sent to clients, a process and tier. */
-const READ_BUFFERS_BYTES = 64 * 1024 * 1024;
 const PUT_ATTEMPTS = 3;
 
 export class DriveTier implements NodeGroupTier {
@@ -72,7 +70,7 @@ export class DriveTier implements NodeGroupTier {
   readonly #settings: Settled;
   readonly #deps: NodeGroupDependencies;
   readonly #groups: readonly NodeGroup[];
-  readonly #buffers = new StripeBuffers(READ_BUFFERS_BYTES);
+  readonly #buffers: StripeBuffers;
   #usage: { until: number; value: Promise<TierUsage> } | undefined;
 
   constructor(settings: NodeGroupTierSettings, deps: NodeGroupDependencies) {
@@ -86,6 +84,8 @@ export class DriveTier implements NodeGroupTier {
       Math.ceil(STRIPE_BYTES / code.k / 64) * 64,
     );
     const { arenaBytes } = this.#settings;
+    // Stripes being sent to clients, beside the arena.
+    this.#buffers = new StripeBuffers(arenaBytes / 2);
     const codec = new Codec(code, new Arena({ lanes: code.n, laneBytes, arenaBytes }));
     this.#groups = settings.drives.map(
       (_, group) => new NodeGroup(group, codec, this.#settings, deps),
