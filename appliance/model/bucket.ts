@@ -37,7 +37,7 @@ export interface KeyPair {
   /** The secret key sealed by the master key: base64 of nonce, tag, ciphertext (AES-256-GCM). */
   sealedSecret: string;
   createdAt: number;
-  /** The instant from which it is refused. */
+  /** Wall ms at which it was revoked: refused since, whatever a host's clock says. */
   revokedAt?: number;
 }
 
