@@ -38,7 +38,8 @@ export async function listUploads(core: Core, query: ListUploadsQuery): Promise<
     for (const { id, value } of rows) {
       if (isEnded(value.state)) continue;
       const key = id.slice(BUCKET_ID_LENGTH + 1, -TAIL_LENGTH);
-      if (roller.isHidden(key)) continue;
+      // A prefix that ends in \u0001 also begins the rows of the key before it.
+      if (roller.isHidden(key) || !key.startsWith(prefix)) continue;
       if (uploads.length + prefixes.length === limit) {
         answer.next = last;
         return answer;
