@@ -33,12 +33,24 @@ export class BucketRows {
     return row.value;
   }
 
+  /**
+   * The bucket by now, after a body has streamed. NoSuchBucket also when another has taken its
+   * name: the bytes were stored as the old one's, and its keys are asked whether they live.
+   */
+  async still(bucket: Bucket): Promise<Bucket> {
+    const now = await this.live(bucket.name);
+    if (now.id !== bucket.id) throw noSuchBucket(bucket.name);
+    return now;
+  }
+
   /** The row as it stands now, past every cache. */
   async fresh(name: string): Promise<Row<Bucket> | undefined> {
     // The store refuses ids that no bucket has: an empty one, a very long one, NUL.
     if (!BUCKET_NAME.test(name)) return undefined;
+    // Its age counts from before the look: an answer may be long on its way.
+    const at = performance.now();
     const row = await this.#context.store.get<Bucket>('buckets', name);
-    if (this.#context.staleMs > 0) this.#keep(name, row);
+    if (this.#context.staleMs > 0) this.#keep(name, row, at);
     return row;
   }
 
@@ -62,13 +74,13 @@ export class BucketRows {
     return this.fresh(name);
   }
 
-  #keep(name: string, row: Row<Bucket> | undefined): void {
+  #keep(name: string, row: Row<Bucket> | undefined, at: number): void {
     if (row === undefined) {
       this.#cached.delete(name);
       return;
     }
     if (this.#cached.size >= CACHED_MAX) this.#cached.clear();
-    this.#cached.set(name, { row, at: performance.now() });
+    this.#cached.set(name, { row, at });
   }
 }
 

@@ -69,7 +69,7 @@ export async function copyObject(core: Core, request: CopyObject): Promise<CopyA
   };
   const checksum = summed.checksum();
   if (checksum !== undefined) version.checksum = checksum;
-  const state = await core.buckets.live(request.bucket);
+  const state = await core.buckets.still(bucket);
   const answer = await commitVersion(core, {
     bucket: state,
     key,

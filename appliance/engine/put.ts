@@ -53,7 +53,7 @@ export async function putObject(core: Core, request: PutObject): Promise<PutAnsw
   const checksum = request.checksum?.();
   if (checksum !== undefined) version.checksum = checksum;
   // A stream may have taken hours, and versioning may have been enabled meanwhile.
-  const state = body instanceof Uint8Array ? bucket : await core.buckets.live(request.bucket);
+  const state = body instanceof Uint8Array ? bucket : await core.buckets.still(bucket);
   return commitVersion(core, {
     bucket: state,
     key,
