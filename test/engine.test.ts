@@ -357,6 +357,65 @@ test('A6: a late overwrite is no creation: it takes the deletion back and stays'
   }
 });
 
+test('A6: a body that outlives its bucket is not put into the next bucket of that name', async (t) => {
+  // Compaction asks the key that bytes were stored for whether they live: it would free them.
+  for (const copied of [false, true]) {
+    const h = house();
+    const id = await makeBucket(h);
+    await h.engine.createBucket({ name: 'source', owner: 'root', region: 'local' });
+    await h.engine.putObject(put('k', 'of the source', { bucket: 'source' }));
+    const replaceBucket = async () => {
+      await h.engine.deleteBucket('bucket');
+      t.not(await makeBucket(h), id);
+    };
+    const body = async function* () {
+      yield Buffer.from('ou');
+      await replaceBucket();
+      yield Buffer.from('tlived');
+    };
+    if (copied) h.hot.before = (action) => (action === 'put' ? replaceBucket() : undefined);
+    const writing = copied
+      ? h.engine.copyObject({
+          ...name('k'),
+          source: { bucket: 'source', key: 'k' },
+          owner: 'root',
+        })
+      : h.engine.putObject(put('k', '', { body: body(), sizeBytes: 8 }));
+    t.is(await codeOf(writing), 'NoSuchBucket');
+    t.deepEqual((await h.engine.listObjects(listQuery())).entries, []);
+  }
+});
+
+test('A6, C3: taking a late creation back leaves the refusal that a Complete has answered', async (t) => {
+  const h = house();
+  await makeBucket(h);
+  const begun = await begin(h.engine, 'k', 1);
+  const answered = Promise.withResolvers<void>();
+  let looked = false;
+  h.store.beforeRead = async (table) => {
+    if (table !== 'buckets' || looked || (await documentRow(h)) === undefined) return;
+    // The writer has made the key and looks at its bucket again: late, for a deletion has begun.
+    looked = true;
+    await answered.promise;
+    const row = await h.store.get<Bucket>('buckets', 'bucket');
+    assert(row !== undefined);
+    const value: Bucket = { ...row.value, state: 'deleting' };
+    await h.store.replace({ table: 'buckets', id: 'bucket', expected: row.revision, value });
+  };
+  let writing: Promise<ErrorCode | 'none'> | undefined;
+  interpose(h, 'uploads', async () => {
+    writing = codeOf(h.process().putObject(put('k', 'late')));
+    while (!looked) await turn();
+  });
+  const refused = complete('k', begun, { conditions: { ifNoneMatch: '*' } });
+  t.is(await codeOf(h.engine.completeUpload(refused)), 'PreconditionFailed');
+  answered.resolve();
+  t.is(await writing, 'NoSuchBucket');
+  const document = (await documentRow(h))?.value;
+  t.deepEqual(document?.versions, []);
+  t.deepEqual(Object.values(document?.operations ?? {}), ['refused']);
+});
+
 test('A6: a bucket with a key, a version or a marker is not deleted, and stays usable', async (t) => {
   const h = house();
   await makeBucket(h, 'enabled');
@@ -662,6 +721,10 @@ const complete = (key: string, begun: Begun, more: object = {}) => ({
 
 const md5 = (bytes: Uint8Array): string => createHash('md5').update(bytes).digest('hex');
 
+async function documentRow(h: House): Promise<{ value: ObjectDocument } | undefined> {
+  return h.store.rowsOf<ObjectDocument>('objects')[0];
+}
+
 async function uploadRow(h: House): Promise<{ id: string; revision: string; value: Upload }> {
   const row = h.store.rowsOf<Upload>('uploads')[0];
   assert(row !== undefined);
@@ -805,6 +868,31 @@ test('C2: a second roll-forward does not undo an acknowledged DELETE', async (t)
   t.is(await codeOf(h.engine.getObject(name('k'))), 'NoSuchKey');
   t.deepEqual((await h.engine.listObjects(listQuery())).entries, []);
   await h.engine.deleteBucket('bucket');
+});
+
+test('C2, A6: a Complete that was answered is not undone by its other roller when the bucket is to go', async (t) => {
+  const h = house();
+  await makeBucket(h);
+  const begun = await begin(h.engine, 'k', 1);
+  const other = h.process();
+  let committed = false;
+  h.store.beforeRead = async (table) => {
+    if (table !== 'buckets' || committed || (await documentRow(h)) === undefined) return;
+    // This roller has committed and is about to look at its bucket: the client has asked again
+    // elsewhere and has got its answer, and now a deletion has begun.
+    committed = true;
+    await other.completeUpload(complete('k', begun));
+    const row = await h.store.get<Bucket>('buckets', 'bucket');
+    assert(row !== undefined);
+    const value: Bucket = { ...row.value, state: 'deleting' };
+    await h.store.replace({ table: 'buckets', id: 'bucket', expected: row.revision, value });
+  };
+  await h.engine.completeUpload(complete('k', begun)).catch(() => undefined);
+  t.true(committed);
+  h.store.beforeRead = undefined;
+  // Whoever deletes goes on, and finds the key.
+  t.is(await codeOf(h.process().deleteBucket('bucket')), 'BucketNotEmpty');
+  t.is(await textOf(h.engine, 'k'), 'end of k');
 });
 
 test('C2: a repeated Complete answers the same for two days, and another list is refused', async (t) => {
@@ -1569,6 +1657,36 @@ test('MongoDB: a bucket row may be a second old, an absence never is, changes wa
   t.is((await other.getBucket('new')).name, 'new');
 });
 
+test('MongoDB: a bucket row that was long on its way is not kept longer for that', async (t) => {
+  const h = house({ staleMs: 20 });
+  await makeBucket(h);
+  const acknowledged = Promise.withResolvers<void>();
+  const slow = new MemoryMetadataStore(h.clock);
+  slow.get = async (table, id) => {
+    const row = await h.store.get<never>(table, id);
+    await acknowledged.promise;
+    return row;
+  };
+  const other = h.process({ store: slow });
+  const reading = other.getBucket('bucket');
+  await turn();
+  await setVersioning(h, 'enabled');
+  acknowledged.resolve();
+  t.is((await reading).versioning, 'off');
+  t.is((await other.getBucket('bucket')).versioning, 'enabled', 'acknowledged: no old row serves');
+});
+
+test('a revoked key is refused also by a host whose clock is behind', async (t) => {
+  const h = house();
+  const { context } = h.engine.core;
+  const accounts = new Accounts(context);
+  await accounts.createAccount({ id: 'team', displayName: 'Team' });
+  await accounts.createKey({ account: 'team', accessKey: 'TEAMKEY' });
+  await accounts.revokeKey('TEAMKEY');
+  const behind = { now: () => h.clock.at, wall: () => h.clock.at - 60_000 };
+  t.is(await new Accounts({ ...context, clock: behind }).secretOf('TEAMKEY'), undefined);
+});
+
 test('accounts: secrets are sealed, told once, refused when revoked, and never under another key', async (t) => {
   const h = house();
   const { context } = h.engine.core;
@@ -1854,6 +1972,8 @@ test('lists: uploads in order of keys, by page, prefix and delimiter', async (t)
   );
   const behind = await h.engine.listUploads(uploadsQuery({ after: 'b', delimiter: '/' }));
   t.deepEqual([behind.prefixes, behind.uploads.map(({ key }) => key)], [['c/'], ['ü']]);
+  // Rows are named by key, \u0001 and id: a prefix may look like the beginning of that.
+  t.deepEqual((await h.engine.listUploads(uploadsQuery({ prefix: 'b\u0001' }))).uploads, []);
 });
 
 // The main sequence, against a model of S3's versions, on every store.

@@ -12,7 +12,9 @@ import { commitObject, type CommitCore } from './commit.ts';
 export interface Confirming {
   bucket: Bucket;
   object: string;
-  /** From the commit: whether it created the document. */
+  /**
+   * From the commit: whether it created the document, and nobody else may have acknowledged it.
+   */
   created: boolean;
   /** Of the version that was put on top. */
   versionId: string;
@@ -67,9 +69,10 @@ async function undo(core: ConfirmCore, confirming: Confirming): Promise<boolean>
     reason: 'lost',
     change: async (draft) => {
       const alone = draft.base?.versions.length === 1 && draft.base.history.length === 0;
-      if (!alone || draft.current?.id !== confirming.versionId) return false;
-      await draft.clear();
-      return true;
+      const version = draft.current;
+      if (!alone || version?.id !== confirming.versionId) return false;
+      // Not what Completes have recorded meanwhile: a refusal that was answered stays one (C3).
+      return draft.remove(version);
     },
   });
   if (answer) core.context.count?.('creation-undone');

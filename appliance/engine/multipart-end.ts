@@ -105,8 +105,9 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
   }
   const { versionId } = answer;
   try {
-    const { created } = committed;
-    await confirmBucket(core, { bucket: bucket.value, object, created, versionId });
+    // Never undone: another roller may have found the commit of this one and answered the client.
+    const confirming = { bucket: bucket.value, object, created: false, versionId };
+    await confirmBucket(core, confirming);
   } catch (error) {
     if (!isFirnError(error, 'NoSuchBucket')) throw error;
     await endAborted(core, row);
