@@ -4,7 +4,7 @@
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { appendFileSync } from 'node:fs';
 import { buildMetadata } from '../../appliance/metadata/build.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import type { MetadataStore } from '../../appliance/model/metadata-store.ts';
@@ -66,7 +66,8 @@ async function countUp(store: MetadataStore, task: Task & { kind: 'count-up' }):
     const value = { format: 1, count: n };
     const change = { table: 'settings', id: task.id, expected: row.revision, value } as const;
     assert.equal((await store.replace(change)).outcome, 'done');
-    writeFileSync(task.file, String(n));
+    // The length is the count: a number that is overwritten can be read half old and half new.
+    appendFileSync(task.file, '.');
     await new Promise((resolve) => setTimeout(resolve, n % 3));
   }
 }
