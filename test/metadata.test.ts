@@ -585,7 +585,7 @@ function outages(): void {
         await rejectsWith(t, store.get('objects', 'k'), 'MetadataUnavailable');
         await rejectsWith(t, store.range({ table: 'objects', limit: 1 }), 'MetadataUnavailable');
         await rejectsWith(t, store.insert('objects', 'l', { format: 1 }), 'MetadataUnavailable');
-        t.true(Date.now() - since < 500, 'at once');
+        t.true(Date.now() - since < 2500, "refused before any of the server's own time-outs");
       } finally {
         await failPoint('off');
       }
@@ -602,6 +602,8 @@ function outages(): void {
       const store = await bench.twin();
       await store.insert('objects', 'k', { format: 1 });
       server.pause();
+      // The signal reaches a thread that runs just now a little later.
+      await sleep(200);
       try {
         const calls = [store.get('objects', 'k'), store.insert('objects', 'l', { format: 1 })];
         const since = Date.now();
