@@ -113,7 +113,8 @@ export class MemoryTier implements Tier {
     const blob = this.#blob(location);
     const now = this.#options.clock.now();
     const readyAt = now + (this.#options.stageMs ?? 0);
-    blob.readyAt = Math.min(blob.readyAt ?? Infinity, readyAt);
+    const isOver = blob.readyUntil !== undefined && now >= blob.readyUntil;
+    blob.readyAt = isOver ? readyAt : Math.min(blob.readyAt ?? Infinity, readyAt);
     blob.readyUntil = blob.readyAt + options.days * DAY_MS;
   }
 

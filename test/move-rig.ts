@@ -28,6 +28,7 @@ import type { Location, Pack } from '../appliance/model/location.ts';
 import type { ObjectDocument, Part, Version } from '../appliance/model/object.ts';
 import type { Body } from '../appliance/model/tier.ts';
 import { checksumOf } from '../tiers/checksum.ts';
+import type { Turn } from '../workers/worker.ts';
 import { buildPacker } from '../tiers/pack/packer.ts';
 import { Crash, MemoryMetadataStore } from './memory-store.ts';
 import { MemoryTier } from './memory-tier.ts';
@@ -326,4 +327,26 @@ export async function collectAll(rig: Rig, passes = 1): Promise<number> {
     await lease.release();
   }
   return freed;
+}
+
+/** A turn as the runner gives it, without throttle and beat. */
+export async function turnOf(rig: Rig, name: string, holder = 'worker'): Promise<TestTurn> {
+  const lease = await leaseOf(rig, name, `${holder}-${rig.clock.now()}`);
+  const turn: TestTurn = {
+    lease,
+    signal: new AbortController().signal,
+    counts: {},
+    async rest() {
+      await lease.check();
+    },
+    report(counts) {
+      turn.counts = { ...counts };
+    },
+  };
+  return turn;
+}
+
+export interface TestTurn extends Turn {
+  lease: HeldLease;
+  counts: Record<string, number>;
 }

@@ -3,15 +3,24 @@
 
 import test, { type ExecutionContext } from 'ava';
 
+import { DAY_MS } from '../appliance/model/clock.ts';
+import { isFirnError } from '../appliance/model/errors.ts';
+import { newLocationId, newRequestId } from '../appliance/model/ids.ts';
 import { GRACE_MS } from '../appliance/model/limits.ts';
-import type { Garbage, Move } from '../appliance/model/records.ts';
+import type { Garbage, Move, RestoreRequest } from '../appliance/model/records.ts';
 import type { Pack } from '../appliance/model/location.ts';
 import type { ObjectDocument } from '../appliance/model/object.ts';
+import { compactPack } from '../appliance/engine/compact.ts';
 import { IdSet } from '../appliance/engine/id-set.ts';
 import { moveIntoPacks } from '../appliance/engine/pack-move.ts';
+import { bucketNames } from '../appliance/engine/inventory.ts';
+import { takeLease } from '../appliance/engine/lease.ts';
 import { moveVersions } from '../appliance/engine/move.ts';
 import { resumeMoves } from '../appliance/engine/resume.ts';
 import { sweep } from '../appliance/engine/sweep.ts';
+import { ClockGuard } from '../workers/clock-guard.ts';
+import { RestoreExpiry } from '../workers/restore-expiry.ts';
+import { RestoreWorker } from '../workers/restore.ts';
 import { Crash } from './memory-store.ts';
 import {
   auditBytes,
@@ -23,7 +32,9 @@ import {
   put,
   putParts,
   random,
+  turnOf,
   versionsOf,
+  wholeOf,
   type Rig,
 } from './move-rig.ts';
 
@@ -44,15 +55,16 @@ async function resume(rig: Rig): Promise<void> {
   await lease.release();
 }
 
-/** Lets graces pass with collector and sweep at work, until nothing more can happen. */
+/** Lets graces pass with collector and sweep at work, until nothing more happens. */
 async function settle(rig: Rig): Promise<void> {
-  for (let i = 0; i < 4; i += 1) {
+  for (let quiet = 0; quiet < 2; quiet += 1) {
     rig.clock.pass(GRACE_MS + 60_000);
     const lease = await leaseOf(rig, 'sweep', 'sweeper');
-    await sweep(rig.core, { lease });
+    const { orphans } = await sweep(rig.core, { lease });
     await lease.release();
     rig.clock.pass(GRACE_MS + 60_000);
-    await collectAll(rig, 2);
+    const freed = await collectAll(rig, 2);
+    if (orphans > 0 || freed > 0) quiet = -1;
   }
 }
 
@@ -120,7 +132,7 @@ async function fill(rig: Rig): Promise<void> {
   await put(rig, 'a/1', 100);
   await put(rig, 'a/2', 3000);
   await put(rig, 'b/3', 1);
-  await putParts(rig, 'b/many', 70);
+  await putParts(rig, 'b/many', 66);
 }
 
 async function packInto(rig: Rig, tier: 'cold' | 'archive'): Promise<unknown> {
@@ -304,5 +316,436 @@ test('a tier that did not keep what it was sent is found out before anything res
   t.is(rig.store.rowsOf('packs').length, 0);
   await settle(rig);
   await auditSettled(t, rig, 'corrupted by the tier');
+  rig.close();
+});
+
+// ── Restore, its end, compaction, collection: the same, at every step ─────────────────────────────
+
+async function archiveAll(rig: Rig): Promise<void> {
+  await fill(rig);
+  await packInto(rig, 'archive');
+  await settle(rig);
+}
+
+async function askForAll(rig: Rig, days: number): Promise<void> {
+  for (const key of new Set((await versionsOf(rig)).map((one) => one.key))) {
+    const request = { bucket: 'data', key, days, tier: 'Standard', owner: 'root' } as const;
+    try {
+      await rig.engine.restoreObject(request);
+    } catch (error) {
+      if (!isFirnError(error, 'RestoreAlreadyInProgress')) throw error;
+    }
+  }
+}
+
+/** Looks until nothing waits, letting the provider's time pass. */
+async function restoreAll(rig: Rig): Promise<void> {
+  for (let i = 0; i < 6; i += 1) {
+    let waiting = 0;
+    const worker = new RestoreWorker(rig.core, (look) => {
+      waiting = look.waiting;
+    });
+    const turn = await turnOf(rig, 'restore');
+    await worker.run(turn);
+    await turn.lease.release();
+    const open = rig.store.rowsOf<RestoreRequest>('restores').some(({ value }) => !value.settledAt);
+    if (waiting === 0 && !open) return;
+    rig.clock.pass(61_000);
+  }
+}
+
+test('a restore loses nothing at any step, and is never in progress for ever', async (t) => {
+  await atEveryStep(t, {
+    before: archiveAll,
+    async work(rig) {
+      await askForAll(rig, 60);
+      await restoreAll(rig);
+    },
+    async after(rig, when) {
+      for (const { key, version, parts } of await versionsOf(rig)) {
+        t.is(version.restore?.state, 'ready', `${when}: ${key}`);
+        t.true(
+          parts.every((part) => part.location.tier === 'archive'),
+          `${when}: ${key} is still archived`,
+        );
+        t.true(
+          version.restore?.copy?.every((location) => location.tier === 'hot'),
+          when,
+        );
+      }
+    },
+  });
+});
+
+async function expireRestores(rig: Rig): Promise<void> {
+  const guard = new ClockGuard({ store: rig.store, wall: () => 0, sandbox: true });
+  const turn = await turnOf(rig, 'restore-expiry');
+  await new RestoreExpiry(rig.core, guard).run(turn);
+  await turn.lease.release();
+}
+
+test('the end of a restore removes the copy and nothing else, at any step', async (t) => {
+  await atEveryStep(t, {
+    async before(rig) {
+      await archiveAll(rig);
+      await askForAll(rig, 1);
+      await restoreAll(rig);
+      rig.clock.pass(3 * DAY_MS);
+    },
+    work: expireRestores,
+    async after(rig, when) {
+      for (const { key, version, parts } of await versionsOf(rig)) {
+        t.is(version.restore, undefined, `${when}: ${key}`);
+        t.true(
+          parts.every((part) => part.location.tier === 'archive'),
+          when,
+        );
+      }
+    },
+  });
+});
+
+for (const incident of ['MinIO #14278', 'RustFS #4950']) {
+  test(`${incident}: restore, expire, and the archived bytes are still there`, async (t) => {
+    const rig = await newRig();
+    await rig.engine.updateBucket('data', (bucket) => ({ ...bucket, versioning: 'enabled' }));
+    const old = await put(rig, 'k', 300);
+    const current = await put(rig, 'k', 400);
+    await packInto(rig, 'archive');
+    for (const versionId of [old.id, current.id]) {
+      const request = { bucket: 'data', key: 'k', versionId, days: 1, tier: 'Bulk' } as const;
+      await rig.engine.restoreObject({ ...request, owner: 'root' });
+    }
+    await restoreAll(rig);
+    for (const { id } of [old, current]) {
+      const { body } = await rig.engine.getObject({ bucket: 'data', key: 'k', versionId: id });
+      t.deepEqual(await wholeOf(body), rig.bytes.get(id));
+    }
+    rig.clock.pass(3 * DAY_MS);
+    await expireRestores(rig);
+    await settle(rig);
+    t.is(rig.hot.blobs.size, 0, 'the copies are freed');
+    for (const { id } of [old, current]) {
+      const name = { bucket: 'data', key: 'k', versionId: id };
+      t.is((await rig.engine.headObject(name)).version.id, id);
+      await t.throwsAsync(rig.engine.getObject(name), { code: 'InvalidObjectState' });
+      const request = { ...name, days: 2, tier: 'Standard', owner: 'root' } as const;
+      t.is(await rig.engine.restoreObject(request), 'started');
+    }
+    await restoreAll(rig);
+    for (const { id } of [old, current]) {
+      const { body } = await rig.engine.getObject({ bucket: 'data', key: 'k', versionId: id });
+      t.deepEqual(await wholeOf(body), rig.bytes.get(id));
+    }
+    rig.close();
+  });
+}
+
+test('a thousand objects of one pack are staged by one retrieval', async (t) => {
+  const rig = await newRig();
+  for (let i = 0; i < 30; i += 1) await put(rig, `k/${i}`, 50);
+  await packInto(rig, 'archive');
+  let stages = 0;
+  const stage = rig.archive.stage.bind(rig.archive);
+  rig.archive.stage = (location, options) => {
+    stages += 1;
+    return stage(location, options);
+  };
+  await askForAll(rig, 2);
+  await restoreAll(rig);
+  t.is(stages, 1);
+  t.true((await versionsOf(rig)).every(({ version }) => version.restore?.state === 'ready'));
+  rig.close();
+});
+
+test('overwritten while it is restored: the new version wins at once, the copy is dead', async (t) => {
+  const rig = await newRig();
+  await put(rig, 'k', 300);
+  await packInto(rig, 'archive');
+  await askForAll(rig, 2);
+  let overwritten = false;
+  const before = rig.hot.before;
+  rig.hot.before = async (action, id) => {
+    await before?.(action, id);
+    if (action !== 'put' || overwritten) return;
+    overwritten = true;
+    await put(rig, 'k', 20);
+  };
+  await restoreAll(rig);
+  const [k] = await versionsOf(rig);
+  t.is(k?.version.sizeBytes, 20);
+  t.is(k?.version.restore, undefined);
+  const [request] = rig.store.rowsOf<RestoreRequest>('restores');
+  t.is(request?.value.state, 'failed');
+  await settle(rig);
+  await auditSettled(t, rig, 'overwritten');
+  rig.close();
+});
+
+test('a cancelled batch leaves nothing pending, and what is readable stays so', async (t) => {
+  const rig = await newRig();
+  for (let i = 0; i < 5; i += 1) await put(rig, `k/${i}`, 50);
+  await packInto(rig, 'archive');
+  const id = newRequestId(rig.clock, random);
+  await rig.store.insert('restores', id, {
+    format: 1,
+    id,
+    scope: { bucket: 'data', bucketId: rig.bucket.id, prefix: 'k/' },
+    tier: 'Bulk',
+    days: 3,
+    requestedAt: rig.clock.now(),
+    requestedBy: 'root',
+    state: 'requested',
+    counts: { objects: 0, bytes: 0, ready: 0, failed: 0 },
+  } satisfies RestoreRequest);
+  const look = async (): Promise<void> => {
+    const turn = await turnOf(rig, 'restore');
+    await new RestoreWorker(rig.core, () => undefined).run(turn);
+    await turn.lease.release();
+  };
+  await look();
+  t.true((await versionsOf(rig)).every(({ version }) => version.restore?.state === 'pending'));
+  const row = await rig.store.get<RestoreRequest>('restores', id);
+  await rig.store.replace({
+    table: 'restores',
+    id,
+    expected: row?.revision ?? '',
+    value: { ...(row?.value as RestoreRequest), state: 'cancelled' },
+  });
+  await look();
+  t.true((await versionsOf(rig)).every(({ version }) => version.restore === undefined));
+  const settled = await rig.store.get<RestoreRequest>('restores', id);
+  t.is(settled?.value.state, 'cancelled');
+  t.truthy(settled?.value.settledAt);
+  rig.close();
+});
+
+test('compaction of a pack loses nothing at any step, and the old pack goes', async (t) => {
+  let before: string[] = [];
+  await atEveryStep(t, {
+    async before(rig) {
+      await put(rig, 'dead/1', 4000);
+      await put(rig, 'dead/2', 4000);
+      await put(rig, 'stays/1', 500);
+      await put(rig, 'stays/2', 600);
+      await packInto(rig, 'cold');
+      for (const key of ['dead/1', 'dead/2']) {
+        await rig.engine.deleteObject({ bucket: 'data', key, owner: 'root' });
+      }
+      rig.clock.pass(GRACE_MS + 60_000);
+      await collectAll(rig);
+      before = rig.store.rowsOf<Pack>('packs').map(({ id }) => id);
+      t.is(rig.store.rowsOf<Pack>('packs')[0]?.value.deadBytes, 8000);
+    },
+    async work(rig) {
+      const lease = await leaseOf(rig, 'compact', `compactor-${rig.clock.now()}`);
+      const names = await bucketNames(rig.store);
+      for (const { value } of rig.store.rowsOf<Pack>('packs')) {
+        if (value.deadBytes * 2 < value.entryBytes) continue;
+        await compactPack(rig.core, value, { lease, names });
+      }
+    },
+    async after(rig, when) {
+      const found = await versionsOf(rig);
+      t.deepEqual(
+        found.map(({ key }) => key),
+        ['stays/1', 'stays/2'],
+        when,
+      );
+      for (const { parts, version } of found) {
+        const [part] = parts;
+        t.is(version.storageClass, 'GLACIER_IR', when);
+        if (part?.location.kind !== 'pack') t.fail(`${when}: not in a pack`);
+        else if (when.endsWith('settled')) t.false(before.includes(part.location.pack), when);
+      }
+    },
+  });
+});
+
+test('collecting loses nothing at any step, and frees nothing twice', async (t) => {
+  await atEveryStep(t, {
+    async before(rig) {
+      for (const key of ['a/1', 'a/2', 'b/3']) await put(rig, key, 100);
+      await putParts(rig, 'b/many', 12);
+      await packInto(rig, 'cold');
+      await put(rig, 'a/1', 10);
+      await rig.engine.deleteObject({ bucket: 'data', key: 'b/3', owner: 'root' });
+      rig.clock.pass(GRACE_MS + 60_000);
+    },
+    work: (rig) => collectAll(rig),
+    after: () => undefined,
+  });
+});
+
+test('a worker that wakes up after its lease has run out commits nothing a second time', async (t) => {
+  const seed = Number(process.env['FIRN_TEST_SEED'] ?? Math.floor(Math.random() * 1e9));
+  t.log(`seed ${seed}`);
+  let state = seed;
+  const next = (below: number): number => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+    return state % below;
+  };
+  let takenOver = 0;
+  for (let round = 0; round < 40; round += 1) {
+    const rig = await newRig();
+    for (let i = 0; i < 4; i += 1) await put(rig, `k/${i}`, 100 + i);
+    const stopAt = 1 + next(24);
+    let effects = 0;
+    let wake: () => void = () => undefined;
+    const asleep = new Promise<void>((resolve) => {
+      wake = resolve;
+    });
+    let stopped: () => void = () => undefined;
+    const isStopped = new Promise<void>((resolve) => {
+      stopped = resolve;
+    });
+    let sleeping = false;
+    // SIGSTOP: the first worker stands still at some effect, the second one does not.
+    const pause = async (): Promise<void> => {
+      effects += 1;
+      if (effects !== stopAt || sleeping) return;
+      sleeping = true;
+      stopped();
+      await asleep;
+    };
+    rig.store.beforeCommit = async () => {
+      await pause();
+      return undefined;
+    };
+    rig.cold.before = (action) => (action === 'put' ? pause() : undefined);
+    const work = async (holder: string): Promise<number> => {
+      const lease = await takeLease(rig.context, { name: 'pack', holder, durationMs: 30_000 });
+      if (lease === undefined) return 0;
+      const due = (await versionsOf(rig)).filter(({ parts }) => parts[0]?.location.tier === 'hot');
+      const options = { kind: 'transition', tier: 'cold', storageClass: 'GLACIER_IR' } as const;
+      const counts = await moveIntoPacks(rig.core, due, { ...options, lease });
+      return counts.moved;
+    };
+    const first = work('first').catch((error: unknown) => {
+      if (isFirnError(error, 'LeaseLost')) return 0;
+      throw error;
+    });
+    await Promise.race([isStopped, first]);
+    // Ended before it came to that effect: nobody stands still in this round.
+    sleeping = true;
+    rig.clock.pass(60_000);
+    // Writers of one key queue inside a process: the second worker is another one.
+    const firstCore = rig.core;
+    rig.restart();
+    const second = await work('second');
+    if (second > 0) takenOver += 1;
+    wake();
+    await first;
+    t.not(rig.core, firstCore);
+    await auditBytes(t, rig, `round ${round}`);
+    const found = await versionsOf(rig);
+    t.is(found.length, 4);
+    t.true(found.every(({ parts }) => parts[0]?.location.tier === 'cold'));
+    const moves = rig.events.filter(({ name }) => name === 's3:LifecycleTransition').length;
+    t.is(moves, 4, `round ${round}: each version was moved exactly once`);
+    rig.clock.pass(120_000);
+    await resume(rig);
+    await settle(rig);
+    await auditSettled(t, rig, `round ${round}, stopped at ${stopAt}`);
+    rig.close();
+  }
+  t.true(takenOver > 5, 'the second worker took over now and then');
+});
+
+// ── Leases ────────────────────────────────────────────────────────────────────────────────────────
+
+test('a lease is one worker’s, and its epoch never repeats', async (t) => {
+  const rig = await newRig();
+  const take = (holder: string) =>
+    takeLease(rig.context, { name: 'n', holder, durationMs: 10_000 });
+  const a = await take('a');
+  t.is(await take('b'), undefined);
+  await a?.check();
+  rig.clock.pass(11_000);
+  // Expired, but nobody took it: still ours.
+  await a?.check();
+  rig.clock.pass(11_000);
+  const b = await take('b');
+  t.is(b?.epoch, 2);
+  await t.throwsAsync(a?.check() ?? Promise.resolve(), { code: 'LeaseLost' });
+  await a?.release();
+  await b?.check();
+  await b?.release();
+  t.is((await take('a'))?.epoch, 3);
+  rig.close();
+});
+
+// ── The sweep ─────────────────────────────────────────────────────────────────────────────────────
+
+const sweepOnce = async (rig: Rig): ReturnType<typeof sweep> => {
+  const lease = await leaseOf(rig, 'sweep', 'sweeper');
+  const counts = await sweep(rig.core, { lease });
+  await lease.release();
+  return counts;
+};
+
+test('bytes of a PUT that crashed are found by the sweep, after a grace, and only they', async (t) => {
+  const rig = await newRig();
+  await put(rig, 'kept', 100);
+  rig.crashAt(2);
+  await t.throwsAsync(put(rig, 'lost', 100), { instanceOf: Crash });
+  rig.restart();
+  t.is(rig.hot.blobs.size, 2);
+  t.like(await sweepOnce(rig), { orphans: 0 }, 'too young to be judged');
+  await settle(rig);
+  t.is(rig.hot.blobs.size, 1);
+  await auditSettled(t, rig, 'swept');
+  rig.close();
+});
+
+test('more than a hundredth of a tier unnamed looks like our own fault: nothing is listed', async (t) => {
+  const rig = await newRig();
+  await put(rig, 'kept', 100);
+  const bytes = new Uint8Array(33 * 1024 * 1024);
+  for (let i = 0; i < 2; i += 1) {
+    const owner = { bucketId: rig.bucket.id, key: 'gone' };
+    await rig.hot.put({ id: newLocationId(rig.clock, random), body: bytes, owner });
+  }
+  rig.clock.pass(2 * GRACE_MS);
+  await t.throwsAsync(sweepOnce(rig), { code: 'GuardRail' });
+  t.is(rig.store.rowsOf('garbage').length, 0);
+  rig.close();
+});
+
+test('after metadata was restored the sweep stays off until an operator confirms', async (t) => {
+  const rig = await newRig();
+  await put(rig, 'k', 100);
+  const held = { format: 1, held: true, reason: 'metadata came from a snapshot' };
+  await rig.store.insert('settings', 'sweep', held);
+  rig.clock.pass(2 * GRACE_MS);
+  await t.throwsAsync(sweepOnce(rig), { code: 'GuardRail', message: /came from a snapshot/ });
+  rig.close();
+});
+
+test('parts of an upload that takes a month are neither swept nor collected (B3, C4)', async (t) => {
+  const rig = await newRig();
+  const { engine } = rig;
+  const upload = await engine.createUpload({
+    bucket: 'data',
+    key: 'big',
+    owner: 'root',
+    storageClass: 'STANDARD',
+    headers: {},
+    metadata: {},
+  });
+  const name = { bucket: 'data', key: 'big', uploadId: upload.uploadId };
+  const body = random.bytes(1000);
+  const part = await engine.putPart({ ...name, number: 1, body, sizeBytes: body.length });
+  await engine.putPart({ ...name, number: 2, body, sizeBytes: body.length });
+  rig.clock.pass(30 * DAY_MS);
+  await settle(rig);
+  t.is(rig.hot.blobs.size, 2);
+  const parts = [{ number: 1, etag: part.etag }];
+  const { version } = await engine.completeUpload({ ...name, owner: 'root', parts });
+  rig.bytes.set(version.id, body);
+  await auditBytes(t, rig, 'completed');
+  await settle(rig);
+  await auditBytes(t, rig, 'settled');
+  t.is(rig.hot.blobs.size, 1, 'the part that was left out is freed');
   rig.close();
 });
