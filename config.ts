@@ -434,8 +434,3 @@ export function priceBookFiles(config: Config): { name: string; text: string }[]
 export const VERSION = (
   JSON.parse(readFileSync(join(import.meta.dirname, 'package.json'), 'utf8')) as { version: string }
 ).version;
-
-/** Colours unless the terminal's owner said no (the NO_COLOR convention). */
-export function wantsColour(env: Environment = process.env): boolean {
-  return (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb';
-}

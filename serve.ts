@@ -23,6 +23,7 @@ import { DAY_MS } from './appliance/model/clock.ts';
 import { FirnError } from './appliance/model/errors.ts';
 import type { MetadataStore } from './appliance/model/metadata-store.ts';
 import type { MetricsSnapshot } from './api/metrics.ts';
+import { isNodeGroupTier } from './appliance/model/node-group.ts';
 import { Accounts } from './appliance/engine/accounts.ts';
 import { runChild } from './appliance/process/child.ts';
 import { EngineClock, SystemRandom } from './appliance/process/clock.ts';
@@ -227,6 +228,7 @@ async function runPrimary(config: Config): Promise<void> {
       await opened.close();
     });
     greet(config, { port, adminPort: admin.port });
+    await warnOfSharedDevices(opened);
     flushCompileCache();
   } catch (error) {
     await supervisor.stop(2000);
@@ -285,6 +287,22 @@ function greet(config: Config, ports: { port: number; adminPort: number }): void
     '',
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** Parity over drives that fail together protects against nothing: said at every start. */
+async function warnOfSharedDevices(opened: Opened): Promise<void> {
+  for (const tier of opened.context.tiers.values()) {
+    if (!isNodeGroupTier(tier)) continue;
+    const drives = await tier.drives();
+    const shared = drives.some((one) =>
+      drives.some((two) => one !== two && one.group === two.group && one.device === two.device),
+    );
+    if (!shared) continue;
+    process.stderr.write(
+      `Warning: drives of the tier ${tier.name} share a device. Losing that device loses what is ` +
+        'stored there; right for a trial only. Give each drive its own (deploy/firn.example.yaml).\n',
+    );
+  }
 }
 
 interface AdminWiring {

@@ -282,7 +282,7 @@ test('nothing names a path of one machine or the host of a package registry', (t
 
 test('the tree is the house: nothing stands beside the rooms', (t) => {
   const known =
-    /^(appliance|tiers|policies|api|workers|deploy|test)\/|^\.ci\/|^(firn|firn\.ts|config\.ts|serve\.ts|wiring\.ts|package\.json|package-lock\.json|tsconfig\.json|README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|LICENSE|\.[a-z.]+)$/;
+    /^(appliance|tiers|policies|api|workers|deploy|test)\/|^\.ci\/|^(firn|firn\.ts|config\.ts|serve\.ts|wiring\.ts|command\.ts|package\.json|package-lock\.json|tsconfig\.json|README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|LICENSE|\.[a-z.]+)$/;
   t.deepEqual(
     files.filter((file) => !known.test(file)),
     [],
