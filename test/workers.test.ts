@@ -9,16 +9,21 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 
 import { buildEngine } from '../appliance/engine/build.ts';
+import { expireVersion } from '../appliance/engine/expire.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
 import { inventory } from '../appliance/engine/inventory.ts';
+import { resumeMoves } from '../appliance/engine/resume.ts';
 import { buildMetadata } from '../appliance/metadata/build.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type { ObjectEvent } from '../appliance/model/event-sink.ts';
 import { newRequestId } from '../appliance/model/ids.ts';
 import { GRACE_MS } from '../appliance/model/limits.ts';
 import type { MetadataStore } from '../appliance/model/metadata-store.ts';
+import type { ObjectDocument, Upload } from '../appliance/model/object.ts';
 import type { RestoreRequest, Run, UsageRow } from '../appliance/model/records.ts';
 import type { Tier } from '../appliance/model/tier.ts';
+import type { Decision, Evaluator } from '../policies/evaluator.ts';
+import { factsOfKey, type VersionFacts } from '../policies/facts.ts';
 import { revisionOf } from '../policies/rule-sets.ts';
 import { buildColdTier } from '../tiers/cold/build.ts';
 import { buildNodeGroupTier } from '../tiers/hot/hot-tier.ts';
@@ -26,7 +31,27 @@ import { buildPacker } from '../tiers/pack/packer.ts';
 import { MongoJobBackend } from '../workers/agenda-mongo/mongo-job-backend.ts';
 import { buildWorkers, type Workers } from '../workers/build.ts';
 import { LmdbJobBackend } from '../workers/agenda-lmdb/lmdb-job-backend.ts';
+import { ClockGuard } from '../workers/clock-guard.ts';
+import { DeleteBatches } from '../workers/lifecycle/deletes.ts';
+import { LifecyclePass } from '../workers/lifecycle/pass.ts';
+import { loadRules, storedPolicies } from '../workers/lifecycle/rules.ts';
+import { LifecycleShard } from '../workers/lifecycle/shard.ts';
+import { RestoreWorker } from '../workers/restore.ts';
+import { Throttle } from '../workers/throttle.ts';
+import { sampleUsage } from '../workers/usage.ts';
+import type { WorkerLog } from '../workers/worker.ts';
 import { jobBackendContract } from './contract/job-backend.ts';
+import { Crash } from './memory-store.ts';
+import {
+  auditBytes,
+  leaseOf,
+  newRig,
+  put,
+  random,
+  turnOf,
+  versionsOf,
+  type Rig,
+} from './move-rig.ts';
 import { findMongod, startMongo, type Peer } from './peers.ts';
 
 // One MongoDB for this file, started when first needed; each rig has a database of its own.
@@ -88,8 +113,6 @@ class WallClock {
     return Date.now() + this.offsetMs;
   }
 }
-
-const random = { bytes: (count: number): Uint8Array => new Uint8Array(randomBytes(count)) };
 
 interface Appliance {
   clock: WallClock;
@@ -405,4 +428,386 @@ async function story(t: ExecutionContext, options: ApplianceOptions): Promise<vo
 
 test('400 days later one run moves all that is due, and it comes back (LMDB)', async (t) => {
   await story(t, {});
+});
+
+// ── Lifecycle passes, in memory ───────────────────────────────────────────────────────────────────
+
+interface PassRig extends Rig {
+  apply(text: string): Promise<void>;
+  /** One pass over everything, its shards run one after another; returns the run. */
+  pass(hooks?: { beforeShard?: () => Promise<void> }): Promise<Run>;
+}
+
+async function newPassRig(): Promise<PassRig> {
+  const rig = await newRig();
+  const log: WorkerLog = () => undefined;
+  const rules = {
+    source: storedPolicies(rig.core),
+    evaluation: { classes: rig.context.classes },
+    log,
+  };
+  const guard = new ClockGuard({ store: rig.store, wall: () => 0, sandbox: true });
+  let runs = 0;
+  return Object.assign(rig, {
+    async apply(text: string): Promise<void> {
+      const files = [{ name: 'test.yaml', text }];
+      const value = { format: 1, revision: revisionOf(files), files, appliedAt: 0 };
+      const row = await rig.store.get('policy-sets', 'active');
+      const common = { table: 'policy-sets', id: 'active' } as const;
+      if (row === undefined) await rig.store.insert('policy-sets', 'active', value);
+      else await rig.store.replace({ ...common, expected: row.revision, value });
+    },
+    async pass(hooks: { beforeShard?: () => Promise<void> } = {}): Promise<Run> {
+      const id = newRequestId(rig.clock, random);
+      runs += 1;
+      const row = { format: 1, id, kind: 'lifecycle', state: 'requested', counts: {} };
+      await rig.store.insert('runs', `lifecycle/${id}`, { ...row, requestedAt: rig.clock.now() });
+      const shard = new LifecycleShard(rig.core, { rules, guard, log });
+      const pass = new LifecyclePass(rig.core, {
+        rules,
+        sampleUsage: () => Promise.resolve(),
+        async enqueue(runId, index) {
+          await hooks.beforeShard?.();
+          const turn = await turnOf(rig, `shard-${index}`);
+          await shard.run(turn, `${runId}/${index}`);
+          await turn.lease.release();
+        },
+      });
+      const turn = await turnOf(rig, `pass-${runs}`);
+      await pass.run(turn, id);
+      const run = await rig.store.get<Run>('runs', `lifecycle/${id}`);
+      return run?.value as Run;
+    },
+  });
+}
+
+const keysIn = async (rig: Rig, tier: string): Promise<string[]> =>
+  (await versionsOf(rig))
+    .filter(({ parts }) => parts[0]?.location.tier === tier)
+    .map(({ key }) => key);
+
+test('a pass jumps straight to the coldest class that is due, and a second one does nothing', async (t) => {
+  const rig = await newPassRig();
+  await rig.apply(`version: 1
+rules:
+  - { id: cool, trigger: { ageDays: 30 }, action: { transition: GLACIER_IR } }
+  - { id: freeze, trigger: { ageDays: 90 }, action: { transition: GLACIER } }
+`);
+  await put(rig, 'old', 100);
+  rig.clock.pass(100 * DAY_MS);
+  await put(rig, 'new', 100);
+  const run = await rig.pass();
+  t.is(run.state, 'done', run.error);
+  t.like(run.counts, { moved: 1, due: 1, scanned: 2 });
+  t.deepEqual(await keysIn(rig, 'archive'), ['old']);
+  const [old] = (await versionsOf(rig)).filter(({ key }) => key === 'old');
+  t.like(old?.version.last, { action: 'transition', rule: 'freeze', from: 'hot', to: 'archive' });
+  t.is(old?.version.last?.runId, run.id);
+  t.like((await rig.pass()).counts, { moved: 0, due: 0 });
+  rig.close();
+});
+
+test('put straight to an archive class: moved there by the next pass, whatever the rules', async (t) => {
+  const rig = await newPassRig();
+  await put(rig, 'k', 100, 'GLACIER');
+  await put(rig, 'empty', 0, 'GLACIER');
+  t.deepEqual(await keysIn(rig, 'hot'), ['k']);
+  const run = await rig.pass();
+  t.like(run.counts, { moved: 1, failed: 0 });
+  t.deepEqual(await keysIn(rig, 'archive'), ['k']);
+  await auditBytes(t, rig, 'moved');
+  rig.close();
+});
+
+test('between two classes of one tier only the class changes: no byte is copied', async (t) => {
+  const rig = await newPassRig();
+  await put(rig, 'k', 100, 'GLACIER');
+  await rig.pass();
+  const blobs = [...rig.archive.blobs.keys()];
+  await rig.apply(`version: 1
+rules:
+  - { id: deep, trigger: { ageDays: 1 }, action: { transition: DEEP_ARCHIVE } }
+`);
+  rig.clock.pass(5 * DAY_MS);
+  t.like((await rig.pass()).counts, { moved: 1, packs: 0 });
+  t.deepEqual([...rig.archive.blobs.keys()], blobs);
+  t.is((await versionsOf(rig))[0]?.version.storageClass, 'DEEP_ARCHIVE');
+  rig.close();
+});
+
+test('versioned: expiry adds a marker, old versions go, and the lone marker in the end', async (t) => {
+  const rig = await newPassRig();
+  await rig.engine.updateBucket('data', (bucket) => ({ ...bucket, versioning: 'enabled' }));
+  await rig.apply(`version: 1
+rules:
+  - { id: gone, trigger: { ageDays: 10 }, action: expire }
+  - { id: old, trigger: { noncurrentDays: 10 }, action: expire-noncurrent }
+  - { id: marker, action: expire-marker }
+`);
+  await put(rig, 'k', 100);
+  rig.clock.pass(12 * DAY_MS);
+  t.like((await rig.pass()).counts, { markers: 1, deleted: 0 });
+  t.is((await versionsOf(rig)).length, 1);
+  await t.throwsAsync(rig.engine.getObject({ bucket: 'data', key: 'k' }), { code: 'NoSuchKey' });
+  rig.clock.pass(12 * DAY_MS);
+  t.like((await rig.pass()).counts, { deleted: 1 });
+  t.like((await rig.pass()).counts, { deleted: 1 });
+  t.deepEqual(rig.store.rowsOf('objects'), []);
+  const names = rig.events.map(({ name }) => name).filter((name) => name.includes('Expiration'));
+  t.deepEqual(names, [
+    's3:LifecycleExpiration:DeleteMarkerCreated',
+    's3:LifecycleExpiration:Delete',
+    's3:LifecycleExpiration:Delete',
+  ]);
+  rig.close();
+});
+
+test('uploads that nobody finished are aborted, younger ones are not', async (t) => {
+  const rig = await newPassRig();
+  const create = (key: string) =>
+    rig.engine.createUpload({
+      bucket: 'data',
+      key,
+      owner: 'root',
+      storageClass: 'STANDARD',
+      headers: {},
+      metadata: {},
+    });
+  await create('old');
+  rig.clock.pass(9 * DAY_MS);
+  await create('young');
+  await rig.apply(`version: 1
+rules:
+  - { id: stale, trigger: { ageDays: 7 }, action: abort-upload }
+`);
+  t.like((await rig.pass()).counts, { aborted: 1 });
+  const uploads = rig.store.rowsOf<Upload>('uploads').map(({ value }) => [value.key, value.state]);
+  t.deepEqual(uploads, [
+    ['old', 'aborted'],
+    ['young', 'open'],
+  ]);
+  rig.close();
+});
+
+const EXPIRE_ALL = `version: 1
+rules:
+  - { id: gone, trigger: { ageDays: 10 }, action: expire }
+`;
+
+test('a policy taken back during a pass deletes nothing more', async (t) => {
+  const rig = await newPassRig();
+  await rig.apply(EXPIRE_ALL);
+  await put(rig, 'k', 100);
+  rig.clock.pass(20 * DAY_MS);
+  const harmless = `version: 1
+rules:
+  - { id: gone, trigger: { ageDays: 9000 }, action: expire }
+`;
+  const run = await rig.pass({ beforeShard: () => rig.apply(harmless) });
+  t.is(run.state, 'failed');
+  t.regex(run.error ?? '', /policy was changed/);
+  t.is((await versionsOf(rig)).length, 1);
+  rig.close();
+});
+
+test('overwritten between look and act: the new version is not deleted', async (t) => {
+  const rig = await newPassRig();
+  const old = await put(rig, 'k', 100);
+  const fresh = await put(rig, 'k', 50);
+  const outcome = await expireVersion(rig.core, {
+    bucket: rig.bucket,
+    key: 'k',
+    versionId: old.id,
+    effect: 'remove-version',
+    place: 'current',
+  });
+  t.is(outcome, 'lost');
+  t.is((await versionsOf(rig))[0]?.version.id, fresh.id);
+  rig.close();
+});
+
+test('where the two evaluators differ nothing is deleted, and the rule is stopped', async (t) => {
+  const rig = await newPassRig();
+  await rig.apply(EXPIRE_ALL);
+  await put(rig, 'k', 100);
+  rig.clock.pass(20 * DAY_MS);
+  const alarms: string[] = [];
+  const rules = {
+    source: storedPolicies(rig.core),
+    evaluation: { classes: rig.context.classes },
+    log: () => undefined,
+  };
+  const { evaluator, revision } = await loadRules(rig.core, rules);
+  const deletes = new DeleteBatches(rig.core, {
+    rules,
+    revision,
+    bucket: rig.bucket,
+    guard: new ClockGuard({ store: rig.store, wall: () => 0, sandbox: true }),
+    turn: await turnOf(rig, 'shard'),
+    now: rig.clock.now(),
+    log: (level, message) => alarms.push(`${level}: ${message}`),
+  });
+  const [row] = rig.store.rowsOf<ObjectDocument>('objects');
+  const subject = { bucket: rig.bucket, key: 'k', document: row?.value as ObjectDocument };
+  const [facts] = factsOfKey(subject, { classes: rig.context.classes });
+  const decision = evaluator.decide(facts as VersionFacts, rig.clock.now());
+  t.is(decision?.effect, 'remove-version');
+  const differing = Object.create(evaluator, {
+    confirm: {
+      value: () =>
+        Promise.resolve({
+          agrees: false,
+          rules: ['gone'],
+          compiled: decision,
+          reference: undefined,
+        }),
+    },
+  }) as Evaluator;
+  const deletion = { facts: facts as VersionFacts, decision: decision as Decision };
+  await deletes.add(deletion, differing);
+  await deletes.flush(differing);
+  t.like(deletes.counts, { deleted: 0, disagreements: 1 });
+  t.deepEqual([...deletes.stopped], ['gone']);
+  t.regex(alarms[0] ?? '', /^error: the two evaluators differ/);
+  t.is((await versionsOf(rig)).length, 1);
+  rig.close();
+});
+
+test('a restored copy is pinned: no rule moves or archives it before its date', async (t) => {
+  const rig = await newPassRig();
+  await put(rig, 'k', 100, 'GLACIER');
+  await rig.pass();
+  const request = { bucket: 'data', key: 'k', days: 30, tier: 'Standard', owner: 'root' } as const;
+  await rig.engine.restoreObject(request);
+  for (let i = 0; i < 2; i += 1) {
+    await new RestoreWorker(rig.core, () => undefined).run(await turnOf(rig, 'restore'));
+    rig.clock.pass(61_000);
+  }
+  await rig.apply(`version: 1
+rules:
+  - { id: deep, trigger: { ageDays: 1 }, action: { transition: DEEP_ARCHIVE } }
+`);
+  rig.clock.pass(10 * DAY_MS);
+  t.like((await rig.pass()).counts, { moved: 0, lapsed: 0 });
+  t.is((await versionsOf(rig))[0]?.version.restore?.state, 'ready');
+  rig.clock.pass(30 * DAY_MS);
+  t.like((await rig.pass()).counts, { lapsed: 1, moved: 1 });
+  rig.close();
+});
+
+test('a shard that died goes on behind its checkpoint, and nothing is moved twice', async (t) => {
+  const rig = await newPassRig();
+  await rig.apply(`version: 1
+rules:
+  - { id: cool, trigger: { ageDays: 1 }, action: { transition: GLACIER_IR } }
+`);
+  for (let i = 0; i < 6; i += 1) await put(rig, `k/${i}`, 100);
+  rig.clock.pass(5 * DAY_MS);
+  let died = 0;
+  const run = rig.pass({
+    beforeShard: () => {
+      // The first attempt dies in the middle of its pack.
+      if (died === 0) rig.crashAt(12);
+      died += 1;
+      return Promise.resolve();
+    },
+  });
+  await t.throwsAsync(run, { instanceOf: Crash });
+  rig.restart();
+  rig.clock.pass(120_000);
+  const lease = await leaseOf(rig, 'moves', 'resumer');
+  await resumeMoves(rig.core, { lease });
+  const again = await newCountingPass(rig);
+  t.is(again.state, 'done', again.error);
+  t.deepEqual(await keysIn(rig, 'cold'), ['k/0', 'k/1', 'k/2', 'k/3', 'k/4', 'k/5']);
+  await auditBytes(t, rig, 'gone on');
+  rig.close();
+});
+
+/** The run that was left running is taken up by another conductor. */
+async function newCountingPass(rig: PassRig): Promise<Run> {
+  const [open] = rig.store.rowsOf<Run>('runs');
+  const rules = {
+    source: storedPolicies(rig.core),
+    evaluation: { classes: rig.context.classes },
+    log: () => undefined,
+  };
+  const guard = new ClockGuard({ store: rig.store, wall: () => 0, sandbox: true });
+  const shard = new LifecycleShard(rig.core, { rules, guard, log: () => undefined });
+  const pass = new LifecyclePass(rig.core, {
+    rules,
+    sampleUsage: () => Promise.resolve(),
+    async enqueue(runId, index) {
+      await shard.run(await turnOf(rig, `again-${index}`), `${runId}/${index}`);
+    },
+  });
+  await pass.run(await turnOf(rig, 'again'), open?.value.id ?? '');
+  return rig.store.rowsOf<Run>('runs')[0]?.value as Run;
+}
+
+// ── Meters, throttle, clock ───────────────────────────────────────────────────────────────────────
+
+test('byte-hours follow the bytes over a move, and a repeated sample adds nothing', async (t) => {
+  const rig = await newPassRig();
+  const start = Date.UTC(2026, 0, 6);
+  rig.clock.pass(start - rig.clock.now());
+  await put(rig, 'k', 1000);
+  await sampleUsage(rig.core, () => Promise.resolve());
+  await rig.apply(`version: 1
+rules:
+  - { id: cool, trigger: { ageDays: 1 }, action: { transition: GLACIER_IR } }
+`);
+  rig.clock.pass(4 * DAY_MS);
+  await rig.pass();
+  rig.clock.pass(2 * DAY_MS);
+  await sampleUsage(rig.core, () => Promise.resolve());
+  const sums = (): Record<string, number> => {
+    const found: Record<string, number> = {};
+    for (const { value } of rig.store.rowsOf<UsageRow>('usage')) {
+      if (value.kind !== 'stored') continue;
+      const name = `${value.tier}/${value.storageClass}`;
+      found[name] = (found[name] ?? 0) + value.bytes / 24_000;
+    }
+    return Object.fromEntries(
+      Object.entries(found).map(([k, v]) => [k, Math.round(v * 100) / 100]),
+    );
+  };
+  t.deepEqual(sums(), { 'hot/STANDARD': 4, 'cold/GLACIER_IR': 2 });
+  await sampleUsage(rig.core, () => Promise.resolve());
+  t.deepEqual(sums(), { 'hot/STANDARD': 4, 'cold/GLACIER_IR': 2 });
+  rig.close();
+});
+
+test('a throttled worker rests in proportion to its work, and never for ever', (t) => {
+  const throttle = new Throttle(2);
+  t.is(throttle.restMs(100), 200);
+  t.true(throttle.restMs(1000) > 200);
+  t.is(throttle.restMs(1e9), 5000);
+  t.is(new Throttle(0).restMs(1000), 0);
+});
+
+test('a clock that jumps rests deletions and moves for an hour, also over a restart', async (t) => {
+  const rig = await newRig();
+  let wall = 1e12;
+  let steady = 0;
+  const pass = (ms: number): void => {
+    wall += ms;
+    steady += ms;
+  };
+  const newGuard = () =>
+    new ClockGuard({ store: rig.store, wall: () => wall, steady: () => steady, sandbox: false });
+  const guard = newGuard();
+  t.is(await guard.paused(), undefined);
+  pass(600_000);
+  t.is(await guard.paused(), undefined);
+  wall += 3 * DAY_MS;
+  await t.throwsAsync(guard.check(), { code: 'GuardRail' });
+  pass(1_800_000);
+  t.truthy(await guard.paused());
+  pass(1_900_000);
+  t.is(await guard.paused(), undefined);
+  wall -= 2 * 3_600_000;
+  steady += 61_000;
+  t.truthy(await newGuard().paused(), 'behind the highest time ever seen');
+  rig.close();
 });
