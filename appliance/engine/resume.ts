@@ -5,7 +5,7 @@
 // Only intents of leases that are over are taken up, and a worker that was merely slow meets the swap.
 
 import type { Bucket } from '../model/bucket.ts';
-import { BUCKET_ID_LENGTH, keyOfObjectId } from '../model/ids.ts';
+import { BUCKET_ID_LENGTH, keyOfObjectId, locationBirth } from '../model/ids.ts';
 import type { Location, Pack, PackLocation } from '../model/location.ts';
 import type { Row } from '../model/metadata-store.ts';
 import type { ObjectDocument, PackMember, Part, Version } from '../model/object.ts';
@@ -179,7 +179,12 @@ async function resumeOne(
   // Committed already.
   if (lost.length === 0) return;
   const isWhole = found?.moving.parts.length === member.from.length;
-  if (found !== undefined && isWhole && copies.length === member.from.length) {
+  // What was copied too long ago is named by nobody any more (B3): the old bytes serve, and whoever
+  // wanted it moved copies it again.
+  const { clock, graceMs } = core.context;
+  const oldest = clock.now() - graceMs / 2;
+  const isYoung = copies.every(({ id }) => locationBirth(id) >= oldest);
+  if (found !== undefined && isWhole && isYoung && copies.length === member.from.length) {
     if (move.kind === 'restore') {
       const requestId = found.moving.version.restore?.requestId ?? '';
       await commitRestored(core, { moving: found.moving, copies, requestId });
