@@ -241,15 +241,17 @@ async function setDeadBytes(
 
 /**
  * The blob of a pack in which nothing seems to live becomes a candidate of its own: whether that is so
- * is looked at when its turn comes. Members' own graces have passed, so it needs no further one.
+ * is looked at when its turn comes. A grace from now: the last of its members may have gone a moment ago
+ * and have readers, and of a pack just made none may have been committed yet (B3). Listed already, it
+ * keeps its instant: nothing in it can come back to life.
  */
 export async function listPack(core: Core, pack: Pack): Promise<void> {
-  const { store, clock } = core.context;
+  const { store, clock, graceMs } = core.context;
   const value: Garbage = {
     format: 1,
     location: pack.blob,
     object: packObject(pack.id),
-    notBefore: clock.now(),
+    notBefore: clock.now() + graceMs,
     reason: 'move',
   };
   await store.insert('garbage', pack.blob.id, value);
