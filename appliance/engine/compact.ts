@@ -23,7 +23,7 @@ import {
   type MoveOptions,
   type MovingVersion,
 } from './move.ts';
-import { namesOf } from './named.ts';
+import { holdsParts, namesOf } from './named.ts';
 import { moveIntoPacks } from './pack-move.ts';
 import { lookAtPack } from './pack-members.ts';
 
@@ -31,7 +31,7 @@ import { lookAtPack } from './pack-members.ts';
 export const LIVE_SHARE_MIN = 0.5;
 const LOOKS_IN_FLIGHT = 64;
 const BATCH = 64;
-const UPLOADS_MAX = 1000;
+const UPLOADS_PAGE = 1000;
 
 export type CompactOptions = Pick<MoveOptions, 'lease' | 'signal'> & {
   /** Bucket id → name. */
@@ -185,15 +185,22 @@ async function lookAtPage(
   });
 }
 
-/** Ids of the uploads of this key that have a row. */
+/** Ids of the uploads of this key that have not ended: all, as any of them may hold a record. */
 async function uploadsOf(core: Core, object: string): Promise<string[]> {
-  const rows = await core.context.store.range<Upload>({
-    table: 'uploads',
-    from: `${object}\u0001`,
-    to: `${object}\u0002`,
-    limit: UPLOADS_MAX,
-  });
-  return rows.map((row) => row.value.uploadId);
+  const ids: string[] = [];
+  let bound: { from: string } | { after: string } = { from: `${object}\u0001` };
+  for (;;) {
+    const rows: Row<Upload>[] = await core.context.store.range<Upload>({
+      table: 'uploads',
+      ...bound,
+      to: `${object}\u0002`,
+      limit: UPLOADS_PAGE,
+    });
+    for (const { value } of rows) if (holdsParts(value)) ids.push(value.uploadId);
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < UPLOADS_PAGE) return ids;
+    bound = { after: last.id };
+  }
 }
 
 /** A pack's blob lives by its row; anything else is dead, once it can't become named any more. */
