@@ -14,13 +14,18 @@ import { commitObject } from '../appliance/engine/commit.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
 import { listGarbage } from '../appliance/engine/garbage.ts';
 import { rollForward, settleUpload } from '../appliance/engine/multipart-end.ts';
-import { uploadNames } from '../appliance/engine/upload-rows.ts';
+import { compactPack, compactSegment } from '../appliance/engine/compact.ts';
+import { moveVersions, type MovingVersion } from '../appliance/engine/move.ts';
+import { moveIntoPacks } from '../appliance/engine/pack-move.ts';
+import { beginPending } from '../appliance/engine/restore-run.ts';
+import { resumeMoves } from '../appliance/engine/resume.ts';
+import { uploadNames, uploadRowId } from '../appliance/engine/upload-rows.ts';
 import { buildMetadata } from '../appliance/metadata/build.ts';
 import type { Bucket } from '../appliance/model/bucket.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { FirnError, isFirnError, type ErrorCode } from '../appliance/model/errors.ts';
 import { checksumOf } from '../appliance/model/checksum.ts';
-import { compareUtf8, objectId } from '../appliance/model/ids.ts';
+import { compareUtf8, newLocationId, objectId } from '../appliance/model/ids.ts';
 import { GRACE_MS } from '../appliance/model/limits.ts';
 import type { Location, Pack } from '../appliance/model/location.ts';
 import type {
@@ -31,7 +36,8 @@ import type {
   Version,
 } from '../appliance/model/object.ts';
 import type { MetadataStore, RangeQuery } from '../appliance/model/metadata-store.ts';
-import type { Garbage, Heal, RestoreRequest } from '../appliance/model/records.ts';
+import type { NodeGroupTier } from '../appliance/model/node-group.ts';
+import type { Garbage, Heal, Move, RestoreRequest } from '../appliance/model/records.ts';
 import type { ListVersionsQuery } from '../appliance/model/requests.ts';
 import {
   NOON,
@@ -54,8 +60,17 @@ import {
   textOf,
   type House,
 } from './engine-harness.ts';
-import { MemoryMetadataStore } from './memory-store.ts';
+import { Crash, MemoryMetadataStore } from './memory-store.ts';
 import type { MemoryTier } from './memory-tier.ts';
+import {
+  auditBytes,
+  collectAll,
+  leaseOf,
+  newRig,
+  put as putOn,
+  versionsOf,
+  type Rig,
+} from './move-rig.ts';
 import { findMongod, startMongo } from './peers.ts';
 
 // Tests are declared in one turn: what decides whether one is skipped is known before.
@@ -64,6 +79,7 @@ const isMissing = 'missing' in mongod;
 const reason = isMissing ? ` (${mongod.missing})` : '';
 
 const name = (key: string): { bucket: string; key: string } => ({ bucket: 'bucket', key });
+const nameIn = (rig: Rig, key: string) => ({ bucket: rig.bucket.name, key });
 const remove = (key: string, versionId?: string) =>
   versionId === undefined
     ? { ...name(key), owner: 'root' }
@@ -1592,6 +1608,154 @@ test('a RestoreObject that dies half way never leaves a version waiting for nobo
 });
 
 // Buckets and accounts.
+
+test('a version that waits for a restore which is over can be restored all the same', async (t) => {
+  const h = house();
+  await makeBucket(h);
+  const core = h.engine.core;
+  const { version } = await h.engine.putObject(put('k', 'body', { storageClass: 'GLACIER' }));
+  const object = objectId((await h.engine.getBucket('bucket')).id, 'k');
+  const restore = (tier: 'Standard' | 'Bulk') =>
+    h.engine.restoreObject({ ...name('k'), days: 1, tier, owner: 'root' });
+  const wait = (id: string) =>
+    beginPending(core, { bucket: 'bucket', object, version }, { id, tier: 'Bulk', days: 1 });
+  // A batch marks it, serves whatever is current, and ends; this one was overwritten just then.
+  const requestId = newLocationId(h.clock, cryptoRandom);
+  const row = { format: 1, id: requestId, scope: { prefix: '' }, tier: 'Bulk', days: 1 };
+  const made = await h.store.insert('restores', requestId, row);
+  assert(made.outcome === 'done');
+  t.true(await wait(requestId));
+  t.is(await codeOf(restore('Bulk')), 'RestoreAlreadyInProgress');
+  const settled = { ...row, settledAt: NOON };
+  const expected = made.revision;
+  await h.store.replace({ table: 'restores', id: requestId, expected, value: settled });
+  t.is(await restore('Bulk'), 'started');
+  const pending = (await h.engine.headObject(name('k'))).restore;
+  t.not(pending?.requestId, requestId);
+  t.true(h.store.rowsOf('restores').some(({ id }) => id === pending?.requestId));
+  t.is(await codeOf(restore('Bulk')), 'RestoreAlreadyInProgress');
+  t.is(await restore('Standard'), 'upgraded');
+  // The same for a batch: it takes over what waits in vain, and nothing else.
+  const waiting = (await h.engine.headObject(name('k'))).version;
+  const batch = { id: newLocationId(h.clock, cryptoRandom), tier: 'Bulk', days: 1 } as const;
+  const begin = () => beginPending(core, { bucket: 'bucket', object, version: waiting }, batch);
+  t.false(await begin());
+  for (const { id, revision } of h.store.rowsOf('restores')) {
+    await h.store.remove('restores', id, revision);
+  }
+  t.true(await begin());
+});
+
+test('a move taken up half a day after its crash is given up, and keeps no other from it', async (t) => {
+  const rig = await newRig();
+  await putOn(rig, 'early', 100);
+  await putOn(rig, 'late', 100);
+  const moving = new Map((await versionsOf(rig)).map((one) => [one.key, one]));
+  const intents = () => rig.store.rowsOf<Move>('moves').map(({ value }) => value.phase);
+  for (const key of ['early', 'late']) {
+    const lease = await leaseOf(rig, `move ${key}`);
+    const options = { kind: 'compact', tier: 'hot', lease } as const;
+    const outer = rig.store.beforeCommit;
+    rig.store.beforeCommit = (change) => {
+      if (change.table === 'objects') throw new Crash();
+      return outer?.(change);
+    };
+    await t.throwsAsync(moveVersions(rig.core, [moving.get(key) as MovingVersion], options));
+    rig.store.beforeCommit = outer;
+    if (key === 'early') rig.clock.pass(GRACE_MS / 2);
+  }
+  t.deepEqual(intents(), ['copied', 'copied']);
+  rig.clock.pass(120_000);
+  const { moved } = await resumeMoves(rig.core, { lease: await leaseOf(rig, 'resume') });
+  t.is(moved, 1);
+  t.deepEqual(intents(), []);
+  await auditBytes(t, rig, 'resumed');
+  rig.clock.pass(GRACE_MS + 60_000);
+  await collectAll(rig, 2);
+  await auditBytes(t, rig, 'collected');
+  t.is(rig.hot.blobs.size, 2, 'the copy that came too late is freed');
+  rig.close();
+});
+
+test('B1: a pack stays for the readers of what was deleted from it last', async (t) => {
+  const rig = await newRig();
+  for (const key of ['first', 'last']) await putOn(rig, key, 100);
+  const lease = await leaseOf(rig);
+  await moveIntoPacks(rig.core, await versionsOf(rig), { kind: 'transition', tier: 'cold', lease });
+  const deleteKey = (key: string) =>
+    rig.engine.deleteObject({ ...nameIn(rig, key), owner: 'root' });
+  await deleteKey('first');
+  rig.clock.pass(GRACE_MS + 60_000);
+  await collectAll(rig, 2);
+  const { body } = await rig.engine.getObject(nameIn(rig, 'last'));
+  await deleteKey('last');
+  const [row] = rig.store.rowsOf<Pack>('packs');
+  const options = { lease: await leaseOf(rig), names: new Map<string, string>() };
+  t.is((await compactPack(rig.core, row?.value as Pack, options)).outcome, 'freed');
+  await collectAll(rig, 2);
+  t.is(rig.cold.blobs.size, 1, 'it may still be read');
+  t.is((await bytesOf(body)).length, 100);
+  rig.clock.pass(GRACE_MS + 60_000);
+  await collectAll(rig, 3);
+  t.is(rig.cold.blobs.size, 0);
+  t.deepEqual(rig.store.rowsOf('packs'), []);
+  rig.close();
+});
+
+test('B3: a pack that is looked at before its members are committed is not freed under them', async (t) => {
+  const rig = await newRig();
+  await putOn(rig, 'k', 100);
+  const outer = rig.store.beforeCommit;
+  let looked = false;
+  rig.store.beforeCommit = async (change) => {
+    const [row] = rig.store.rowsOf<Pack>('packs');
+    if (row !== undefined && !looked) {
+      looked = true;
+      const options = { lease: await leaseOf(rig, 'compact'), names: new Map<string, string>() };
+      await compactPack(rig.core, row.value, options);
+      await collectAll(rig, 2);
+    }
+    return outer?.(change);
+  };
+  const lease = await leaseOf(rig);
+  await moveIntoPacks(rig.core, await versionsOf(rig), { kind: 'transition', tier: 'cold', lease });
+  t.true(looked);
+  await auditBytes(t, rig, 'moved');
+  rig.clock.pass(GRACE_MS + 60_000);
+  await collectAll(rig, 3);
+  await auditBytes(t, rig, 'collected');
+  rig.close();
+});
+
+test('a segment is kept for a part of an old upload, however many uploads its key has had', async (t) => {
+  const h = house();
+  const id = await makeBucket(h);
+  const { uploadId } = await begin(h.engine, 'k', 1);
+  const object = objectId(id, 'k');
+  const { value: upload } = await uploadRow(h);
+  for (let i = 0; i < 1000; i++) {
+    const ended = { ...upload, uploadId: String(i).padStart(32, '0'), state: 'aborted' };
+    await h.store.insert('uploads', uploadRowId(object, ended.uploadId), ended);
+  }
+  const part = h.store.rowsOf<UploadPart>('parts')[0]?.value;
+  assert(part?.uploadId === uploadId);
+  h.clock.at += 2 * GRACE_MS;
+  let freed = false;
+  const tier = {
+    name: 'hot',
+    async *records() {
+      const { location, sizeBytes: length } = part;
+      yield { bucketId: id, key: 'k', location, length };
+    },
+    drives: () => Promise.resolve([]),
+    freeSegment: () => Promise.resolve(void (freed = true)),
+  } as unknown as NodeGroupTier;
+  const segment = { group: 0, segment: 's', extentBytes: 0, deadBytes: 0, openedAt: NOON };
+  const lease = { name: 'compact', epoch: 1, check: () => Promise.resolve() };
+  const info = { ...segment, settled: true };
+  await compactSegment(h.engine.core, { tier, info }, { lease, names: new Map() });
+  t.false(freed);
+});
 
 test('buckets: names, owners, repeats, pages', async (t) => {
   const h = house();

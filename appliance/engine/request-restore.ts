@@ -64,7 +64,7 @@ async function attempt(core: Core, request: RestoreObject): Promise<Decision> {
   const { answer } = await commitObject(core, {
     object,
     reason: 'restore-expiry',
-    change: (draft) => decide(context, draft, { request, version, requestId: asked?.id }),
+    change: (draft) => decide(context, draft, { request, version, asked }),
   });
   if (asked !== undefined && answer !== asked.wanted) await withdraw(core, asked);
   if (answer === 'started' || answer === 'upgraded') {
@@ -88,6 +88,8 @@ function checkTier(context: EngineContext, version: Version, tier: StagePriority
 interface Asked {
   id: string;
   wanted: 'started' | 'upgraded';
+  /** Id of a request that the version waits for in vain: taken over. */
+  instead?: string;
 }
 
 async function writeRequest(
@@ -98,9 +100,11 @@ async function writeRequest(
   const { request, bucket, version } = of;
   const { restore } = version;
   if (liveRestore(core.context, version) !== undefined) return undefined;
-  if (restore?.state === 'pending') {
-    if (SPEED[request.tier] <= SPEED[restore.tier]) return undefined;
-    return hasten(core, restore, request.tier);
+  const pending = restore?.state === 'pending' ? restore : undefined;
+  const isWaiting = pending !== undefined && !(await isRequestOver(core, pending));
+  if (isWaiting) {
+    if (SPEED[request.tier] <= SPEED[pending.tier]) return undefined;
+    return hasten(core, pending, request.tier);
   }
   const id = newRequestId(clock, random);
   const row: RestoreRequest = {
@@ -120,7 +124,17 @@ async function writeRequest(
     counts: { objects: 1, bytes: version.sizeBytes, ready: 0, failed: 0 },
   };
   await store.insert('restores', id, row);
-  return { id, wanted: 'started' };
+  const asked: Asked = { id, wanted: 'started' };
+  return pending === undefined ? asked : { ...asked, instead: pending.requestId };
+}
+
+/**
+ * True once no worker looks at the request any more. The version may still wait for it: a batch by
+ * prefix serves current versions, and this one was overwritten while it waited.
+ */
+export async function isRequestOver(core: Core, restore: Restore): Promise<boolean> {
+  const row = await core.context.store.get<RestoreRequest>('restores', restore.requestId);
+  return row === undefined || row.value.settledAt !== undefined;
 }
 
 /**
@@ -147,9 +161,10 @@ async function hasten(core: Core, restore: Restore, tier: StagePriority): Promis
 async function decide(
   context: EngineContext,
   draft: Draft,
-  of: { request: RestoreObject; version: Version; requestId: string | undefined },
+  of: { request: RestoreObject; version: Version; asked: Asked | undefined },
 ): Promise<Decision> {
-  const { request, requestId } = of;
+  const { request, asked } = of;
+  const requestId = asked?.id;
   const version = await draft.findById(of.version.id);
   if (version === undefined) return 'again';
   const now = context.clock.now();
@@ -160,7 +175,7 @@ async function decide(
     await draft.replace({ ...version, restore: { ...live, days: request.days, expiry } });
     return 'extended';
   }
-  if (restore?.state === 'pending') {
+  if (restore?.state === 'pending' && restore.requestId !== asked?.instead) {
     if (SPEED[request.tier] <= SPEED[restore.tier]) return 'busy';
     if (requestId !== restore.requestId) return 'again';
     await draft.replace({ ...version, restore: { ...restore, tier: request.tier } });

@@ -26,6 +26,7 @@ import {
 } from './move.ts';
 import { landingTier } from './names.ts';
 import { changeRestore } from './relocate.ts';
+import { isRequestOver } from './request-restore.ts';
 import { restoreExpiry } from './restore-dates.ts';
 
 const BATCH_VERSIONS = 64;
@@ -318,7 +319,10 @@ export function endPending(
   });
 }
 
-/** Marks a version as waiting for a batch's request. False: it is restored, or waits, already. */
+/**
+ * Marks a version as waiting for a batch's request. False: it is restored, or waits, already; one
+ * that waits for a request which is over is taken over.
+ */
 export async function beginPending(
   core: Core,
   of: { bucket: string; object: string; version: Version },
@@ -328,12 +332,15 @@ export async function beginPending(
   const { bucket, object, version } = of;
   const now = context.clock.now();
   const { id: requestId, tier, days } = request;
+  const waiting = version.restore?.state === 'pending' ? version.restore : undefined;
+  const isInVain = waiting !== undefined && (await isRequestOver(core, waiting));
   const isMarked = await changeRestore(core, {
     object,
     versionId: version.id,
     reason: 'restore-expiry',
     change(restore): Restore | undefined {
-      if (restore?.state === 'pending') return undefined;
+      const isTakenOver = isInVain && restore?.requestId === waiting.requestId;
+      if (restore?.state === 'pending' && !isTakenOver) return undefined;
       if (restore?.state === 'ready' && (restore.expiry ?? 0) > now) return undefined;
       return { state: 'pending', requestId, tier, days, requestedAt: now };
     },
