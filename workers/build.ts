@@ -94,7 +94,8 @@ class AgendaWorkers implements Workers {
   #isStarted = false;
 
   constructor(options: WorkersOptions, jobs: JobStore) {
-    const { engine, processName, log = () => undefined } = options;
+    const { engine, processName } = options;
+    const log: WorkerLog = (level, message, fields = {}) => options.log?.(level, message, fields);
     const { core } = engine;
     const name = `${processName}-${randomBytes(4).toString('hex')}`;
     this.#options = options;
