@@ -1,6 +1,6 @@
-// A whole small appliance in memory for the tests of moves: store, three tiers, packer, engine, and a
-// clock to turn. A crash is ordered by number: at that effect (commit, put, delete) the process dies,
-// and every later effect of it dies too, as after a kill -9.
+// A whole small appliance in memory for the tests of moves: store, three tiers, packer, engine, and
+// a clock to turn. A crash is ordered by number: at that effect (commit, put, delete) the process
+// dies, and every later effect of it dies too, as after a kill -9.
 
 import { hash, randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -28,7 +28,7 @@ import type { Location, Pack } from '../appliance/model/location.ts';
 import type { ObjectDocument, Part, Version } from '../appliance/model/object.ts';
 import type { Body } from '../appliance/model/tier.ts';
 import { checksumOf } from '../tiers/checksum.ts';
-import type { Turn } from '../workers/worker.ts';
+import type { Turn } from '../workers/base/worker.ts';
 import { buildPacker } from '../tiers/pack/packer.ts';
 import { Crash, MemoryMetadataStore } from './memory-store.ts';
 import { MemoryTier } from './memory-tier.ts';
@@ -175,7 +175,10 @@ export async function put(
   return version;
 }
 
-/** A version of many small parts, as a multipart upload of tiny parts could make it, on top of a key. */
+/**
+ * A version of many small parts, as a multipart upload of tiny parts could make it, on top of a
+ * key.
+ */
 export async function putParts(rig: Rig, key: string, parts: number): Promise<void> {
   const object = objectId(rig.bucket.id, key);
   const whole: Uint8Array[] = [];

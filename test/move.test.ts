@@ -1,5 +1,5 @@
-// The one move protocol (protocol E) and the collector (B): at whatever step the process dies, nobody
-// loses a byte, nothing is freed twice, and in the end nothing is left over.
+// The one move protocol (protocol E) and the collector (B): at whatever step the process dies,
+// nobody loses a byte, nothing is freed twice, and in the end nothing is left over.
 
 import test, { type ExecutionContext } from 'ava';
 
@@ -18,7 +18,7 @@ import { takeLease } from '../appliance/engine/lease.ts';
 import { moveVersions } from '../appliance/engine/move.ts';
 import { resumeMoves } from '../appliance/engine/resume.ts';
 import { sweep } from '../appliance/engine/sweep.ts';
-import { ClockGuard } from '../workers/clock-guard.ts';
+import { ClockGuard } from '../workers/base/clock-guard.ts';
 import { RestoreExpiry } from '../workers/restore-expiry.ts';
 import { RestoreWorker } from '../workers/restore.ts';
 import { Crash } from './memory-store.ts';
@@ -85,8 +85,8 @@ async function auditSettled(t: ExecutionContext, rig: Rig, when: string): Promis
 }
 
 /**
- * The same scenario, dying at its 1st, 2nd, 3rd … effect. After each death: all bytes are there; after
- * a restart and a repeat the work is done; after the graces nothing is left over.
+ * The same scenario, dying at its 1st, 2nd, 3rd … effect. After each death: all bytes are there;
+ * after a restart and a repeat the work is done; after the graces nothing is left over.
  */
 async function atEveryStep(
   t: ExecutionContext,

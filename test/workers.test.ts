@@ -31,15 +31,15 @@ import { buildPacker } from '../tiers/pack/packer.ts';
 import { MongoJobBackend } from '../workers/agenda-mongo/mongo-job-backend.ts';
 import { buildWorkers, type Workers } from '../workers/build.ts';
 import { LmdbJobBackend } from '../workers/agenda-lmdb/lmdb-job-backend.ts';
-import { ClockGuard } from '../workers/clock-guard.ts';
+import { ClockGuard } from '../workers/base/clock-guard.ts';
 import { DeleteBatches } from '../workers/lifecycle/deletes.ts';
 import { LifecyclePass } from '../workers/lifecycle/pass.ts';
 import { loadRules, storedPolicies } from '../workers/lifecycle/rules.ts';
 import { LifecycleShard } from '../workers/lifecycle/shard.ts';
 import { RestoreWorker } from '../workers/restore.ts';
-import { Throttle } from '../workers/throttle.ts';
+import { Throttle } from '../workers/base/throttle.ts';
 import { sampleUsage } from '../workers/usage.ts';
-import type { WorkerLog } from '../workers/worker.ts';
+import type { WorkerLog } from '../workers/base/worker.ts';
 import { jobBackendContract } from './contract/job-backend.ts';
 import { Crash } from './memory-store.ts';
 import {

@@ -1,5 +1,6 @@
-// The workers of one process, wired: every worker, its job, its schedule. Started after store and tiers
-// are open, stopped before they close. Every process may run them; leases decide who does what.
+// The workers of one process, wired: every worker, its job, its schedule. Started after store and
+// tiers are open, stopped before they close. Every process may run them; leases decide who does
+// what.
 
 import { randomBytes } from 'node:crypto';
 
@@ -10,7 +11,7 @@ import { newRequestId } from '../appliance/model/ids.ts';
 import { isNodeGroupTier } from '../appliance/model/node-group.ts';
 import type { Run } from '../appliance/model/records.ts';
 import { LmdbJobBackend } from './agenda-lmdb/lmdb-job-backend.ts';
-import { ClockGuard } from './clock-guard.ts';
+import { ClockGuard } from './base/clock-guard.ts';
 import { CollectWorker } from './collect.ts';
 import { CompactWorker } from './compact.ts';
 import { HealWorker } from './heal.ts';
@@ -21,14 +22,14 @@ import { MovesWorker } from './moves.ts';
 import { RequestedRuns } from './requested-run.ts';
 import { RestoreExpiry } from './restore-expiry.ts';
 import { RestoreWorker } from './restore.ts';
-import { Runner } from './runner.ts';
+import { Runner } from './base/runner.ts';
 import { Schedules } from './schedules.ts';
 import { ScrubWorker } from './scrub.ts';
 import { SweepWorker } from './sweep.ts';
 import { UploadsWorker } from './uploads.ts';
 import { sampleUsage, UsageWorker } from './usage.ts';
 import { WorkWatch } from './watch.ts';
-import type { Worker, WorkerLog, WorkerStatus } from './worker.ts';
+import type { Worker, WorkerLog, WorkerStatus } from './base/worker.ts';
 
 const LEASE_MS = 30_000;
 const MINUTE_MS = 60_000;

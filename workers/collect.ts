@@ -2,8 +2,8 @@
 
 import { collectPage, noCollect } from '../appliance/engine/collect.ts';
 import type { Core } from '../appliance/engine/core.ts';
-import type { ClockGuard } from './clock-guard.ts';
-import type { Turn, Worker } from './worker.ts';
+import type { ClockGuard } from './base/clock-guard.ts';
+import type { Turn, Worker } from './base/worker.ts';
 
 export class CollectWorker implements Worker {
   readonly name = 'collect';

@@ -1,7 +1,8 @@
-// Empties and frees containers that hold mostly dead bytes: segments of node groups, and packs in tiers
-// that are read at once. Reading a segment costs 64 MiB, so one is looked at only when more of it has
-// been noted dead since the last look, or a week has passed (what a crashed PUT left is in no note).
-// Packs of staged tiers are never emptied, as that would cost a retrieval: they go when nothing lives.
+// Empties and frees containers that hold mostly dead bytes: segments of node groups, and packs in
+// tiers that are read at once. Reading a segment costs 64 MiB, so one is looked at only when more
+// of it has been noted dead since the last look, or a week has passed (what a crashed PUT left is
+// in no note). Packs of staged tiers are never emptied, as that would cost a retrieval: they go
+// when nothing lives.
 
 import { compactPack, compactSegment, LIVE_SHARE_MIN } from '../appliance/engine/compact.ts';
 import type { Core } from '../appliance/engine/core.ts';
@@ -11,9 +12,9 @@ import { isFirnError } from '../appliance/model/errors.ts';
 import type { Pack } from '../appliance/model/location.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
 import type { NodeGroupTier, SegmentInfo } from '../appliance/model/node-group.ts';
-import { readCheckpoint, removeCheckpoint, saveCheckpoint } from './checkpoints.ts';
-import type { ClockGuard } from './clock-guard.ts';
-import type { Turn, Worker, WorkerLog } from './worker.ts';
+import { readCheckpoint, removeCheckpoint, saveCheckpoint } from './base/checkpoints.ts';
+import type { ClockGuard } from './base/clock-guard.ts';
+import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 const PAGE_ROWS = 500;
 const LOOK_AGAIN_MS = 7 * DAY_MS;

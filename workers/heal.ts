@@ -1,6 +1,6 @@
-// Brings back full redundancy: refills drives that were replaced, and rewrites the lanes that a write had
-// to leave out when it was acknowledged (table `heals`). Little rest: until it is done one failure more
-// counts double.
+// Brings back full redundancy: refills drives that were replaced, and rewrites the lanes that a
+// write had to leave out when it was acknowledged (table `heals`). Little rest: until it is done
+// one failure more counts double.
 
 import type { Core } from '../appliance/engine/core.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
@@ -8,7 +8,7 @@ import type { Row } from '../appliance/model/metadata-store.ts';
 import type { NodeGroupTier } from '../appliance/model/node-group.ts';
 import type { Heal } from '../appliance/model/records.ts';
 import { alarm, sumOf } from './scrub.ts';
-import type { Turn, Worker, WorkerLog } from './worker.ts';
+import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 const PAGE_ROWS = 200;
 

@@ -1,12 +1,12 @@
-// Runs of scrub, heal and collect that an operator asked for: the same workers as by schedule, with the
-// outcome in the run's row.
+// Runs of scrub, heal and collect that an operator asked for: the same workers as by schedule, with
+// the outcome in the run's row.
 
 import type { Core } from '../appliance/engine/core.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
 import type { Run } from '../appliance/model/records.ts';
-import type { Runner } from './runner.ts';
-import type { Worker } from './worker.ts';
+import type { Runner } from './base/runner.ts';
+import type { Worker } from './base/worker.ts';
 
 const SWAPS_MAX = 64;
 const PAGE_ROWS = 500;
@@ -24,7 +24,10 @@ export class RequestedRuns {
     this.#workers = workers;
   }
 
-  /** `id`: of the row, `${kind}/${run id}`. While the worker is busy elsewhere the run stays asked for. */
+  /**
+   * `id`: of the row, `${kind}/${run id}`. While the worker is busy elsewhere the run stays asked
+   * for.
+   */
   async run(id: string, touch: () => Promise<void>): Promise<void> {
     const worker = this.#workers.get(id.slice(0, id.indexOf('/')));
     if (worker === undefined) return;

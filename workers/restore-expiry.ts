@@ -1,5 +1,6 @@
-// Ends restored copies whose date has come, found by the requests that made them; the lifecycle scan
-// finds those whose request is gone. Rows of requests go a while after the last of their copies.
+// Ends restored copies whose date has come, found by the requests that made them; the lifecycle
+// scan finds those whose request is gone. Rows of requests go a while after the last of their
+// copies.
 
 import type { Core } from '../appliance/engine/core.ts';
 import { inFlight } from '../appliance/engine/in-flight.ts';
@@ -10,9 +11,9 @@ import { DAY_MS } from '../appliance/model/clock.ts';
 import { objectId } from '../appliance/model/ids.ts';
 import type { ObjectDocument, Version } from '../appliance/model/object.ts';
 import type { RestoreRequest } from '../appliance/model/records.ts';
-import type { ClockGuard } from './clock-guard.ts';
+import type { ClockGuard } from './base/clock-guard.ts';
 import { changeRestoreRow, isSettled, restoreRows } from './restore-rows.ts';
-import type { Turn, Worker } from './worker.ts';
+import type { Turn, Worker } from './base/worker.ts';
 
 const IN_FLIGHT = 64;
 /** How long `firn restore status` can still tell of a restore. */

@@ -1,6 +1,6 @@
-// Rows of restores: found, changed, ended. Ids are in order of time, so that new requests are found by
-// going on behind the last that is settled; a look over all of them, now and then, finds what that
-// missed. A row that an operator has cancelled stays cancelled whatever a worker writes.
+// Rows of restores: found, changed, ended. Ids are in order of time, so that new requests are found
+// by going on behind the last that is settled; a look over all of them, now and then, finds what
+// that missed. A row that an operator has cancelled stays cancelled whatever a worker writes.
 
 import type { MetadataStore, Row } from '../appliance/model/metadata-store.ts';
 import type { RestoreRequest } from '../appliance/model/records.ts';
@@ -30,8 +30,8 @@ export async function* restoreRows(
 }
 
 /**
- * Changes a row by compare-and-swap. `undefined` from `change` leaves it. Returns it as it stands then;
- * undefined when it is gone (withdrawn).
+ * Changes a row by compare-and-swap. `undefined` from `change` leaves it. Returns it as it stands
+ * then; undefined when it is gone (withdrawn).
  */
 export async function changeRestoreRow(
   store: MetadataStore,

@@ -1,7 +1,8 @@
-// Brings back what was asked for: rows of `restores`, one RestoreObject each or a batch by prefix. Each
-// run looks at everything that is open, stages what is offline, copies what is online, and ends; while
-// providers take their hours nothing waits in memory, and the next look goes on. Single requests are
-// served between the pages of a batch, so that a million objects under a prefix hold nobody up.
+// Brings back what was asked for: rows of `restores`, one RestoreObject each or a batch by prefix.
+// Each run looks at everything that is open, stages what is offline, copies what is online, and
+// ends; while providers take their hours nothing waits in memory, and the next look goes on. Single
+// requests are served between the pages of a batch, so that a million objects under a prefix hold
+// nobody up.
 
 import type { Core } from '../appliance/engine/core.ts';
 import { inFlight } from '../appliance/engine/in-flight.ts';
@@ -24,8 +25,8 @@ import { objectId } from '../appliance/model/ids.ts';
 import type { Restore, ObjectDocument } from '../appliance/model/object.ts';
 import type { RestoreRequest } from '../appliance/model/records.ts';
 import { changeRestoreRow, isSettled, restoreRows } from './restore-rows.ts';
-import { addUsage } from './usage-rows.ts';
-import type { Turn, Worker } from './worker.ts';
+import { addUsage } from './base/usage-rows.ts';
+import type { Turn, Worker } from './base/worker.ts';
 
 const SINGLES_AT_ONCE = 256;
 const LOOKS_IN_FLIGHT = 64;

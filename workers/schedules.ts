@@ -1,16 +1,16 @@
-// Agenda as Firn uses it: schedules and batches, never one job an object. It always runs by wall time.
-// Its locks are no fences: each handler runs its worker under our own lease. What Agenda would do by
-// itself and we don't want: lock every due job into memory (lockLimit is always set), run a repeating job
-// twice because two processes registered it at once (registered only where it is not there), give a job
-// up after a failure (each is tried again, within a minute).
+// Agenda as Firn uses it: schedules and batches, never one job an object. It always runs by wall
+// time. Its locks are no fences: each handler runs its worker under our own lease. What Agenda
+// would do by itself and we don't want: lock every due job into memory (lockLimit is always set),
+// run a repeating job twice because two processes registered it at once (registered only where it
+// is not there), give a job up after a failure (each is tried again, within a minute).
 
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { Agenda } from 'agenda';
 import type { AgendaBackend, Job } from 'agenda';
 
-import type { Runner } from './runner.ts';
-import type { Worker, WorkerLog } from './worker.ts';
+import type { Runner } from './base/runner.ts';
+import type { Worker, WorkerLog } from './base/worker.ts';
 
 const PROCESS_EVERY_MS = 1_000;
 const RETRY_MS_MAX = 60_000;
@@ -131,9 +131,9 @@ export class Schedules {
 }
 
 /**
- * Takes no more jobs and waits for those that run, at most so long. Agenda's own drain waits for an event
- * that a job emits before it is removed, and so misses the last one for ever (measured, 6.2.6): here the
- * number of running jobs is looked at besides. The store's connection stays open.
+ * Takes no more jobs and waits for those that run, at most so long. Agenda's own drain waits for an
+ * event that a job emits before it is removed, and so misses the last one for ever (measured,
+ * 6.2.6): here the number of running jobs is looked at besides. The store's connection stays open.
  */
 export async function drainAgenda(agenda: Agenda, timeoutMs: number): Promise<void> {
   const ended = new AbortController();

@@ -1,8 +1,9 @@
-// Reads everything that a node group holds back and repairs it, so that a second failure does not find a
-// first one that nobody had noticed. What cannot be repaired is a durability alarm, each by name.
+// Reads everything that a node group holds back and repairs it, so that a second failure does not
+// find a first one that nobody had noticed. What cannot be repaired is a durability alarm, each by
+// name.
 
 import type { NodeGroupTier } from '../appliance/model/node-group.ts';
-import type { Turn, Worker, WorkerLog } from './worker.ts';
+import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 export class ScrubWorker implements Worker {
   readonly name = 'scrub';

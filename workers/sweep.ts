@@ -1,11 +1,12 @@
-// The orphan sweep as a job: once a day. What stops it (a share of orphans that looks like a defect of
-// ours, metadata that was restored) is an alarm for an operator, and no failure to be tried again.
+// The orphan sweep as a job: once a day. What stops it (a share of orphans that looks like a defect
+// of ours, metadata that was restored) is an alarm for an operator, and no failure to be tried
+// again.
 
 import { sweep } from '../appliance/engine/sweep.ts';
 import type { Core } from '../appliance/engine/core.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
-import type { ClockGuard } from './clock-guard.ts';
-import type { Turn, Worker, WorkerLog } from './worker.ts';
+import type { ClockGuard } from './base/clock-guard.ts';
+import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 export class SweepWorker implements Worker {
   readonly name = 'sweep';

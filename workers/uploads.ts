@@ -1,12 +1,13 @@
-// Takes multipart uploads from wherever a crash left them to where they belong: completing ones are rolled
-// forward, aborting ones ended, and 48 hours after its end an upload's row and its operations go (C2).
+// Takes multipart uploads from wherever a crash left them to where they belong: completing ones are
+// rolled forward, aborting ones ended, and 48 hours after its end an upload's row and its
+// operations go (C2).
 
 import type { Core } from '../appliance/engine/core.ts';
 import { settleUpload } from '../appliance/engine/multipart-end.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
 import type { Upload } from '../appliance/model/object.ts';
-import type { Turn, Worker, WorkerLog } from './worker.ts';
+import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 const PAGE_ROWS = 500;
 /** A Complete that is younger is still at work itself. */

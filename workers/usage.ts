@@ -1,7 +1,8 @@
-// Meters what is stored: byte-hours a day by bucket, tier and class. A sample looks at every version and
-// counts, for the time since the last sample, where its bytes were: since it was written, and on either
-// side of its last move. So a sample an hour late, or a clock advanced by 400 days, counts the same. Days
-// say up to when they are counted: a sample that crashed half-way is taken again without counting twice.
+// Meters what is stored: byte-hours a day by bucket, tier and class. A sample looks at every
+// version and counts, for the time since the last sample, where its bytes were: since it was
+// written, and on either side of its last move. So a sample an hour late, or a clock advanced by
+// 400 days, counts the same. Days say up to when they are counted: a sample that crashed half-way
+// is taken again without counting twice.
 
 import { loadParts } from '../appliance/engine/history.ts';
 import type { Core } from '../appliance/engine/core.ts';
@@ -9,9 +10,9 @@ import { allBuckets, allVersions, inventoryPages } from '../appliance/engine/inv
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type { Version } from '../appliance/model/object.ts';
 import type { UsageRow } from '../appliance/model/records.ts';
-import { readCheckpoint, saveCheckpoint } from './checkpoints.ts';
-import { changeUsage, dayOf, type UsageChange } from './usage-rows.ts';
-import type { Turn, Worker } from './worker.ts';
+import { readCheckpoint, saveCheckpoint } from './base/checkpoints.ts';
+import { changeUsage, dayOf, type UsageChange } from './base/usage-rows.ts';
+import type { Turn, Worker } from './base/worker.ts';
 
 const HOUR_MS = 3_600_000;
 const ROW = 'usage';
@@ -54,7 +55,9 @@ export class UsageWorker implements Worker {
   }
 }
 
-/** One sample up to now. Two at once count the same time once: each day's row says how far it is. */
+/**
+ * One sample up to now. Two at once count the same time once: each day's row says how far it is.
+ */
 export async function sampleUsage(core: Core, between: () => Promise<void>): Promise<void> {
   const { store, clock } = core.context;
   const to = clock.now();
@@ -140,7 +143,8 @@ function changesOf(sum: Sum, span: { from: number; to: number }): UsageChange[] 
     const through = Math.min(span.to, dayEnd);
     const began = Math.max(span.from, dayEnd - DAY_MS);
     const change = (row: UsageRow): UsageRow | undefined => {
-      // Counted already, by a sample that did not come to its end: only the rest of the time is new.
+      // Counted already, by a sample that did not come to its end: only the rest of the time is
+      // new.
       const counted = Math.max(began, row.through ?? 0);
       if (counted >= through) return undefined;
       const isNew = (through - counted) / (through - began);

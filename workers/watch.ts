@@ -1,6 +1,6 @@
-// Looks for work that others ask for by rows, at least every second: runs (an operator's), restores (S3
-// clients'), locations and drives that wait to be healed. It only asks for jobs; whoever takes them finds
-// the work again in the same rows. Looking costs a few short ranges and writes nothing.
+// Looks for work that others ask for by rows, at least every second: runs (an operator's), restores
+// (S3 clients'), locations and drives that wait to be healed. It only asks for jobs; whoever takes
+// them finds the work again in the same rows. Looking costs a few short ranges and writes nothing.
 
 import type { Core } from '../appliance/engine/core.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
@@ -8,7 +8,7 @@ import type { RestoreRequest, Run } from '../appliance/model/records.ts';
 import { locationBirth } from '../appliance/model/ids.ts';
 import type { RestoreLook } from './restore.ts';
 import { isSettled, restoreRows } from './restore-rows.ts';
-import type { WorkerLog } from './worker.ts';
+import type { WorkerLog } from './base/worker.ts';
 
 const LOOK_MS = 400;
 /** Looks at every row, and at drives, this often. */

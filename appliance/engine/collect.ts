@@ -1,9 +1,9 @@
-// The collector (B4): the only code that frees bytes. For a candidate past its grace it reads the upload
-// and then the object's document afresh; whatever is named by either is kept and its row dropped. What
-// is not named is condemned by a compare-and-swap of the row, and only then exactly that location goes,
-// never a prefix, never "everything else". The danger it answers: the bytes of a living object, gone.
-// A crash between two steps leaves a condemned row, which the next pass frees again: freeing what is
-// gone already succeeds.
+// The collector (B4): the only code that frees bytes. For a candidate past its grace it reads the
+// upload and then the object's document afresh; whatever is named by either is kept and its row
+// dropped. What is not named is condemned by a compare-and-swap of the row, and only then exactly
+// that location goes, never a prefix, never "everything else". The danger it answers: the bytes of
+// a living object, gone. A crash between two steps leaves a condemned row, which the next pass
+// frees again: freeing what is gone already succeeds.
 
 import { isFirnError } from '../model/errors.ts';
 import type { Location, Pack } from '../model/location.ts';
@@ -17,7 +17,10 @@ import { namesOf, packObject, packOfObject, type Names } from './named.ts';
 import { lookAtPack } from './pack-members.ts';
 
 const PAGE_ROWS = 512;
-/** Looks at once: on MongoDB a linearizable read waits for a journal flush, 64 of them for the same one. */
+/**
+ * Looks at once: on MongoDB a linearizable read waits for a journal flush, 64 of them for the same
+ * one.
+ */
 const LOOKS_IN_FLIGHT = 64;
 const SWAPS_MAX = 16;
 
@@ -163,7 +166,10 @@ async function isNamed(core: Core, garbage: Garbage, names: Names): Promise<bool
   return isPackAlive(core, pack);
 }
 
-/** Also puts right what its row says about dead bytes, so that it is not looked at for nothing again. */
+/**
+ * Also puts right what its row says about dead bytes, so that it is not looked at for nothing
+ * again.
+ */
 async function isPackAlive(core: Core, id: string): Promise<boolean> {
   const row = await core.context.store.get<Pack>('packs', id, { linearizable: true });
   if (row === undefined) return false;
@@ -212,8 +218,8 @@ async function removeRow(
 }
 
 /**
- * Bytes inside a pack are freed with it: until then they are counted. A crash may count a member twice;
- * the count only says when to look, never what to free.
+ * Bytes inside a pack are freed with it: until then they are counted. A crash may count a member
+ * twice; the count only says when to look, never what to free.
  */
 async function addDeadBytes(core: Core, location: Extract<Location, { kind: 'pack' }>) {
   const pack = await setDeadBytes(core, location.pack, (row) =>
@@ -240,10 +246,10 @@ async function setDeadBytes(
 }
 
 /**
- * The blob of a pack in which nothing seems to live becomes a candidate of its own: whether that is so
- * is looked at when its turn comes. A grace from now: the last of its members may have gone a moment ago
- * and have readers, and of a pack just made none may have been committed yet (B3). Listed already, it
- * keeps its instant: nothing in it can come back to life.
+ * The blob of a pack in which nothing seems to live becomes a candidate of its own: whether that is
+ * so is looked at when its turn comes. A grace from now: the last of its members may have gone a
+ * moment ago and have readers, and of a pack just made none may have been committed yet (B3).
+ * Listed already, it keeps its instant: nothing in it can come back to life.
  */
 export async function listPack(core: Core, pack: Pack): Promise<void> {
   const { store, clock, graceMs } = core.context;

@@ -1,9 +1,10 @@
-// Compaction: containers that hold mostly dead bytes are emptied of what still lives, by the one move
-// protocol, and then freed whole. Both kinds, segments of a node group and packs, are treated alike: who
-// lives in it is asked of every object's document afresh, never of counters. A segment goes only when no
-// record in it is named by a document, an upload or a pack's row, when each is too old to become named
-// (B3), and when no candidate row still holds one for a reader. The danger is a record that lives and was
-// not seen: so no segment goes while a drive of its tier is not up, as records could be hidden there.
+// Compaction: containers that hold mostly dead bytes are emptied of what still lives, by the one
+// move protocol, and then freed whole. Both kinds, segments of a node group and packs, are treated
+// alike: who lives in it is asked of every object's document afresh, never of counters. A segment
+// goes only when no record in it is named by a document, an upload or a pack's row, when each is
+// too old to become named (B3), and when no candidate row still holds one for a reader. The danger
+// is a record that lives and was not seen: so no segment goes while a drive of its tier is not up,
+// as records could be hidden there.
 
 import { keyOfObjectId, locationBirth, objectId } from '../model/ids.ts';
 import type { Pack } from '../model/location.ts';
@@ -38,7 +39,9 @@ export type CompactOptions = Pick<MoveOptions, 'lease' | 'signal'> & {
   names: ReadonlyMap<string, string>;
 };
 
-/** kept: enough of it lives. emptied: what lived was moved out. freed: nothing lived. held: not yet. */
+/**
+ * kept: enough of it lives. emptied: what lived was moved out. freed: nothing lived. held: not yet.
+ */
 export type CompactOutcome = 'kept' | 'emptied' | 'freed' | 'held';
 
 export interface Compacted {
@@ -52,8 +55,9 @@ function compacted(outcome: CompactOutcome, liveBytes: number, moves = noMoves()
 }
 
 /**
- * Moves what lives in a pack into a new one when less than half does (or `anyway`), and hands a pack in
- * which nobody lives to the collector. TierOffline when it would have to be read and isn't online.
+ * Moves what lives in a pack into a new one when less than half does (or `anyway`), and hands a
+ * pack in which nobody lives to the collector. TierOffline when it would have to be read and isn't
+ * online.
  */
 export async function compactPack(
   core: Core,

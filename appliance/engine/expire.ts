@@ -1,6 +1,7 @@
-// Deletion by a policy. It happens only to the very version that was judged, in the place where it was
-// judged to be: a key that was overwritten between the look and the act keeps its new version, and a
-// marker that got company stays. The danger is an unattended DELETE of what nobody decided about.
+// Deletion by a policy. It happens only to the very version that was judged, in the place where it
+// was judged to be: a key that was overwritten between the look and the act keeps its new version,
+// and a marker that got company stays. The danger is an unattended DELETE of what nobody decided
+// about.
 
 import type { Bucket } from '../model/bucket.ts';
 import { newId, objectId } from '../model/ids.ts';
@@ -18,7 +19,10 @@ export interface Expiry {
   versionId: string;
   /** add-delete-marker: DELETE of the key. remove-version: this version goes, for good. */
   effect: 'remove-version' | 'add-delete-marker';
-  /** As judged; the version is spared when it is not so any more. lone: a marker with nothing behind. */
+  /**
+   * As judged; the version is spared when it is not so any more. lone: a marker with nothing
+   * behind.
+   */
   place: 'current' | 'noncurrent' | 'lone';
 }
 

@@ -1,7 +1,7 @@
-// A set of location ids that may hold a hundred million of them: a Bloom filter that grows. It may say
-// "in" for an id that never was (about 1 in 2,000), never "out" for one that was: a sweep that asks it
-// overlooks an orphan now and then, and finds it on the next pass, whose salts are others. Ids hold 80
-// random bits, so their own digits are hash enough. 16 bits an id.
+// A set of location ids that may hold a hundred million of them: a Bloom filter that grows. It may
+// say "in" for an id that never was (about 1 in 2,000), never "out" for one that was: a sweep that
+// asks it overlooks an orphan now and then, and finds it on the next pass, whose salts are others.
+// Ids hold 80 random bits, so their own digits are hash enough. 16 bits an id.
 
 const PROBES = 8;
 const BITS_PER_ID = 16;

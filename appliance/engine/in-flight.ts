@@ -1,7 +1,10 @@
-// A bounded number of the same thing at once: commits of one batch share group commits, and neither a
-// tier nor the store is asked more than it can take.
+// A bounded number of the same thing at once: commits of one batch share group commits, and neither
+// a tier nor the store is asked more than it can take.
 
-/** Runs `task` over all items, at most `limit` at a time; results in order. The first throw wins, once all that had begun have ended. */
+/**
+ * Runs `task` over all items, at most `limit` at a time; results in order. The first throw wins,
+ * once all that had begun have ended.
+ */
 export async function inFlight<I, O>(
   limit: number,
   items: readonly I[],

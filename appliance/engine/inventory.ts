@@ -1,6 +1,6 @@
-// Every version of every key, in key order, for scans, plans, meters, quotes and the sweep. Pages of
-// documents; nothing is held open between two of them, so a pass over a hundred million keys keeps no
-// old view of the store alive. Old versions in blocks are read only where asked for (A5).
+// Every version of every key, in key order, for scans, plans, meters, quotes and the sweep. Pages
+// of documents; nothing is held open between two of them, so a pass over a hundred million keys
+// keeps no old view of the store alive. Old versions in blocks are read only where asked for (A5).
 
 import {
   BUCKET_ID_LENGTH,

@@ -1,8 +1,9 @@
-// A lease is the right to do one piece of background work, with an epoch that rises at each taking. It
-// saves work, no more: a stopped process can wake up with a lease long lost, between its last look and
-// its next write. What makes such a worker harmless are the compare-and-swap of a move and the look of
-// the collector (protocol E, B3, B4); the lease keeps two workers from paying twice for one copy.
-// Agenda's own locks are no substitute: they carry no epoch, and an expired job's body runs on.
+// A lease is the right to do one piece of background work, with an epoch that rises at each taking.
+// It saves work, no more: a stopped process can wake up with a lease long lost, between its last
+// look and its next write. What makes such a worker harmless are the compare-and-swap of a move and
+// the look of the collector (protocol E, B3, B4); the lease keeps two workers from paying twice for
+// one copy. Agenda's own locks are no substitute: they carry no epoch, and an expired job's body
+// runs on.
 
 import type { Clock } from '../model/clock.ts';
 import { FirnError } from '../model/errors.ts';

@@ -1,10 +1,10 @@
 // The one protocol that moves bytes (protocol E): transition, pack, compaction, restore, promotion.
-// Intent → copy to a fresh name → verify by reading back in full → list the old locations (B1) → one
-// compare-and-swap a version (relocate.ts) → the collector frees what was listed after the grace. The
-// danger it answers is the only copy of somebody's data lost at some crash point: in every phase the
-// document names whole bytes, and whatever a crash leaves is a candidate or found by the sweep. Here
-// are the parts that all moves share, and copies of single versions; packs are in pack-move.ts.
-// Design and crash table: MOVES.md.
+// Intent → copy to a fresh name → verify by reading back in full → list the old locations (B1) →
+// one compare-and-swap a version (relocate.ts) → the collector frees what was listed after the
+// grace. The danger it answers is the only copy of somebody's data lost at some crash point: in
+// every phase the document names whole bytes, and whatever a crash leaves is a candidate or found
+// by the sweep. Here are the parts that all moves share, and copies of single versions; packs are
+// in pack-move.ts. Design and crash table: MOVES.md.
 
 import { FirnError, isFirnError, type ErrorCode } from '../model/errors.ts';
 import { newId, newLocationId } from '../model/ids.ts';
@@ -148,7 +148,10 @@ export function listCopies(
   return listGarbage(core.context, { locations, blocks: [] }, { object, reason: 'lost' });
 }
 
-/** One part into a fresh blob of a tier, verified. What it throws leaves no blob unlisted or unswept. */
+/**
+ * One part into a fresh blob of a tier, verified. What it throws leaves no blob unlisted or
+ * unswept.
+ */
 async function copyPart(
   core: Core,
   moving: MovingVersion,
@@ -360,8 +363,8 @@ function lastAction(
 }
 
 /**
- * Only the class changes: the bytes are in the class's tier already, or there are none. No intent and
- * no copy, so nothing to resume.
+ * Only the class changes: the bytes are in the class's tier already, or there are none. No intent
+ * and no copy, so nothing to resume.
  */
 export async function changeClass(
   core: Core,

@@ -1,7 +1,7 @@
-// What a document, an upload or a pack's row names: the look that stands between listed bytes and their
-// end (B4), and between listed bytes and the sweep. It errs in one direction only: what cannot be read
-// is named. The order is part of the protocol: the upload first and then the document, because a Complete
-// takes names from the one to the other, never back.
+// What a document, an upload or a pack's row names: the look that stands between listed bytes and
+// their end (B4), and between listed bytes and the sweep. It errs in one direction only: what
+// cannot be read is named. The order is part of the protocol: the upload first and then the
+// document, because a Complete takes names from the one to the other, never back.
 
 import type { Pack } from '../model/location.ts';
 import type { MetadataStore } from '../model/metadata-store.ts';
@@ -90,8 +90,9 @@ export function addPackNames(pack: Pack, names: Names): void {
 }
 
 /**
- * All that may still name a candidate of this document ('' if nobody knows which), read afresh (MongoDB: linearizable). Corrupt where a committed
- * document names a block that is not there: then nothing may be freed.
+ * All that may still name a candidate of this document ('' if nobody knows which), read afresh
+ * (MongoDB: linearizable). Corrupt where a committed document names a block that is not there: then
+ * nothing may be freed.
  */
 export function namesOf(
   store: MetadataStore,

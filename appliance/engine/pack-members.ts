@@ -1,6 +1,6 @@
-// Who lives in a pack. The pack's row lists what was packed into it; only each object's document says
-// whether it still names those bytes. The answer decides about the end of a whole pack, so every document
-// is read afresh and none is taken from a scan.
+// Who lives in a pack. The pack's row lists what was packed into it; only each object's document
+// says whether it still names those bytes. The answer decides about the end of a whole pack, so
+// every document is read afresh and none is taken from a scan.
 
 import type { Location, Pack, PackLocation } from '../model/location.ts';
 import type { Block, ObjectDocument, PackMember, Part, Version } from '../model/object.ts';
@@ -33,8 +33,8 @@ function isIn(location: Location, pack: string): location is PackLocation {
 }
 
 /**
- * Everybody that was packed, in pages: from the lists that the row names, or from the pack's own index
- * where it names none (rebuilt from packs). Then a pack that is offline throws TierOffline.
+ * Everybody that was packed, in pages: from the lists that the row names, or from the pack's own
+ * index where it names none (rebuilt from packs). Then a pack that is offline throws TierOffline.
  */
 export async function* membersOf(core: Core, pack: Pack): AsyncGenerator<PackMember[]> {
   const { store, packer } = core.context;

@@ -1,10 +1,10 @@
-// Moves into warm and cold go through packs: one blob for thousands of small objects, so that a cloud is
-// asked (and paid) once for all of them. A pack is built and verified in a spool file, put under its own
-// id, read back in full, and only then gets its row in `packs`; after that each member is moved by a
-// commit of its own. The danger: a document that names a pack nobody can find. So the row stands before
-// any document names it, and what a crash leaves behind is a pack whose members resume.ts commits, or a
-// blob without a row, which the sweep lists. A member that changed meanwhile loses, and its bytes in the
-// pack are dead from the start.
+// Moves into warm and cold go through packs: one blob for thousands of small objects, so that a
+// cloud is asked (and paid) once for all of them. A pack is built and verified in a spool file, put
+// under its own id, read back in full, and only then gets its row in `packs`; after that each
+// member is moved by a commit of its own. The danger: a document that names a pack nobody can find.
+// So the row stands before any document names it, and what a crash leaves behind is a pack whose
+// members resume.ts commits, or a blob without a row, which the sweep lists. A member that changed
+// meanwhile loses, and its bytes in the pack are dead from the start.
 
 import { createHash } from 'node:crypto';
 
@@ -70,9 +70,9 @@ export function groupIntoPacks(versions: readonly MovingVersion[]): MovingVersio
 }
 
 /**
- * Moves versions that have bytes into packs of a tier. On return each is moved, or counted as what kept
- * it. Throws what concerns the whole batch (LeaseLost, TierUnavailable, MetadataUnavailable); then what
- * was moved stays moved, and a repeat with versions read afresh goes on.
+ * Moves versions that have bytes into packs of a tier. On return each is moved, or counted as what
+ * kept it. Throws what concerns the whole batch (LeaseLost, TierUnavailable, MetadataUnavailable);
+ * then what was moved stays moved, and a repeat with versions read afresh goes on.
  */
 export async function moveIntoPacks(
   core: Core,
@@ -141,7 +141,10 @@ async function moveOnePack(
   }
 }
 
-/** Up to the row of the pack a failed move leaves nothing to resume; from there on resume.ts goes on. */
+/**
+ * Up to the row of the pack a failed move leaves nothing to resume; from there on resume.ts goes
+ * on.
+ */
 async function abandon(
   core: Core,
   intent: string,
@@ -332,7 +335,10 @@ interface LocatedMember {
   row: PackMember;
 }
 
-/** Ids of the copies carry the instant at which the pack was begun: B3 asks for the first byte's age. */
+/**
+ * Ids of the copies carry the instant at which the pack was begun: B3 asks for the first byte's
+ * age.
+ */
 function locateMembers(
   core: Core,
   { pack, tier, bornAt }: { pack: string; tier: string; bornAt: number },

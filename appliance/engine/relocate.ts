@@ -1,6 +1,7 @@
 // Step 4 of a move (protocol E): the one place where a version's bytes change their location. One
-// compare-and-swap, and only if that version still names every location that was copied from. Lost, the
-// copy becomes a candidate. LastModified, ETag and everything else that S3 shows stay, but for the class.
+// compare-and-swap, and only if that version still names every location that was copied from. Lost,
+// the copy becomes a candidate. LastModified, ETag and everything else that S3 shows stay, but for
+// the class.
 
 import type { Location } from '../model/location.ts';
 import type { LastAction, Part, Restore, Version } from '../model/object.ts';
@@ -24,8 +25,8 @@ export interface Relocation {
 
 /**
  * Swaps the locations. On return the commit is durable and the old locations were listed before it
- * (B1). Throws as commitObject does; in doubt nothing is listed (B6). A repeat call answers `lost` and
- * would list the copies that the first one committed: it is never made without a look.
+ * (B1). Throws as commitObject does; in doubt nothing is listed (B6). A repeat call answers `lost`
+ * and would list the copies that the first one committed: it is never made without a look.
  */
 export async function relocate(core: CommitCore, move: Relocation): Promise<MoveOutcome> {
   const { object, versionId, copies } = move;
@@ -88,14 +89,17 @@ export interface RestoreChange {
   reason: Garbage['reason'];
   /** Bytes that the change newly names. */
   fresh?: readonly Location[];
-  /** The next state, 'none' to end it, undefined to leave all as it is. Pure; called once an attempt. */
+  /**
+   * The next state, 'none' to end it, undefined to leave all as it is. Pure; called once an
+   * attempt.
+   */
   change(restore: Restore | undefined, version: Version): Restore | 'none' | undefined;
   last?: LastAction;
 }
 
 /**
- * Changes nothing but a version's restore state: what it stops naming of the temporary copy is listed
- * before, its parts are never touched. True if a change was committed.
+ * Changes nothing but a version's restore state: what it stops naming of the temporary copy is
+ * listed before, its parts are never touched. True if a change was committed.
  */
 export async function changeRestore(core: CommitCore, change: RestoreChange): Promise<boolean> {
   const { object, versionId, reason, fresh, last } = change;

@@ -1,6 +1,7 @@
-// The end of a restored copy. It removes the temporary copy and nothing else: the archived bytes are
-// named by the version's parts, which this code never touches. Elsewhere the archived copy went with it
-// (MinIO #14278, RustFS #4950), which is the loss of the only copy; a test of that name holds it off.
+// The end of a restored copy. It removes the temporary copy and nothing else: the archived bytes
+// are named by the version's parts, which this code never touches. Elsewhere the archived copy went
+// with it (MinIO #14278, RustFS #4950), which is the loss of the only copy; a test of that name
+// holds it off.
 
 import type { Version } from '../model/object.ts';
 import { keyOfObjectId } from '../model/ids.ts';

@@ -1,9 +1,10 @@
-// Restores: bring staged bytes online at the provider, copy them into the landing tier as a temporary
-// copy, and say so in the version. The dangers: one pack paid for a thousand times because a thousand
-// objects in it were asked for; the copy of a version that was overwritten meanwhile shown as the new
-// one; a restore that is "in progress" for ever after a crash. So each blob is staged once however many
-// ask, a commit happens only while the version still waits for this very request, and everything found
-// out is found again by looking: at the version, at the provider. Nothing of it lives in memory only.
+// Restores: bring staged bytes online at the provider, copy them into the landing tier as a
+// temporary copy, and say so in the version. The dangers: one pack paid for a thousand times
+// because a thousand objects in it were asked for; the copy of a version that was overwritten
+// meanwhile shown as the new one; a restore that is "in progress" for ever after a crash. So each
+// blob is staged once however many ask, a commit happens only while the version still waits for
+// this very request, and everything found out is found again by looking: at the version, at the
+// provider. Nothing of it lives in memory only.
 
 import { keyOfObjectId } from '../model/ids.ts';
 import { MiB } from '../model/limits.ts';
@@ -128,8 +129,8 @@ export class RestoreRun {
   }
 
   /**
-   * Stages what is offline and copies what is online. On return each target is ready, waiting, failed
-   * or gone. A repeat with targets found afresh goes on where this one ended.
+   * Stages what is offline and copies what is online. On return each target is ready, waiting,
+   * failed or gone. A repeat with targets found afresh goes on where this one ended.
    */
   async restore(targets: readonly RestoreTarget[]): Promise<RestoreCounts> {
     const counts = noRestores();
@@ -182,8 +183,8 @@ export class RestoreRun {
     if (status.state === 'ready') return status;
     const asked = this.#asked.get(blob.id);
     if (asked !== undefined && SPEED[asked] >= SPEED[priority]) return status;
-    // No await before this: of many that wait for one blob a single one asks. Staging since before this
-    // run it may be slower than is wanted now; a repeat raises the priority or does nothing.
+    // No await before this: of many that wait for one blob a single one asks. Staging since before
+    // this run it may be slower than is wanted now; a repeat raises the priority or does nothing.
     this.#asked.set(blob.id, priority);
     await this.#options.lease.check();
     await tier.stage(blob, { priority, days: STAGE_DAYS });

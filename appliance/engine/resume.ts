@@ -1,8 +1,9 @@
-// Step 6 of a move: what a crash left is taken up again by its phase. Until the copies were verified and
-// the intent says `copied`, there is nothing to keep: the old locations serve, the blob is an orphan that
-// the sweep finds (an unknown outcome is never guessed). From there on each member's document decides:
-// still where it was copied from → its commit is made; moved → done; anything else → its copy is listed.
-// Only intents of leases that are over are taken up, and a worker that was merely slow meets the swap.
+// Step 6 of a move: what a crash left is taken up again by its phase. Until the copies were
+// verified and the intent says `copied`, there is nothing to keep: the old locations serve, the
+// blob is an orphan that the sweep finds (an unknown outcome is never guessed). From there on each
+// member's document decides: still where it was copied from → its commit is made; moved → done;
+// anything else → its copy is listed. Only intents of leases that are over are taken up, and a
+// worker that was merely slow meets the swap.
 
 import type { Bucket } from '../model/bucket.ts';
 import { BUCKET_ID_LENGTH, keyOfObjectId, locationBirth } from '../model/ids.ts';

@@ -1,10 +1,11 @@
-// The orphan sweep (B5): finds bytes and blocks that nothing names, and lists them as candidates. It
-// frees nothing itself. It is mandatory: a PUT that crashed before its commit leaves bytes that only the
-// sweep can find. It is also the most dangerous job of all, because a defect in "what is named" would
-// list living data; so it looks only at what is older than a grace (such a location can no longer become
-// named, B3), stops with an alarm above 1 % of a tier, and stays off after metadata was restored until
-// an operator confirms. Where the tier tells whose the bytes were the collector looks for itself (B4);
-// where it doesn't, a second pass a grace later must agree before the row is condemned.
+// The orphan sweep (B5): finds bytes and blocks that nothing names, and lists them as candidates.
+// It frees nothing itself. It is mandatory: a PUT that crashed before its commit leaves bytes that
+// only the sweep can find. It is also the most dangerous job of all, because a defect in "what is
+// named" would list living data; so it looks only at what is older than a grace (such a location
+// can no longer become named, B3), stops with an alarm above 1 % of a tier, and stays off after
+// metadata was restored until an operator confirms. Where the tier tells whose the bytes were the
+// collector looks for itself (B4); where it doesn't, a second pass a grace later must agree before
+// the row is condemned.
 
 import { FirnError } from '../model/errors.ts';
 import { locationBirth, objectId } from '../model/ids.ts';
@@ -122,8 +123,8 @@ function addAll(named: IdSet, names: Names): void {
 const noNames = (): Names => ({ locations: new Set(), blocks: new Set() });
 
 /**
- * Uploads first, documents after them: a Complete that commits in between has taken its names from an
- * upload that was read to a document that is still to be read.
+ * Uploads first, documents after them: a Complete that commits in between has taken its names from
+ * an upload that was read to a document that is still to be read.
  */
 async function gatherNames(core: Core, named: IdSet, { options, counts }: Pass): Promise<void> {
   const { store } = core.context;
@@ -251,7 +252,9 @@ async function listOrphan(core: Core, blob: ListedBlob, pass: Pass): Promise<voi
   await condemnSeenTwice(core, location.id, pass);
 }
 
-/** Nobody knows whose it was, and it was named by nothing at two passes with a grace between them. */
+/**
+ * Nobody knows whose it was, and it was named by nothing at two passes with a grace between them.
+ */
 async function condemnSeenTwice(core: Core, id: string, { options, counts }: Pass): Promise<void> {
   const { store, clock } = core.context;
   const row = await store.get<Garbage>('garbage', id);

@@ -79,7 +79,9 @@ export interface Checkpoint {
   data?: Record<string, unknown>;
 }
 
-/** Row of `runs`, id = `${kind}/${run id}`: work that the api asks of the workers, and its progress. */
+/**
+ * Row of `runs`, id = `${kind}/${run id}`: work that the api asks of the workers, and its progress.
+ */
 export interface Run {
   format: 1;
   id: string;
@@ -139,8 +141,8 @@ export interface UsageRow {
   tier: string;
   storageClass: string;
   /**
-   * stored: byte-hours of the day. deleted-early: byte-hours that the provider goes on billing (size
-   * times what is left of its minimum days). Otherwise bytes.
+   * stored: byte-hours of the day. deleted-early: byte-hours that the provider goes on billing
+   * (size times what is left of its minimum days). Otherwise bytes.
    */
   bytes: number;
   /** Objects, or number of requests. */

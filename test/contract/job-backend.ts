@@ -1,5 +1,5 @@
-// What Firn relies on in a job backend, held on LMDB and on a real MongoDB: each job is taken by one
-// worker, a lock that expired is taken over, a stop loses nothing, a repeating job exists once.
+// What Firn relies on in a job backend, held on LMDB and on a real MongoDB: each job is taken by
+// one worker, a lock that expired is taken over, a stop loses nothing, a repeating job exists once.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 

@@ -1,6 +1,6 @@
-// What a job is on disk: Agenda's JobParameters with times as numbers, and who holds its lock. Agenda
-// itself keeps no holder, so that a worker that woke after its lock had expired could overwrite or
-// unlock its successor's job; `lockedBy` is how this store tells the two apart.
+// What a job is on disk: Agenda's JobParameters with times as numbers, and who holds its lock.
+// Agenda itself keeps no holder, so that a worker that woke after its lock had expired could
+// overwrite or unlock its successor's job; `lockedBy` is how this store tells the two apart.
 
 import { toJobId } from 'agenda';
 import type { JobParameters, RemoveJobsOptions, JobsQueryOptions } from 'agenda';

@@ -1,11 +1,9 @@
-// Keys of the embedded job store, as bytes of our own: LMDB's default key encoding misorders control
-// bytes and corrupts keys that hold -0 (both measured), and an index that misorders hides due jobs.
-// Grammar (big-endian): name key = UTF-8 name · 00; time = 8 bytes of milliseconds, clamped at 0.
-//   jobs     id (16)
-//   due      name · 00 · nextRunAt (8) · 2^31 − priority (4) · id (16)
-//   locks    name · 00 · lockedAt (8) · id (16)
-//   names    name · 00 · id (16)
-//   unique   name · 00 · SHA-256 of the canonical unique fields (32) → id
+// Keys of the embedded job store, as bytes of our own: LMDB's default key encoding misorders
+// control bytes and corrupts keys that hold -0 (both measured), and an index that misorders hides
+// due jobs. Grammar (big-endian): name key = UTF-8 name · 00; time = 8 bytes of milliseconds,
+// clamped at 0.   jobs     id (16)   due      name · 00 · nextRunAt (8) · 2^31 − priority (4) · id
+// (16)   locks    name · 00 · lockedAt (8) · id (16)   names    name · 00 · id (16)   unique   name
+// · 00 · SHA-256 of the canonical unique fields (32) → id
 
 import { createHash } from 'node:crypto';
 

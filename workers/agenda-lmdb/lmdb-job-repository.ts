@@ -1,9 +1,10 @@
 // Agenda's job store for one machine without a database server: an LMDB environment of its own
 // (DATA/jobs). The danger it answers is work done twice or never: every take of a lock is one write
-// transaction (childTransaction: a plain one commits half a callback that throws, measured), so that
-// of many processes exactly one gets a job, and a state saved by a worker that lost its lock is
-// refused. It holds schedules and batches, dozens of rows; losing it loses no data, because all work
-// is found again in the metadata store. About 1,400 empty jobs/s were measured with a lock limit.
+// transaction (childTransaction: a plain one commits half a callback that throws, measured), so
+// that of many processes exactly one gets a job, and a state saved by a worker that lost its lock
+// is refused. It holds schedules and batches, dozens of rows; losing it loses no data, because all
+// work is found again in the metadata store. About 1,400 empty jobs/s were measured with a lock
+// limit.
 
 import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
@@ -246,9 +247,9 @@ export class LmdbJobRepository implements JobRepository {
   }
 
   /**
-   * Inserts, or updates the one that is meant: the same id; the one `single` job of the name; the job
-   * saved before under the same unique fields. Two processes that register the same job at once get
-   * the same row. A save never takes or releases a lock.
+   * Inserts, or updates the one that is meant: the same id; the one `single` job of the name; the
+   * job saved before under the same unique fields. Two processes that register the same job at once
+   * get the same row. A save never takes or releases a lock.
    */
   async saveJob<DATA = unknown>(
     job: JobParameters<DATA>,
@@ -382,7 +383,9 @@ function keyOfUnique(job: JobParameters): Buffer | undefined {
   return job.unique === undefined ? undefined : uniqueKey(job.name, { unique: job.unique });
 }
 
-/** A repeating job registered anew keeps the run that is already set, unless a later one is asked. */
+/**
+ * A repeating job registered anew keeps the run that is already set, unless a later one is asked.
+ */
 function protectedRun(job: JobParameters, old: JobRecord): JobParameters {
   if (job.type !== 'single' || job.nextRunAt === null) return job;
   if (job.nextRunAt.getTime() > Date.now()) return job;

@@ -1,7 +1,7 @@
-// Agenda's MongoDB backend, with what it lacks: unique indexes. Its own upserts of one repeating job by
-// two processes at once may insert it twice, and the work is then done twice for ever; with the indexes
-// the second insert is refused, which callers take as "it is there". Notices stay inside the process;
-// other processes find work by polling every second.
+// Agenda's MongoDB backend, with what it lacks: unique indexes. Its own upserts of one repeating
+// job by two processes at once may insert it twice, and the work is then done twice for ever; with
+// the indexes the second insert is refused, which callers take as "it is there". Notices stay
+// inside the process; other processes find work by polling every second.
 
 import { MongoBackend } from '@agendajs/mongo-backend';
 import { InMemoryNotificationChannel } from 'agenda';

@@ -1,7 +1,7 @@
-// Deletions of a pass, in small batches. Before each batch: is the lease still ours, does the clock tell
-// the truth, do the rules still stand? Before each single one json-rules-engine has agreed. And the
-// commit itself removes only the version that was judged (expire.ts). A disagreement of the two
-// evaluators stops the rule for the rest of the pass and is an alarm.
+// Deletions of a pass, in small batches. Before each batch: is the lease still ours, does the clock
+// tell the truth, do the rules still stand? Before each single one json-rules-engine has agreed.
+// And the commit itself removes only the version that was judged (expire.ts). A disagreement of the
+// two evaluators stops the rule for the rest of the pass and is an alarm.
 
 import type { Decision, Evaluator } from '../../policies/evaluator.ts';
 import type { Facts, VersionFacts } from '../../policies/facts.ts';
@@ -11,8 +11,8 @@ import { inFlight } from '../../appliance/engine/in-flight.ts';
 import { abortUpload } from '../../appliance/engine/multipart-end.ts';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
-import type { ClockGuard } from '../clock-guard.ts';
-import type { Turn, WorkerLog } from '../worker.ts';
+import type { ClockGuard } from '../base/clock-guard.ts';
+import type { Turn, WorkerLog } from '../base/worker.ts';
 import { rulesStand, type RuleSettings } from './rules.ts';
 
 const BATCH = 64;
@@ -51,7 +51,9 @@ export interface DeleteSettings {
   log: WorkerLog;
 }
 
-/** Asks json-rules-engine too. Undefined: the two differ, or it isn't due any more by now's rules. */
+/**
+ * Asks json-rules-engine too. Undefined: the two differ, or it isn't due any more by now's rules.
+ */
 export async function confirmed(
   evaluator: Evaluator,
   deletion: Deletion,

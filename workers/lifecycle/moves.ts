@@ -1,7 +1,7 @@
-// Gathers what a scan finds due to move and moves it in batches: versions of equal target and about equal
-// end of life stand together in the order of their keys, so that a pack holds neighbours and dies at
-// once. What goes to the landing tier (promotion) is copied one by one, everything else goes into packs;
-// where only the class changes no byte is touched.
+// Gathers what a scan finds due to move and moves it in batches: versions of equal target and about
+// equal end of life stand together in the order of their keys, so that a pack holds neighbours and
+// dies at once. What goes to the landing tier (promotion) is copied one by one, everything else
+// goes into packs; where only the class changes no byte is touched.
 
 import type { Core } from '../../appliance/engine/core.ts';
 import { inFlight } from '../../appliance/engine/in-flight.ts';
@@ -18,7 +18,7 @@ import {
 } from '../../appliance/engine/move.ts';
 import { moveIntoPacks } from '../../appliance/engine/pack-move.ts';
 import { MiB, PACK_BYTES_TARGET } from '../../appliance/model/limits.ts';
-import { addUsage } from '../usage-rows.ts';
+import { addUsage } from '../base/usage-rows.ts';
 
 /** Versions and bytes gathered before everything is moved, full pack or not. */
 const GATHERED_MAX = 60_000;

@@ -1,16 +1,16 @@
-// One lifecycle pass over one bucket or all: freezes now and rules, cuts the buckets into shards, has
-// each scanned as a job of its own (on whatever host is free), waits, adds up. The pass is a row of
-// `runs`, asked for by an operator or by the schedule; a conductor that dies is followed by another that
-// reads the same shards. The danger is a run that is "running" for ever: every state is in rows, and
-// every row is looked at again.
+// One lifecycle pass over one bucket or all: freezes now and rules, cuts the buckets into shards,
+// has each scanned as a job of its own (on whatever host is free), waits, adds up. The pass is a
+// row of `runs`, asked for by an operator or by the schedule; a conductor that dies is followed by
+// another that reads the same shards. The danger is a run that is "running" for ever: every state
+// is in rows, and every row is looked at again.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { allBuckets } from '../../appliance/engine/inventory.ts';
 import type { Core } from '../../appliance/engine/core.ts';
 import type { Run } from '../../appliance/model/records.ts';
-import { readCheckpoint, removeCheckpoint, saveCheckpoint } from '../checkpoints.ts';
-import type { Turn, Worker } from '../worker.ts';
+import { readCheckpoint, removeCheckpoint, saveCheckpoint } from '../base/checkpoints.ts';
+import type { Turn, Worker } from '../base/worker.ts';
 import { loadRules, type RuleSettings } from './rules.ts';
 
 /** Shards looked at in between, so that an operator sees the run move. */
@@ -53,7 +53,9 @@ const splitsRow = (bucketId: string): string => `splits/${bucketId}`;
 
 export interface PassSettings {
   rules: RuleSettings;
-  /** Asks for a shard to be scanned, by whichever process; a repeat does nothing while it is queued. */
+  /**
+   * Asks for a shard to be scanned, by whichever process; a repeat does nothing while it is queued.
+   */
   enqueue(runId: string, shard: number): Promise<void>;
   /** Before anything is moved: byte-hours so far belong to where the bytes are now. */
   sampleUsage(turn: Turn): Promise<void>;

@@ -1,6 +1,7 @@
-// The rules of one pass: read once, compiled once, and recognised again. "Now" and rules are frozen for
-// a whole pass; a deletion asks once more, right before it, whether the rules that decided it still
-// stand, because a policy that an operator has just taken back must not delete another object.
+// The rules of one pass: read once, compiled once, and recognised again. "Now" and rules are frozen
+// for a whole pass; a deletion asks once more, right before it, whether the rules that decided it
+// still stand, because a policy that an operator has just taken back must not delete another
+// object.
 
 import { Evaluator, type EvaluatorOptions } from '../../policies/evaluator.ts';
 import type { FactsContext } from '../../policies/facts.ts';
@@ -11,7 +12,7 @@ import { allBuckets } from '../../appliance/engine/inventory.ts';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import type { PolicySet } from '../../appliance/model/records.ts';
-import type { WorkerLog } from '../worker.ts';
+import type { WorkerLog } from '../base/worker.ts';
 
 /** Where the applied policy files come from: by default the active row of `policy-sets`. */
 export type PolicySource = () => Promise<Pick<PolicySet, 'files' | 'revision'> | undefined>;
@@ -34,8 +35,8 @@ export interface PassRules {
 }
 
 /**
- * Reads and compiles what stands now. A bucket whose lifecycle can't be read any more (its class was
- * taken out of the configuration) is left out with an alarm: the others go on.
+ * Reads and compiles what stands now. A bucket whose lifecycle can't be read any more (its class
+ * was taken out of the configuration) is left out with an alarm: the others go on.
  */
 export async function loadRules(core: Core, settings: RuleSettings): Promise<PassRules> {
   const { source, evaluation, log } = settings;
@@ -74,7 +75,9 @@ export async function rulesStand(
   );
 }
 
-/** How full each bounded tier is; a tier that doesn't answer has no fill, and its rules do not fire. */
+/**
+ * How full each bounded tier is; a tier that doesn't answer has no fill, and its rules do not fire.
+ */
 export async function factsContext(core: Core): Promise<FactsContext> {
   const { classes, tiers } = core.context;
   const poolFill = new Map<string, number>();

@@ -1,8 +1,9 @@
-// The scan of one range of one bucket: every version in order of keys, decided by the compiled rules
-// (about a million a second), acted upon in batches. It also finds what no rule names: versions whose
-// bytes are not in the tier of their class (put straight to a packed class, or a class mapped anew),
-// restored copies whose date has come, and restores that wait for a request that is gone. Nothing is
-// stamped into objects: change a rule, and the next pass decides by the new one.
+// The scan of one range of one bucket: every version in order of keys, decided by the compiled
+// rules (about a million a second), acted upon in batches. It also finds what no rule names:
+// versions whose bytes are not in the tier of their class (put straight to a packed class, or a
+// class mapped anew), restored copies whose date has come, and restores that wait for a request
+// that is gone. Nothing is stamped into objects: change a rule, and the next pass decides by the
+// new one.
 
 import type { Decision, Evaluator } from '../../policies/evaluator.ts';
 import {
@@ -25,7 +26,7 @@ import type { Row } from '../../appliance/model/metadata-store.ts';
 import type { ObjectDocument, Part, Upload, Version } from '../../appliance/model/object.ts';
 import type { RestoreRequest } from '../../appliance/model/records.ts';
 import { findById } from '../../appliance/engine/history.ts';
-import type { Turn } from '../worker.ts';
+import type { Turn } from '../base/worker.ts';
 import { confirmed, type DeleteBatches } from './deletes.ts';
 import type { MoveBatches } from './moves.ts';
 

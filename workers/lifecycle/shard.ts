@@ -1,12 +1,12 @@
-// One shard of a pass: scans its ranges one after another from where its checkpoint says. It compiles
-// the rules itself and acts only if they are those that the pass was frozen with.
+// One shard of a pass: scans its ranges one after another from where its checkpoint says. It
+// compiles the rules itself and acts only if they are those that the pass was frozen with.
 
 import type { Core } from '../../appliance/engine/core.ts';
 import type { MoveCounts } from '../../appliance/engine/move.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
-import { readCheckpoint, saveCheckpoint } from '../checkpoints.ts';
-import type { ClockGuard } from '../clock-guard.ts';
-import type { Turn, Worker, WorkerLog } from '../worker.ts';
+import { readCheckpoint, saveCheckpoint } from '../base/checkpoints.ts';
+import type { ClockGuard } from '../base/clock-guard.ts';
+import type { Turn, Worker, WorkerLog } from '../base/worker.ts';
 import { DeleteBatches, RulesChanged } from './deletes.ts';
 import { landingOf, MoveBatches } from './moves.ts';
 import {

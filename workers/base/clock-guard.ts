@@ -1,11 +1,11 @@
-// Refuses to delete, move or collect by a clock that has just jumped. A host that wakes up in 2041 would
-// otherwise expire everything at once. A jump of more than 15 minutes, forward against the monotonic
-// clock or back behind the highest time ever seen here, pauses such work for an hour of steady time;
-// then the clock counts as right. Off in a sandbox, whose clock is meant to jump.
+// Refuses to delete, move or collect by a clock that has just jumped. A host that wakes up in 2041
+// would otherwise expire everything at once. A jump of more than 15 minutes, forward against the
+// monotonic clock or back behind the highest time ever seen here, pauses such work for an hour of
+// steady time; then the clock counts as right. Off in a sandbox, whose clock is meant to jump.
 
-import { FirnError } from '../appliance/model/errors.ts';
-import type { MetadataStore } from '../appliance/model/metadata-store.ts';
-import type { Checkpoint } from '../appliance/model/records.ts';
+import { FirnError } from '../../appliance/model/errors.ts';
+import type { MetadataStore } from '../../appliance/model/metadata-store.ts';
+import type { Checkpoint } from '../../appliance/model/records.ts';
 
 const JUMP_MS_MAX = 15 * 60_000;
 const PAUSE_MS = 3_600_000;

@@ -1,11 +1,12 @@
-// Runs workers under a lease: takes it, beats while a step lasts, gives it back. A worker whose lease was
-// taken, or whose process is asked to stop, ends at its next rest; one that never rests is taken for hung
-// and loses its lease after half an hour. About 1 ms a run beside the work itself.
+// Runs workers under a lease: takes it, beats while a step lasts, gives it back. A worker whose
+// lease was taken, or whose process is asked to stop, ends at its next rest; one that never rests
+// is taken for hung and loses its lease after half an hour. About 1 ms a run beside the work
+// itself.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { isFirnError } from '../appliance/model/errors.ts';
-import { takeLease, type HeldLease, type LeaseContext } from '../appliance/engine/lease.ts';
+import { isFirnError } from '../../appliance/model/errors.ts';
+import { takeLease, type HeldLease, type LeaseContext } from '../../appliance/engine/lease.ts';
 import { Throttle } from './throttle.ts';
 import type { Turn, Worker, WorkerLog, WorkerStatus } from './worker.ts';
 

@@ -1,7 +1,7 @@
-// Background work gives way to requests by resting in proportion to what its own steps cost: on a busy
-// machine a step takes longer, so the rest after it grows too, and nobody has to configure a rate. With
-// tranquility 2 a worker is busy a third of the time. A rest is bounded, so that a step that waited for a
-// slow cloud does not turn into minutes of idling.
+// Background work gives way to requests by resting in proportion to what its own steps cost: on a
+// busy machine a step takes longer, so the rest after it grows too, and nobody has to configure a
+// rate. With tranquility 2 a worker is busy a third of the time. A rest is bounded, so that a step
+// that waited for a slow cloud does not turn into minutes of idling.
 
 const REST_MS_MAX = 5_000;
 /** Weight of the newest step in the running mean. */

@@ -1,8 +1,8 @@
-// Checkpoints: how far a job has come, in a row of its own, so that another process goes on there. A
-// lost update of one only means work done twice.
+// Checkpoints: how far a job has come, in a row of its own, so that another process goes on there.
+// A lost update of one only means work done twice.
 
-import type { MetadataStore } from '../appliance/model/metadata-store.ts';
-import type { Checkpoint } from '../appliance/model/records.ts';
+import type { MetadataStore } from '../../appliance/model/metadata-store.ts';
+import type { Checkpoint } from '../../appliance/model/records.ts';
 
 const SWAPS_MAX = 16;
 

@@ -1,10 +1,10 @@
 // Meters of moved and retrieved bytes: one row a day, bucket, tier and class, added to by
-// compare-and-swap. A crash between the work and its row loses that batch's count from a report, never
-// an object.
+// compare-and-swap. A crash between the work and its row loses that batch's count from a report,
+// never an object.
 
-import { inFlight } from '../appliance/engine/in-flight.ts';
-import type { Change, MetadataStore } from '../appliance/model/metadata-store.ts';
-import type { UsageRow } from '../appliance/model/records.ts';
+import { inFlight } from '../../appliance/engine/in-flight.ts';
+import type { Change, MetadataStore } from '../../appliance/model/metadata-store.ts';
+import type { UsageRow } from '../../appliance/model/records.ts';
 
 export interface UsageAmount {
   kind: UsageRow['kind'];

@@ -1,11 +1,14 @@
-// The contract of all background work. A worker does bounded steps and calls `rest()` between two; there
-// it is throttled, renews its lease, keeps its job's lock, and is stopped. It keeps what it must remember
-// in rows (checkpoints), so that another process goes on where it was ended. Everything it does may be
-// done twice, or by two at once: what makes that harmless are the protocol's own comparisons.
+// The contract of all background work. A worker does bounded steps and calls `rest()` between two;
+// there it is throttled, renews its lease, keeps its job's lock, and is stopped. It keeps what it
+// must remember in rows (checkpoints), so that another process goes on where it was ended.
+// Everything it does may be done twice, or by two at once: what makes that harmless are the
+// protocol's own comparisons.
 
-import type { LeaseGuard } from '../appliance/engine/lease.ts';
+import type { LeaseGuard } from '../../appliance/engine/lease.ts';
 
-/** busy: in a step. throttled: resting after one. idle: nothing to do, or another process does it. */
+/**
+ * busy: in a step. throttled: resting after one. idle: nothing to do, or another process does it.
+ */
 export type WorkerState = 'busy' | 'throttled' | 'idle';
 
 export interface Turn {
@@ -22,7 +25,9 @@ export interface Turn {
 export interface Worker {
   /** Of the job; unique. */
   readonly name: string;
-  /** What is leased: workers of equal leases never run at once. `key`: of the job, where it has one. */
+  /**
+   * What is leased: workers of equal leases never run at once. `key`: of the job, where it has one.
+   */
   leaseName(key: string): string;
   /** Rest as a multiple of work. */
   readonly tranquility: number;
