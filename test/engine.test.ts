@@ -14,6 +14,7 @@ import { commitObject } from '../appliance/engine/commit.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
 import { listGarbage } from '../appliance/engine/garbage.ts';
 import { rollForward, settleUpload } from '../appliance/engine/multipart-end.ts';
+import { collectPage } from '../appliance/engine/collect.ts';
 import { compactPack, compactSegment } from '../appliance/engine/compact.ts';
 import { moveVersions, type MovingVersion } from '../appliance/engine/move.ts';
 import { moveIntoPacks } from '../appliance/engine/pack-move.ts';
@@ -68,6 +69,7 @@ import {
   leaseOf,
   newRig,
   put as putOn,
+  putParts,
   versionsOf,
   type Rig,
 } from './move-rig.ts';
@@ -1674,6 +1676,28 @@ test('a move taken up half a day after its crash is given up, and keeps no other
   await collectAll(rig, 2);
   await auditBytes(t, rig, 'collected');
   t.is(rig.hot.blobs.size, 2, 'the copy that came too late is freed');
+  rig.close();
+});
+
+test('a damaged document keeps its candidates, and no other bytes from being freed', async (t) => {
+  const rig = await newRig();
+  await putOn(rig, 'gone', 100);
+  await putParts(rig, 'damaged', 70);
+  const part = (await versionsOf(rig)).find(({ key }) => key === 'damaged')?.parts[0];
+  const candidates = { locations: [part?.location as Location], blocks: [] };
+  const object = objectId(rig.bucket.id, 'damaged');
+  await listGarbage(rig.context, candidates, { object, reason: 'lost' });
+  await rig.engine.deleteObject({ ...nameIn(rig, 'gone'), owner: 'root' });
+  const [block] = rig.store.rowsOf('blocks');
+  await rig.store.remove('blocks', block?.id ?? '', block?.revision ?? '');
+  rig.clock.pass(GRACE_MS + 60_000);
+  const { counts } = await collectPage(rig.core, undefined, { lease: await leaseOf(rig) });
+  t.like(counts, { freed: 1, unreadable: 1 });
+  t.is(rig.hot.blobs.size, 70);
+  t.deepEqual(
+    rig.store.rowsOf('garbage').map(({ id }) => id),
+    [part?.location.id],
+  );
   rig.close();
 });
 

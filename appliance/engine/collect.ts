@@ -40,10 +40,12 @@ export interface CollectCounts {
   freedBytes: number;
   /** Somebody else listed or condemned it meanwhile, or a tier is away: a later pass. */
   postponed: number;
+  /** What may name it can't be read, so it counts as named: a durability alarm each. */
+  unreadable: number;
 }
 
 export function noCollect(): CollectCounts {
-  return { looked: 0, waiting: 0, named: 0, freed: 0, freedBytes: 0, postponed: 0 };
+  return { looked: 0, waiting: 0, named: 0, freed: 0, freedBytes: 0, postponed: 0, unreadable: 0 };
 }
 
 /** One page of candidates behind `after`. `next` undefined: that was the last one. */
@@ -88,21 +90,28 @@ interface Group {
 /** All candidates of one document: one look serves them all. */
 async function collectGroup(core: Core, object: string, one: Group): Promise<void> {
   const { group, options, counts } = one;
-  const undecided = group.filter((row) => row.value.condemned !== true);
-  let names: Names | undefined;
-  if (undecided.length > 0) {
+  let names: Promise<Names> | undefined;
+  const look = (): Promise<Names> => {
+    const undecided = group.filter((row) => row.value.condemned !== true);
     const uploads = new Set(undecided.flatMap((row) => row.value.uploadId ?? []));
-    names = await namesOf(core.context.store, object, uploads);
-  }
+    names ??= namesOf(core.context.store, object, uploads);
+    return names;
+  };
   for (const row of group) {
     try {
-      await collectRow(core, row, { names, options, counts });
+      await collectRow(core, row, { look, options, counts });
     } catch (error) {
-      // A tier that is away keeps its condemned rows; everything else is no matter of one row.
-      if (!isAway(error)) throw error;
-      counts.postponed += 1;
+      // A tier that is away keeps its condemned rows, a damaged document all of its candidates: no
+      // reason to keep the bytes of all others for ever. Everything else is no matter of one row.
+      if (isUnreadable(error)) counts.unreadable += 1;
+      else if (isAway(error)) counts.postponed += 1;
+      else throw error;
     }
   }
+}
+
+function isUnreadable(error: unknown): boolean {
+  return isFirnError(error, 'Corrupt') || isFirnError(error, 'FormatUnknown');
 }
 
 function isAway(error: unknown): boolean {
@@ -117,14 +126,14 @@ function isAway(error: unknown): boolean {
 async function collectRow(
   core: Core,
   row: Row<Garbage>,
-  look: { names: Names | undefined; options: CollectOptions; counts: CollectCounts },
+  one: { look: () => Promise<Names>; options: CollectOptions; counts: CollectCounts },
 ): Promise<void> {
-  const { names, options, counts } = look;
+  const { look, options, counts } = one;
   const { store } = core.context;
   const { id, value } = row;
   let { revision } = row;
   if (value.condemned !== true) {
-    if (names === undefined || (await isNamed(core, value, names))) {
+    if (await isNamed(core, value, await look())) {
       await store.remove('garbage', id, revision);
       counts.named += 1;
       return;
