@@ -8,6 +8,7 @@
 
 import { FirnError, isFirnError, type ErrorCode } from '../model/errors.ts';
 import { newId, newLocationId } from '../model/ids.ts';
+import { MiB } from '../model/limits.ts';
 import type { BlobLocation, Location } from '../model/location.ts';
 import type { LastAction, Part, Version } from '../model/object.ts';
 import type { Move } from '../model/records.ts';
@@ -18,11 +19,14 @@ import { listGarbage } from './garbage.ts';
 import { inFlight } from './in-flight.ts';
 import type { LeaseGuard } from './lease.ts';
 import { relocate, type MoveOutcome } from './relocate.ts';
+import { SpanReader } from './span-reader.ts';
 
 /** Commits of one batch at once: they share the store's group commits. */
 export const COMMITS_IN_FLIGHT = 64;
-/** Copies of one batch at once. */
-const COPIES_IN_FLIGHT = 8;
+/** Copies of one batch at once: small ones share a group commit, large ones fill a link. */
+const COPIES_IN_FLIGHT = 32;
+const LARGE_COPIES_IN_FLIGHT = 4;
+const LARGE_BYTES_MIN = MiB;
 
 /** One version to be moved, as it was read. */
 export interface MovingVersion {
@@ -148,6 +152,8 @@ export function listCopies(
   return listGarbage(core.context, { locations, blocks: [] }, { object, reason: 'lost' });
 }
 
+type CopyOptions = Pick<MoveOptions, 'tier' | 'signal'> & { spans: SpanReader };
+
 /**
  * One part into a fresh blob of a tier, verified. What it throws leaves no blob unlisted or
  * unswept.
@@ -156,13 +162,12 @@ async function copyPart(
   core: Core,
   moving: MovingVersion,
   part: Part,
-  options: Pick<MoveOptions, 'tier' | 'signal'>,
+  options: CopyOptions,
 ): Promise<BlobLocation> {
-  const { context, locations } = core;
+  const { context } = core;
   const { bucketId, key, object } = moving;
   const signal = options.signal === undefined ? {} : { signal: options.signal };
-  // The source's own MD5 is compared on the way where its tier can't check ranges by itself.
-  const body = await locations.read(part.location, { etag: part.etag, ...signal });
+  const body = await options.spans.read(part.location, part.etag);
   const stored = await tierNamed(core, options.tier).put({
     id: newLocationId(context.clock, context.random),
     sizeBytes: part.sizeBytes,
@@ -179,7 +184,7 @@ async function copyPart(
 async function copyParts(
   core: Core,
   moving: MovingVersion,
-  options: Pick<MoveOptions, 'tier' | 'signal'>,
+  options: CopyOptions,
 ): Promise<BlobLocation[]> {
   const copies: BlobLocation[] = [];
   try {
@@ -261,10 +266,14 @@ export async function copyBatch(
   const members = batch.map(memberOf);
   const intent = await beginIntent(core, options, { members });
   const copied: CopiedVersion[] = [];
+  const sources = batch.flatMap(({ parts }) => parts.map((part) => part.location));
+  const copying = { ...options, spans: new SpanReader(core, sources, options.signal) };
+  const isLarge = batch.some(({ version }) => version.sizeBytes >= LARGE_BYTES_MIN);
+  const limit = isLarge ? LARGE_COPIES_IN_FLIGHT : COPIES_IN_FLIGHT;
   try {
-    await inFlight(COPIES_IN_FLIGHT, batch, async (moving) => {
+    await inFlight(limit, batch, async (moving) => {
       try {
-        copied.push({ moving, copies: await copyParts(core, moving, options) });
+        copied.push({ moving, copies: await copyParts(core, moving, copying) });
       } catch (error) {
         countProblem(counts, moving, error);
       }

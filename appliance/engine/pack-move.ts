@@ -36,6 +36,7 @@ import {
   type MoveOptions,
   type MovingVersion,
 } from './move.ts';
+import { SpanReader } from './span-reader.ts';
 
 /** Members listed by one block: about 250 KB. */
 const MEMBERS_PER_BLOCK = 1000;
@@ -177,8 +178,10 @@ async function openSource(
   let members = [...wanted];
   while (members.length > 0) {
     const failures = new Map<MovingVersion, unknown>();
+    const sources = members.flatMap(({ parts }) => parts.map((part) => part.location));
+    const spans = new SpanReader(core, sources, options.signal);
     try {
-      const entries = members.map((moving) => entryOf(core, moving, { failures, options }));
+      const entries = members.map((moving) => entryOf(moving, { failures, spans, options }));
       const built = await core.context.packer.build(id, entries, options.signal);
       return zipSource(members, built);
     } catch (error) {
@@ -196,11 +199,13 @@ function isAbout(error: unknown, moving: MovingVersion): boolean {
   return isFirnError(error, 'Corrupt') && error.subject === `${moving.bucket}/${moving.key}`;
 }
 
-function entryOf(
-  core: Core,
-  moving: MovingVersion,
-  { failures, options }: { failures: Map<MovingVersion, unknown>; options: MoveOptions },
-): PackEntry {
+interface Opening {
+  failures: Map<MovingVersion, unknown>;
+  spans: SpanReader;
+  options: MoveOptions;
+}
+
+function entryOf(moving: MovingVersion, { failures, spans, options }: Opening): PackEntry {
   const { bucket, bucketId, key } = moving;
   const { partsBlock: _listed, ...rest } = moving.version;
   const version: Version = { ...rest, parts: [...moving.parts] };
@@ -215,9 +220,9 @@ function entryOf(
       try {
         const [only] = moving.parts;
         if (moving.parts.length === 1 && only !== undefined) {
-          return await readPart(core, only, options.signal);
+          return await spans.read(only.location, only.etag);
         }
-        return bytesOf(core, moving, { failures, ...options });
+        return bytesOf(moving, failures, spans);
       } catch (error) {
         failures.set(moving, error);
         throw error;
@@ -233,13 +238,13 @@ function readPart(core: Core, part: Part, signal?: AbortSignal): Promise<Body> {
 
 /** The parts' bytes behind one another; a failure is noted against the version. */
 async function* bytesOf(
-  core: Core,
   moving: MovingVersion,
-  { failures, signal }: { failures: Map<MovingVersion, unknown>; signal?: AbortSignal },
+  failures: Map<MovingVersion, unknown>,
+  spans: SpanReader,
 ): AsyncGenerator<Uint8Array> {
   try {
     for (const part of moving.parts) {
-      const body = await readPart(core, part, signal);
+      const body = await spans.read(part.location, part.etag);
       if (body instanceof Uint8Array) yield body;
       else yield* body;
     }

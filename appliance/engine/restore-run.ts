@@ -30,7 +30,7 @@ import { changeRestore } from './relocate.ts';
 import { isRequestOver } from './request-restore.ts';
 import { restoreExpiry } from './restore-dates.ts';
 
-const BATCH_VERSIONS = 64;
+const BATCH_VERSIONS = 256;
 const BATCH_BYTES = 256 * MiB;
 const LOOKS_IN_FLIGHT = 16;
 /** What we need the provider's copy for: to make our own. */
