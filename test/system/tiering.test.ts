@@ -276,14 +276,21 @@ async function startWithClouds(): Promise<RunningFirn> {
   const more = {
     second: { kind: 's3', endpoint, bucket: CLOUD_BUCKET, prefix: 'a/', accessKey, secretKeyFile },
     azure: {
-      ...{ kind: 'azure', account, accountKeyFile, container: CLOUD_BUCKET },
+      kind: 'azure',
+      account,
+      accountKeyFile,
+      container: CLOUD_BUCKET,
       endpoint: azurite.url,
     },
   };
   const storageClasses = {
-    ...{ STANDARD: 'hot', STANDARD_IA: 'warm', GLACIER_IR: 'cold' },
-    ...{ GLACIER: 'archive', DEEP_ARCHIVE: 'archive' },
-    ...{ SECOND_FIRN: 'second', AZURE_COLD: 'azure' },
+    STANDARD: 'hot',
+    STANDARD_IA: 'warm',
+    GLACIER_IR: 'cold',
+    GLACIER: 'archive',
+    DEEP_ARCHIVE: 'archive',
+    SECOND_FIRN: 'second',
+    AZURE_COLD: 'azure',
   };
   return await startFirn({ settings: { debug, storageClasses, tiers: { ...tiers, ...more } } });
 }
@@ -557,7 +564,10 @@ async function byPolicy(t: ExecutionContext, one: Appliance): Promise<void> {
     [
       { bucket: 'plans', tier: 'hot', storageClass: 'STANDARD', objects: 1, bytes: 9000 },
       {
-        ...{ bucket: 'plans', tier: 'warm', storageClass: 'STANDARD_IA', objects: 7 },
+        bucket: 'plans',
+        tier: 'warm',
+        storageClass: 'STANDARD_IA',
+        objects: 7,
         bytes: 6 * 30_000 + 3 * MiB,
       },
     ],
@@ -740,7 +750,13 @@ async function restored(t: ExecutionContext, one: Appliance): Promise<void> {
 
   // The whole prefix, by quote: once more, after everything that was brought back has gone again.
   const quote = await one.json<{ quoteId: string } & Record<string, unknown>>(
-    ...['restore', 'quote', 's3://plans/p/', '--days', '30', '--tier', 'Bulk'],
+    'restore',
+    'quote',
+    's3://plans/p/',
+    '--days',
+    '30',
+    '--tier',
+    'Bulk',
   );
   const objects = [...one.stored.keys()].filter((place) => /^plans\/p\/[^2]/.test(place)).length;
   t.like(quote, { objects, tier: 'Bulk', days: 30 });
