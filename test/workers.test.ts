@@ -12,6 +12,7 @@ import { buildEngine } from '../appliance/engine/build.ts';
 import { expireVersion } from '../appliance/engine/expire.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
 import { inventory } from '../appliance/engine/inventory.ts';
+import { takeLease } from '../appliance/engine/lease.ts';
 import { resumeMoves } from '../appliance/engine/resume.ts';
 import { buildMetadata } from '../appliance/metadata/build.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
@@ -19,6 +20,7 @@ import type { ObjectEvent } from '../appliance/model/event-sink.ts';
 import { newRequestId } from '../appliance/model/ids.ts';
 import { GRACE_MS } from '../appliance/model/limits.ts';
 import type { MetadataStore } from '../appliance/model/metadata-store.ts';
+import type { NodeGroupTier } from '../appliance/model/node-group.ts';
 import type { ObjectDocument, Upload } from '../appliance/model/object.ts';
 import type { RestoreRequest, Run, UsageRow } from '../appliance/model/records.ts';
 import type { Tier } from '../appliance/model/tier.ts';
@@ -32,6 +34,9 @@ import { MongoJobBackend } from '../workers/agenda-mongo/mongo-job-backend.ts';
 import { buildWorkers, type Workers } from '../workers/build.ts';
 import { LmdbJobBackend } from '../workers/agenda-lmdb/lmdb-job-backend.ts';
 import { ClockGuard } from '../workers/base/clock-guard.ts';
+import { CollectWorker } from '../workers/collect.ts';
+import { CompactWorker } from '../workers/compact.ts';
+import { HealWorker } from '../workers/heal.ts';
 import { DeleteBatches } from '../workers/lifecycle/deletes.ts';
 import { LifecyclePass } from '../workers/lifecycle/pass.ts';
 import { loadRules, storedPolicies } from '../workers/lifecycle/rules.ts';
@@ -39,7 +44,7 @@ import { LifecycleShard } from '../workers/lifecycle/shard.ts';
 import { RestoreWorker } from '../workers/restore.ts';
 import { Throttle } from '../workers/base/throttle.ts';
 import { sampleUsage } from '../workers/usage.ts';
-import type { WorkerLog } from '../workers/base/worker.ts';
+import type { Turn, WorkerLog } from '../workers/base/worker.ts';
 import { jobBackendContract } from './contract/job-backend.ts';
 import { Crash } from './memory-store.ts';
 import {
@@ -132,6 +137,8 @@ interface ApplianceOptions {
   restoreDayMs?: number;
   stageSeconds?: number;
   mongo?: string;
+  /** A segment takes writes for this long. */
+  segmentOpenMs?: number;
 }
 
 async function newAppliance(options: ApplianceOptions = {}): Promise<Appliance> {
@@ -150,7 +157,13 @@ async function newAppliance(options: ApplianceOptions = {}): Promise<Appliance> 
   const warm = [0, 1, 2, 3, 4, 5].map((i) => join(directory, `warm-${i}`));
   const group = (name: string, paths: string[]): Tier =>
     buildNodeGroupTier(
-      { name, code: '4+2', drives: [paths], arenaBytes: 32 * 1024 * 1024 },
+      {
+        name,
+        code: '4+2',
+        drives: [paths],
+        arenaBytes: 32 * 1024 * 1024,
+        segmentOpenMs: options.segmentOpenMs ?? 3_600_000,
+      },
       { clock, random, storeId, role: 'api', processName: 'test' },
     );
   const cold = (name: string, retrieval: 'immediate' | 'staged'): Promise<Tier> =>
@@ -428,6 +441,73 @@ async function story(t: ExecutionContext, options: ApplianceOptions): Promise<vo
 
 test('400 days later one run moves all that is due, and it comes back (LMDB)', async (t) => {
   await story(t, {});
+});
+
+async function realTurn(appliance: Appliance, name: string): Promise<Turn> {
+  const { context } = appliance.engine.core;
+  const request = { name, holder: 'test', durationMs: 60_000 };
+  const lease = await takeLease(context, request);
+  if (lease === undefined) throw new Error(`${name} is leased`);
+  const { signal } = new AbortController();
+  return { lease, signal, rest: () => lease.check(), report: () => undefined };
+}
+
+test('a segment of mostly dead objects is emptied and freed, and the living ones stay', async (t) => {
+  const appliance = await newAppliance({ segmentOpenMs: 50 });
+  const { engine, clock, store, tiers } = appliance;
+  const { core } = engine;
+  const hot = tiers.get('hot') as NodeGroupTier;
+  const segments = async (): Promise<string[]> => {
+    const found: string[] = [];
+    for await (const { segment } of hot.segments()) found.push(segment);
+    return found;
+  };
+  try {
+    const keys = Array.from({ length: 24 }, (_, i) => `k/${i}`);
+    const bytes = await fill(appliance, keys, (i) => 500 + i * 100);
+    const before = await segments();
+    for (const key of keys.slice(4)) {
+      await engine.deleteObject({ bucket: 'data', key, owner: 'root' });
+    }
+    // Nobody appends to it any more after four times segmentOpenMs.
+    await sleep(400);
+    const guard = new ClockGuard({ store, wall: () => 0, sandbox: true });
+    const settings = { guard, log: () => undefined, minimumDays: () => 0 };
+    const pass = async (): Promise<void> => {
+      clock.offsetMs += GRACE_MS + 60_000;
+      await new CollectWorker(core, guard).run(await realTurn(appliance, 'test-collect'));
+      // Notes of what is dead are written behind.
+      await sleep(400);
+      const turn = await realTurn(appliance, 'test-compact');
+      await new CompactWorker(core, [hot], settings).run(turn);
+    };
+    await pass();
+    const [row] = await store.range<ObjectDocument>({ table: 'objects', limit: 1 });
+    const location = row?.value.versions[0]?.parts[0]?.location;
+    t.false(location?.kind === 'segment' && before.includes(location.segment), 'moved out');
+    t.true(
+      (await segments()).some((one) => before.includes(one)),
+      'but not freed: readers',
+    );
+    await pass();
+    t.false(
+      (await segments()).some((one) => before.includes(one)),
+      'freed',
+    );
+    for (const key of keys.slice(0, 4)) {
+      t.deepEqual(Buffer.from(await read(appliance, key)), Buffer.from(bytes.get(key) ?? []));
+    }
+
+    // A location on the heal list that is whole leaves it.
+    const heal = { format: 1, location, since: clock.now(), attempts: 0 };
+    await store.insert('heals', location?.id ?? '', heal);
+    const healer = new HealWorker(core, [hot], () => undefined);
+    t.true(await healer.isNeeded());
+    await healer.run(await realTurn(appliance, 'test-heal'));
+    t.is((await store.range({ table: 'heals', limit: 1 })).length, 0);
+  } finally {
+    await appliance.stop();
+  }
 });
 
 // ── Lifecycle passes, in memory ───────────────────────────────────────────────────────────────────
