@@ -8,6 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { Body } from '../../../appliance/model/tier.ts';
 import { errorXml, type VisibleError } from './errors.ts';
+import { endInTurn } from './leave.ts';
 import type { Answer } from '../request/request.ts';
 
 /** A reader that takes nothing for this long is gone. */
@@ -26,7 +27,10 @@ export interface Exchange {
   expectsContinue: boolean;
 }
 
-/** Resolves when everything has been given to the kernel; rejects when a stream fails half way. */
+/**
+ * Resolves when everything has been given to the kernel, or will be at the end of this turn; rejects
+ * when a stream fails half way.
+ */
 export async function writeAnswer(exchange: Exchange, answer: Answer): Promise<number> {
   const { response, incoming } = exchange;
   const headers = ['x-amz-request-id', exchange.id];
@@ -46,13 +50,9 @@ export async function writeAnswer(exchange: Exchange, answer: Answer): Promise<n
   }
   const length = answer.sizeBytes as number;
   headers.push('Content-Length', String(length));
-  if (answer.body instanceof Uint8Array) {
-    response.writeHead(answer.status, headers);
-    response.end(answer.body);
-  } else {
-    response.writeHead(answer.status, headers);
-    await sendStream(response, answer.body);
-  }
+  response.writeHead(answer.status, headers);
+  if (answer.body instanceof Uint8Array) endInTurn(response, answer.body);
+  else await sendStream(response, answer.body);
   return length;
 }
 
@@ -86,7 +86,7 @@ async function finish(exchange: Exchange, answer: Finished): Promise<void> {
   if (response.destroyed || response.socket?.destroyed === true) return;
   if (incoming.complete) {
     response.writeHead(answer.status, answer.headers);
-    response.end(answer.bytes);
+    endInTurn(response, answer.bytes);
     return;
   }
   // Part of the body is still to come. Closing at once would reset the connection, and the client,
