@@ -154,7 +154,9 @@ async function collectRow(
     revision = result.revision;
   }
   await options.lease.check();
-  counts.freedBytes += await free(core, value);
+  // Others are freed meanwhile: the sum is read only after the wait.
+  const freedBytes = await free(core, value);
+  counts.freedBytes += freedBytes;
   await store.remove('garbage', id, revision);
   counts.freed += 1;
 }
