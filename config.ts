@@ -1,7 +1,7 @@
-// Settings: one YAML file and a few environment variables become one checked object, once a process.
-// This is the only place that reads the environment or settings files; everything else is told. The
-// danger it answers is a typing error that silently means something else: an unknown key, a wrong unit
-// or a tier that nobody named refuses the start, with file, line and remedy.
+// Settings: one YAML file and a few environment variables become one checked object, once a
+// process. This is the only place that reads the environment or settings files; everything else is
+// told. The danger it answers is a typing error that silently means something else: an unknown key,
+// a wrong unit or a tier that nobody named refuses the start, with file, line and remedy.
 
 import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, openSync, closeSync, readFileSync } from 'node:fs';
@@ -134,8 +134,8 @@ export function settingsSchema(): unknown {
 type Environment = Record<string, string | undefined>;
 
 /**
- * Reads the settings: FILE or FIRN_CONFIG or none, then FIRN_* over it, then defaults. Relative paths
- * are relative to the settings file (without one: to the working folder).
+ * Reads the settings: FILE or FIRN_CONFIG or none, then FIRN_* over it, then defaults. Relative
+ * paths are relative to the settings file (without one: to the working folder).
  */
 export function loadConfig(file?: string, env: Environment = process.env): Config {
   const path = file ?? env['FIRN_CONFIG'];
@@ -363,8 +363,9 @@ export function secretOf(
 }
 
 /**
- * The master key that seals secret keys at rest: 32 bytes as hex in a file of mode 0600, made at the
- * first start. Losing it loses every secret key, so the file is made whole or not at all (link).
+ * The master key that seals secret keys at rest: 32 bytes as hex in a file of mode 0600, made at
+ * the first start. Losing it loses every secret key, so the file is made whole or not at all
+ * (link).
  */
 export function loadMasterKey(config: Config): Uint8Array {
   const path = config.masterKeyFile;
@@ -419,8 +420,8 @@ export function processPart(env: Environment = process.env): {
 }
 
 /**
- * What a child's environment adds: its part, and threads enough for six drives to sync at once (with
- * the default four, a batch waited 0.8 ms instead of 0.6).
+ * What a child's environment adds: its part, and threads enough for six drives to sync at once
+ * (with the default four, a batch waited 0.8 ms instead of 0.6).
  */
 export function childEnvironment(part: 'api' | 'worker', name: string): Record<string, string> {
   return { FIRN_PART: part, FIRN_PROCESS: name, UV_THREADPOOL_SIZE: '16' };

@@ -1,6 +1,6 @@
-// The front door: one program, many verbs. `serve` runs the appliance; every other verb is a client of
-// one (appliance/cli). Each is loaded only when called, so that help answers at once and an api process
-// never loads the command line.
+// The front door: one program, many verbs. `serve` runs the appliance; every other verb is a client
+// of one (appliance/cli). Each is loaded only when called, so that help answers at once and an api
+// process never loads the command line.
 
 import { enableCompileCache } from 'node:module';
 

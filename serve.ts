@@ -1,6 +1,6 @@
-// The three kinds of process. The primary makes once what must be made once (store id, root account, the
-// clock's offset), supervises, and owns the admin port. Api processes serve S3. The worker process runs
-// Agenda and its jobs. Nothing here decides anything about objects.
+// The three kinds of process. The primary makes once what must be made once (store id, root
+// account, the clock's offset), supervises, and owns the admin port. Api processes serve S3. The
+// worker process runs Agenda and its jobs. Nothing here decides anything about objects.
 
 import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -66,7 +66,7 @@ function refuse(error: unknown): never {
   process.exit(usage ? 2 : 1);
 }
 
-// ── Children ──────────────────────────────────────────────────────────────────────────────────────
+// ── Children ──
 
 interface Duty {
   port?: number;
@@ -184,7 +184,7 @@ async function work(config: Config, opened: Opened, own: Own): Promise<Duty> {
   };
 }
 
-// ── The primary ───────────────────────────────────────────────────────────────────────────────────
+// ── The primary ──
 
 async function runPrimary(config: Config): Promise<void> {
   mkdirSync(config.data, { recursive: true, mode: 0o700 });
@@ -281,7 +281,8 @@ function greet(config: Config, ports: { port: number; adminPort: number }): void
       : '  credentials  the root key pair of the environment',
     '',
     'Try this:',
-    `  export AWS_SHARED_CREDENTIALS_FILE=${credentialsFile(config)} AWS_DEFAULT_REGION=${config.region}`,
+    `  export AWS_SHARED_CREDENTIALS_FILE=${credentialsFile(config)}`,
+    `  export AWS_DEFAULT_REGION=${config.region}`,
     `  aws --endpoint-url ${endpoint} s3 mb s3://first`,
     `  aws --endpoint-url ${endpoint} s3 cp README.md s3://first/`,
     '',
@@ -300,7 +301,8 @@ async function warnOfSharedDevices(opened: Opened): Promise<void> {
     if (!shared) continue;
     process.stderr.write(
       `Warning: drives of the tier ${tier.name} share a device. Losing that device loses what is ` +
-        'stored there; right for a trial only. Give each drive its own (deploy/firn.example.yaml).\n',
+        'stored there: right for a trial only. Give each drive its own, by settings as in ' +
+        'deploy/firn.example.yaml.\n',
     );
   }
 }
@@ -356,7 +358,9 @@ function unready(store: MetadataStore, supervisor: Supervisor): string[] {
   return reasons;
 }
 
-/** Moves the engine's clock of every process here before it answers; other hosts follow in a second. */
+/**
+ * Moves the engine's clock of every process here before it answers; other hosts follow in a second.
+ */
 async function advanceClock(
   days: number,
   { own, store, supervisor }: { own: Own; store: MetadataStore; supervisor: Supervisor },

@@ -1,6 +1,6 @@
-// What every process of the appliance opens: metadata store, tiers, packer, and the context that the
-// engine runs on. The same settings give the same wiring in each, so that an api process, the worker
-// and the primary can't disagree about where a byte lives.
+// What every process of the appliance opens: metadata store, tiers, packer, and the context that
+// the engine runs on. The same settings give the same wiring in each, so that an api process, the
+// worker and the primary can't disagree about where a byte lives.
 
 import type { Server } from 'node:http';
 import { join } from 'node:path';
@@ -211,9 +211,9 @@ export function followClock(store: MetadataStore, clock: EngineClock): NodeJS.Ti
 }
 
 /**
- * After a failed commit an LMDB store serves no more: what it would show is not what the drive holds.
- * Only a new process opens it afresh, so this one ends and its supervisor starts another. MongoDB comes
- * back by itself.
+ * After a failed commit an LMDB store serves no more: what it would show is not what the drive
+ * holds. Only a new process opens it afresh, so this one ends and its supervisor starts another.
+ * MongoDB comes back by itself.
  */
 export function watchFence(store: MetadataStore): NodeJS.Timeout | undefined {
   if (store.name !== 'lmdb') return undefined;
@@ -228,7 +228,7 @@ export function listen(server: Server, port: number, host: string): Promise<numb
       reject(
         new FirnError('SettingsInvalid', `cannot listen on ${host}:${port} (${cause.code ?? ''})`, {
           cause,
-          hint: 'another program has this port, or the address is not of this host: set port, adminPort',
+          hint: 'another program has it, or the address is not of this host: set port, adminPort',
         }),
       );
     });

@@ -48,7 +48,9 @@ export async function s3Call(target: S3Target, call: S3Call): Promise<S3Answer> 
   const answer = await fetch(url, {
     method: call.method,
     headers,
-    ...(call.method === 'GET' || call.method === 'HEAD' ? {} : { body: body as string | Uint8Array<ArrayBuffer> }),
+    ...(call.method === 'GET' || call.method === 'HEAD'
+      ? {}
+      : { body: body as string | Uint8Array<ArrayBuffer> }),
   });
   const bytes = Buffer.from(await answer.arrayBuffer());
   return { status: answer.status, headers: answer.headers, body: bytes, text: bytes.toString() };

@@ -198,7 +198,11 @@ test('rooms are small: files up to 500 lines, lines up to 100 columns', (t) => {
   const wide = product.flatMap((file) =>
     read(file)
       .split('\n')
-      .map((line, index) => ({ place: `${file}:${index + 1}`, columns: [...line].length, line }))
+      .map((line, index) => ({
+        place: `${file}:${index + 1}`,
+        columns: Array.from(line).length,
+        line,
+      }))
       .filter(
         ({ columns, line }) =>
           columns > 100 && !/https?:\/\/|^\s*\/[^/]|'[^']{60,}|`[^`]{60,}|test\(/.test(line),

@@ -68,9 +68,9 @@ export interface PutAnswer {
 
 /**
  * Refusals that clients must be able to tell apart carry details, which api turns into headers too:
- * NoSuchKey because the current version is a delete marker, and MethodNotAllowed for the version id of
- * one: { DeleteMarker: 'true', VersionId }; InvalidRange: { ActualObjectSize }; InvalidObjectState:
- * { StorageClass }.
+ * NoSuchKey because the current version is a delete marker, and MethodNotAllowed for the version id
+ * of one: { DeleteMarker: 'true', VersionId }; InvalidRange: { ActualObjectSize };
+ * InvalidObjectState: { StorageClass }.
  */
 export interface GetObject extends VersionName {
   /**

@@ -1,6 +1,6 @@
 // The child's side of supervision: says that it is alive once a second, obeys go and stop, answers
-// what the primary asks. A child whose primary died ends itself: two primaries over one set of drives
-// must never overlap.
+// what the primary asks. A child whose primary died ends itself: two primaries over one set of
+// drives must never overlap.
 
 import type { ToChild, ToPrimary } from './messages.ts';
 

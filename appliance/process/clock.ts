@@ -1,5 +1,5 @@
-// The clock and the random bytes of a process. Only a sandbox sets an offset (model/clock.ts says why
-// there are two clocks).
+// The clock and the random bytes of a process. Only a sandbox sets an offset (model/clock.ts says
+// why there are two clocks).
 
 import { randomFillSync } from 'node:crypto';
 import type { Clock, Random } from '../model/clock.ts';

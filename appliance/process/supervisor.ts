@@ -1,7 +1,7 @@
-// The primary's side: starts one process a core and one for the workers, restarts what crashes, kills
-// what falls silent. The danger: a process stopped inside a write holds LMDB's lock and blocks every
-// other writer (measured in 14 of 20 tries), so silence of 5 s ends a child. Counts restarts; never
-// gives up on a child that once was ready.
+// The primary's side: starts one process a core and one for the workers, restarts what crashes,
+// kills what falls silent. The danger: a process stopped inside a write holds LMDB's lock and
+// blocks every other writer (measured in 14 of 20 tries), so silence of 5 s ends a child. Counts
+// restarts; never gives up on a child that once was ready.
 
 import cluster from 'node:cluster';
 import type { Worker } from 'node:cluster';
@@ -67,7 +67,9 @@ export class Supervisor {
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
-  /** Lets them open and serve. Resolves with the S3 port once all are ready; rejects if one refuses. */
+  /**
+   * Lets them open and serve. Resolves with the S3 port once all are ready; rejects if one refuses.
+   */
   go(): Promise<number> {
     this.#going = true;
     const ready = new Promise<number>((resolve, reject) => {

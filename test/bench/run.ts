@@ -126,9 +126,18 @@ const ofFirn = (firn: RunningFirn): Target => ({ ...firn, pids: () => firn.pids(
 
 async function createBucket(load: Load, firn: RunningFirn): Promise<void> {
   const made = await load.run({
-    ...{ port: firn.port, accessKey: firn.accessKey, secretKey: firn.secretKey },
-    ...{ method: 'PUT', path: '/bench', query: '', from: 0, count: 1, modulo: 1, inFlight: 1 },
-    ...{ bodyBytes: 0, headers: {} },
+    port: firn.port,
+    accessKey: firn.accessKey,
+    secretKey: firn.secretKey,
+    method: 'PUT',
+    path: '/bench',
+    query: '',
+    from: 0,
+    count: 1,
+    modulo: 1,
+    inFlight: 1,
+    bodyBytes: 0,
+    headers: {},
   });
   if (made.failed > 0) throw new Error(`no bucket: ${made.firstFailure}`);
 }

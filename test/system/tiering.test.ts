@@ -128,7 +128,12 @@ class Appliance {
     const body = given === undefined ? '' : JSON.stringify(given);
     const host = `127.0.0.1:${adminPort}`;
     const headers = signRequest({
-      ...{ method, host, path: `/v1${path}`, query: '', accessKey, secretKey },
+      method,
+      host,
+      path: `/v1${path}`,
+      query: '',
+      accessKey,
+      secretKey,
       headers: body === '' ? {} : { 'content-type': 'application/json' },
       payloadHash: sha256Hex(body),
       region: 'us-east-1',

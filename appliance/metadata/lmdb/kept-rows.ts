@@ -1,7 +1,7 @@
-// Rows that nearly every request reads and nobody changes often: keys, buckets, packs. The record is
-// looked up each time, so another process's commit shows at once; only the decoding is saved, by the
-// revision, which never comes twice (A2). That is about 5 µs of a request's 120. What is kept is
-// frozen: two callers hold the same row.
+// Rows that nearly every request reads and nobody changes often: keys, buckets, packs. The record
+// is looked up each time, so another process's commit shows at once; only the decoding is saved, by
+// the revision, which never comes twice (A2). That is about 5 µs of a request's 120. What is kept
+// is frozen: two callers hold the same row.
 
 import type { Row, Table } from '../../model/metadata-store.ts';
 import { decodeRecord } from './record.ts';
