@@ -144,7 +144,12 @@ async function sendStream(
 
 function written(response: ServerResponse, piece: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
+    // A pipelined answer has no socket until its turn comes: where the connection ends before that,
+    // nothing calls back for what was written, and the reader of a tier would be held for good.
+    const lost = (): void => reject(gone());
+    response.once('close', lost);
     response.write(piece, (cause) => {
+      response.off('close', lost);
       if (cause) reject(gone(cause));
       else resolve();
     });
@@ -152,6 +157,6 @@ function written(response: ServerResponse, piece: Uint8Array): Promise<void> {
 }
 
 /** No fault of ours: who asked has hung up, or taken nothing for a minute. */
-function gone(cause: Error): FirnError {
+function gone(cause?: Error): FirnError {
   return new FirnError('RequestTimeout', 'The client is gone.', { cause });
 }

@@ -95,6 +95,12 @@ function withoutChunked(value: string): string {
   return codings.filter((coding) => coding !== 'aws-chunked' && coding !== '').join(',');
 }
 
+/**
+ * What can be the name of a header. One that came in a presigned URL may hold anything, and a name
+ * that can't be written would make its object unreadable.
+ */
+const HEADER_NAME = /^[a-z0-9!#$%&'*+.^_`|~-]+$/;
+
 /** x-amz-meta-*, without that prefix. Throws MetadataTooLarge, InvalidArgument. */
 export function metadataOf(headers: RequestHeaders): Record<string, string> {
   const metadata: Record<string, string> = {};
@@ -104,7 +110,9 @@ export function metadataOf(headers: RequestHeaders): Record<string, string> {
     const key = name.slice(META_PREFIX.length);
     const value = checked(name, textOfHeader(headers[name] as string));
     bytes += Buffer.byteLength(key) + Buffer.byteLength(value);
-    if (key === '' || key === '__proto__') throw invalidArgument('bad metadata name', name, value);
+    if (!HEADER_NAME.test(key) || key === '__proto__') {
+      throw invalidArgument('bad metadata name', name, value);
+    }
     metadata[key] = value;
   }
   if (bytes > METADATA_BYTES_MAX) {
