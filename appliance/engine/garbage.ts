@@ -7,6 +7,7 @@ import { FirnError } from '../model/errors.ts';
 import { LISTED_AGE_MS_MAX } from '../model/limits.ts';
 import type { Location } from '../model/location.ts';
 import type { Change, CommitResult } from '../model/metadata-store.ts';
+import { needsHeal } from '../model/node-group.ts';
 import type { Garbage, Heal } from '../model/records.ts';
 import type { EngineContext } from './context.ts';
 
@@ -121,8 +122,7 @@ export async function listHeals(
 ): Promise<void> {
   const changes: Change[] = [];
   for (const location of locations) {
-    if (location.kind !== 'segment' && location.kind !== 'shards') continue;
-    if (location.unconfirmed === 0) continue;
+    if (location.kind === 'pack' || location.kind === 'remote' || !needsHeal(location)) continue;
     const value: Heal = { format: 1, location, since: context.clock.now(), attempts: 0 };
     changes.push({ kind: 'insert', table: 'heals', id: location.id, value });
   }

@@ -72,12 +72,8 @@ function placeholder(pack: Pack): PackLocation {
   return { kind: 'pack', id: pack.id, tier: pack.tier, pack: pack.id, offset: 0, length: 0 };
 }
 
-/** Looks at every member's document. `stopAtLive`: the first live one is answer enough. */
-export async function lookAtPack(
-  core: Core,
-  pack: Pack,
-  options: { stopAtLive?: boolean } = {},
-): Promise<PackLook> {
+/** Looks at every member's document. */
+export async function lookAtPack(core: Core, pack: Pack): Promise<PackLook> {
   const look: PackLook = { live: [], liveBytes: 0, looked: 0 };
   for await (const page of membersOf(core, pack)) {
     const found = await inFlight(READS_IN_FLIGHT, page, (member) =>
@@ -89,7 +85,6 @@ export async function lookAtPack(
       look.live.push(one);
       look.liveBytes += one.bytes;
     }
-    if (options.stopAtLive === true && look.live.length > 0) return look;
   }
   if (look.looked !== pack.entries) {
     throw unlisted(pack, `${look.looked} of ${pack.entries} members are listed`);

@@ -7,7 +7,7 @@ import { objectId } from '../model/ids.ts';
 import type { Bucket } from '../model/bucket.ts';
 import type { Location } from '../model/location.ts';
 import type { MetadataStore, Row } from '../model/metadata-store.ts';
-import type { Block, Upload, UploadPart, UploadState } from '../model/object.ts';
+import type { Upload, UploadPart, UploadState } from '../model/object.ts';
 import type { UploadName } from '../model/requests.ts';
 import type { Core } from './core.ts';
 import { checkKey, subjectOf } from './names.ts';
@@ -75,32 +75,4 @@ export async function* partPages(
 /** Every location of a part's row: the current one and those it replaced (C1). */
 export function locationsOfPart(part: UploadPart): Location[] {
   return [part.location, ...part.replaced];
-}
-
-/**
- * Whether the upload still names the location or block (B4): rows of absent or ended uploads name
- * nothing. For the collector; reads up to all part rows.
- */
-export async function uploadNames(
-  store: MetadataStore,
-  upload: { object: string; uploadId: string },
-  id: string,
-): Promise<boolean> {
-  const rowId = uploadRowId(upload.object, upload.uploadId);
-  const row = await store.get<Upload>('uploads', rowId, { linearizable: true });
-  if (row === undefined || isEnded(row.value.state)) return false;
-  const { completing } = row.value;
-  if (completing?.partsBlock === id) return true;
-  if (completing?.parts.some((part) => part.location.id === id) === true) return true;
-  if (completing?.partsBlock !== undefined) {
-    const block = await store.get<Block>('blocks', completing.partsBlock);
-    const parts = block?.value.kind === 'parts' ? block.value.parts : [];
-    if (parts.some((part) => part.location.id === id)) return true;
-  }
-  for await (const rows of partPages(store, upload.uploadId)) {
-    for (const { value } of rows) {
-      if (locationsOfPart(value).some((location) => location.id === id)) return true;
-    }
-  }
-  return false;
 }

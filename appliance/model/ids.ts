@@ -17,10 +17,11 @@ export const BUCKET_ID_LENGTH = 16;
 
 /**
  * 32 hex digits: 48 bits of engine-clock milliseconds, then 80 random bits. Age is read back from
- * the first 12 digits (rule B3), so a location needs no date of its own.
+ * the first 12 digits (rule B3), so a location needs no date of its own. A sandbox's clock may
+ * stand between two milliseconds.
  */
 export function newLocationId(clock: Clock, random: Random): string {
-  return clock.now().toString(16).padStart(12, '0') + hex(random.bytes(10));
+  return Math.floor(clock.now()).toString(16).padStart(12, '0') + hex(random.bytes(10));
 }
 
 /** Engine-clock milliseconds at which the location's first byte was written. */

@@ -29,10 +29,8 @@ export const VERSIONS_PER_BLOCK_MAX = 256;
 /** Parts kept inside a version before they move to a block. */
 export const PARTS_INLINE_MAX = 64;
 
-/** How long listed bytes stay (B1). */
+/** How long listed bytes stay (B1). A commit newly names only what is younger than half (B3). */
 export const GRACE_MS = 24 * 3_600_000;
-/** A commit may newly name only a location younger than half a grace (B3). */
-export const LOCATION_AGE_MS_MAX = GRACE_MS / 2;
 /** A commit stops naming only what it listed less than this ago (B2). */
 export const LISTED_AGE_MS_MAX = 3_600_000;
 /** How long an ended upload's document stays (C2). */
