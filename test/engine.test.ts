@@ -980,6 +980,29 @@ test('C2: a worker completes what a dead Complete began', async (t) => {
   t.is((await engine.headObject(name('k'))).version.sizeBytes, begun.bytes.length);
 });
 
+test('C2: versioning enabled while a Complete lay dead: the null version of before is kept', async (t) => {
+  const h = house();
+  await makeBucket(h);
+  await h.engine.putObject(put('k', 'precious'));
+  const begun = await begin(h.engine, 'k', 1);
+  // It dies behind the row that says what is to be committed.
+  crashAt(h.store, 2, 'before');
+  await h.engine.completeUpload(complete('k', begun)).catch(() => undefined);
+  revive(h);
+  t.is((await uploadRow(h)).value.state, 'completing');
+  const engine = h.process();
+  await engine.updateBucket('bucket', (old) => ({ ...old, versioning: 'enabled' }));
+  await settleUpload(engine.core, await uploadRow(h));
+  const { entries } = await engine.listVersions(versionsQuery());
+  t.deepEqual(
+    entries.map(({ version }) => version.isNull),
+    [false, true],
+  );
+  t.is(await textOf(engine, 'k', 'null'), 'precious');
+  const repeated = await engine.completeUpload(complete('k', begun));
+  t.is(repeated.versionId, entries[0]?.versionId);
+});
+
 test('C3: 412 at a Complete is recorded: no late roll-forward commits the object after it', async (t) => {
   const h = house();
   await makeBucket(h);

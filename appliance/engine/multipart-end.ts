@@ -92,11 +92,14 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
   }
   const object = objectId(upload.bucketId, upload.key);
   const subject = `${completing.bucket}/${upload.key}`;
+  // It may have lain here since a crash: a null version that was put under protection meanwhile is
+  // not replaced any more.
+  const isNull = completing.isNull && bucket.value.versioning !== 'enabled';
   const committed = await commitObject(core, {
     object,
     reason: 'overwrite',
     heldUntil,
-    change: (draft) => decide(draft, upload, subject),
+    change: (draft) => decide(draft, { upload, subject, isNull }),
   });
   const { answer } = committed;
   if (answer.refused !== undefined) {
@@ -113,8 +116,9 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
     await endAborted(core, row);
     return { outcome: 'ended' };
   }
-  const version = versionOf(upload, versionId);
-  await endCompleted(core, row, versionId);
+  const made: Upload = { ...upload, completing: { ...completing, isNull: answer.isNull } };
+  const version = versionOf(made, versionId);
+  await endCompleted(core, { ...row, value: made }, versionId);
   if (committed.changed) {
     const name = { bucket: completing.bucket, key: upload.key };
     emitEvent(core.context, 's3:ObjectCreated:CompleteMultipartUpload', { ...name, version });
@@ -127,23 +131,25 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
  */
 async function decide(
   draft: Draft,
-  upload: Upload,
-  subject: string,
-): Promise<{ versionId: string; refused?: FirnError }> {
-  const { operation, conditions, isNull } = upload.completing as Completing;
+  { upload, subject, isNull }: { upload: Upload; subject: string; isNull: boolean },
+): Promise<{ versionId: string; isNull: boolean; refused?: FirnError }> {
+  const { operation, conditions } = upload.completing as Completing;
   const before = draft.operation(operation);
-  if (before === REFUSED) return { versionId: '', refused: refusal(undefined, subject) };
-  if (before !== undefined) return { versionId: before };
+  if (before === REFUSED) return { versionId: '', isNull, refused: refusal(undefined, subject) };
+  if (before !== undefined) {
+    const made = await draft.findById(before);
+    return { versionId: before, isNull: made?.isNull ?? isNull };
+  }
   try {
     checkWrite(conditions, draft.current, subject);
   } catch (error) {
     if (!isFirnError(error)) throw error;
     draft.record(operation, REFUSED);
-    return { versionId: '', refused: refusal(error, subject) };
+    return { versionId: '', isNull, refused: refusal(error, subject) };
   }
   const version = await putOnTop(draft, isNull ? 'off' : 'enabled', fieldsOf(upload));
   draft.record(operation, version.id);
-  return { versionId: version.id };
+  return { versionId: version.id, isNull };
 }
 
 function refusal(error: FirnError | undefined, subject: string): FirnError {
