@@ -209,6 +209,9 @@ async function runPrimary(config: Config): Promise<void> {
     log: (event, details) => log.warn(details, event),
   });
   supervisor.fork();
+  // Also while it starts: a signal that came then must not be lost.
+  let stop = (): Promise<void> => supervisor.stop(2000);
+  onSignals(() => stop());
   try {
     const store = metadataOf(config, own);
     await store.open();
@@ -222,11 +225,11 @@ async function runPrimary(config: Config): Promise<void> {
     // Only now: the children have founded the drives of a fresh store.
     const opened = await openAll(config, own, { store, storeId });
     const admin = await serveAdmin(config, { own, opened, supervisor, log });
-    onSignals(async () => {
-      await closeServer(admin.server);
-      await supervisor.stop(STOP_MS);
+    stop = async () => {
+      // At once: a child that the same signal has ended must not be started again meanwhile.
+      await Promise.all([closeServer(admin.server), supervisor.stop(STOP_MS)]);
       await opened.close();
-    });
+    };
     greet(config, { port, adminPort: admin.port });
     await warnOfSharedDevices(opened);
     flushCompileCache();

@@ -26,7 +26,22 @@ export const STOP_MS = 10_000;
 
 /** Lines of JSON on stderr. Nothing that is given to it ever holds a secret. */
 export function loggerOf(config: Config, name: string): Logger {
-  return pino({ level: config.logLevel, base: { process: name } }, pino.destination(2));
+  return pino(
+    { level: config.logLevel, base: { process: name }, serializers: { error: loggedError } },
+    pino.destination(2),
+  );
+}
+
+/**
+ * An error as the log shows it: what it says, down its causes, and nothing that hangs on it (errors of
+ * cloud SDKs carry the request with its signature). JSON alone would make `{}` of most.
+ */
+export function loggedError(error: unknown, depth = 0): unknown {
+  if (!(error instanceof Error) || depth > 5) return String(error);
+  const { name, message, stack, cause } = error;
+  const { code, subject, hint } = error as Partial<FirnError>;
+  const shown = { name, code, message, subject, hint, stack };
+  return cause === undefined ? shown : { ...shown, cause: loggedError(cause, depth + 1) };
 }
 
 export interface Own {

@@ -15,7 +15,8 @@ export interface ChildDuties {
 
 export function runChild(duties: ChildDuties): void {
   const send = (message: ToPrimary): void => {
-    if (process.connected) process.send?.(message);
+    // A primary that has just died is told of by `disconnect`, not by an error that nobody awaits.
+    if (process.connected) process.send?.(message, () => undefined);
   };
   const alive = setInterval(() => send({ kind: 'alive' }), 1000);
   let stopping = false;

@@ -1,7 +1,7 @@
 // Starts that must be refused, and how: with file, line and remedy, exit 1, and no stack trace. What a
 // user would lose: a store that starts over the wrong drives, or with a setting that was misread.
 
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -13,11 +13,14 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { parse } from 'yaml';
 import { readFileSync } from 'node:fs';
 import { loadConfig, settingsSchema } from '../../config.ts';
-import { freePort, startFirn } from '../firn-process.ts';
+import { FirnError } from '../../appliance/model/errors.ts';
+import { loggedError } from '../../wiring.ts';
+import { childrenOf, freePort, startFirn } from '../firn-process.ts';
 import { s3Call } from '../s3-fetch.ts';
 
 const root = join(import.meta.dirname, '..', '..');
@@ -180,4 +183,62 @@ test('a port that is taken is named', async (t) => {
   t.regex(output, new RegExp(`${one.port}`));
   t.true(existsSync(directory) && readdirSync(directory).length >= 0);
   await one.dispose();
+});
+
+test('SIGTERM while it starts is obeyed, however it was called, and leaves no process behind', async (t) => {
+  const file = join(scratch, 'starting.yaml');
+  writeFileSync(file, 'data: starting\nport: 0\nadminPort: 0\nprocesses: 1\n');
+  for (const args of [
+    ['serve', '--config', file],
+    ['--config', file, 'serve'],
+  ]) {
+    const child = spawn(process.execPath, [join(root, 'firn.ts'), ...args], {
+      cwd: scratch,
+      stdio: 'ignore',
+      env: { PATH: process.env['PATH'] ?? '', HOME: scratch },
+    });
+    const ended = new Promise((resolve) =>
+      child.once('exit', (code, signal) => resolve(code ?? signal)),
+    );
+    const pid = child.pid as number;
+    for (let i = 0; i < 1000 && childrenOf(pid).length < 2; i++) await sleep(10);
+    const children = childrenOf(pid);
+    t.is(children.length, 2);
+    await sleep(100);
+    child.kill('SIGTERM');
+    t.is(await Promise.race([ended, sleep(15_000, 'still there')]), 0, args.join(' '));
+    child.kill('SIGKILL');
+    t.deepEqual(children.filter(isAlive), []);
+  }
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+test('the log says of a fault of ours what it was, and nothing that hangs on it', (t) => {
+  const cloud = Object.assign(new Error('403 from the cloud'), {
+    config: { headers: { authorization: 'Bearer canary' } },
+  });
+  const fault = new FirnError('TierUnavailable', 'the archive is away', {
+    subject: 'cold',
+    hint: 'look at it',
+    cause: cloud,
+  });
+  const text = JSON.stringify(loggedError(fault));
+  for (const part of [
+    'TierUnavailable',
+    'the archive is away',
+    'look at it',
+    '403 from the cloud',
+    'refusals.test.ts',
+  ]) {
+    t.true(text.includes(part), part);
+  }
+  t.false(text.includes('canary'));
+  t.is(loggedError('text'), 'text');
 });
