@@ -29,31 +29,63 @@ export interface Application {
   handler: Handler;
   /** For the server's event checkContinue: as handler, but 100 is sent only to who may go on. */
   continueHandler: Handler;
+  /** For answers to what was no request: a new id. */
+  newRequestId(): string;
+}
+
+class S3Koa extends Koa {
+  /**
+   * Koa's own also listens for the end of every response, so that a failure after it is reported:
+   * here everything is answered and observed in the middleware (a twentieth of a small GET).
+   */
+  handleRequest(context: unknown, middleware: (context: unknown) => Promise<void>): Promise<void> {
+    return middleware(context);
+  }
 }
 
 export function buildApplication(settings: S3Settings): Application {
   const guard = new StallGuard(settings.stallMs);
-  const koa = new Koa();
+  const newRequestId = requestIds(settings);
+  const koa = new S3Koa();
   // What goes wrong is answered and observed here; Koa's own way is to print it.
   koa.on('error', () => undefined);
   koa.use(async (context) => {
     context.respond = false;
-    await serve(settings, guard, { incoming: context.req, response: context.res });
+    const { req: incoming, res: response } = context;
+    await serve(settings, guard, { incoming, response, id: newRequestId() });
   });
   const callback = koa.callback();
-  const handler: Handler = (incoming, response) => void callback(incoming, response);
+  const handler: Handler = (incoming, response) => {
+    callback(incoming, response).catch(() => response.destroy());
+  };
   return {
     handler,
     continueHandler: (incoming, response) => {
       expecting.add(incoming);
       handler(incoming, response);
     },
+    newRequestId,
   };
 }
 
-export function newRequestId(settings: Pick<S3Settings, 'random'>): string {
-  const bytes = settings.random.bytes(8);
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex').toUpperCase();
+/**
+ * Ids of 16 hex digits: the first 8 random once a process, then a counter from a random start, so
+ * that ids of two processes, or of one before and after a restart, do not meet.
+ */
+function requestIds({ random }: Pick<S3Settings, 'random'>): () => string {
+  const start = Buffer.from(random.bytes(8));
+  const process = start.toString('hex', 0, 4).toUpperCase();
+  let last = start.readUInt32BE(4);
+  return () => {
+    last = (last + 1) >>> 0;
+    return process + last.toString(16).toUpperCase().padStart(8, '0');
+  };
+}
+
+interface Arrived {
+  incoming: IncomingMessage;
+  response: ServerResponse;
+  id: string;
 }
 
 interface Served {
@@ -65,12 +97,12 @@ interface Served {
 async function serve(
   settings: S3Settings,
   guard: StallGuard,
-  { incoming, response }: { incoming: IncomingMessage; response: ServerResponse },
+  { incoming, response, id }: Arrived,
 ): Promise<void> {
   const startedAt = performance.now();
   const url = incoming.url as string;
   const exchange: Exchange = {
-    id: newRequestId(settings),
+    id,
     incoming,
     response,
     resource: url.split('?', 1)[0] as string,

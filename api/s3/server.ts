@@ -7,7 +7,7 @@ import type { Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { FirnError } from '../../appliance/model/errors.ts';
 import { HEADER_BYTES_MAX } from '../../appliance/model/limits.ts';
-import { newRequestId, type Application } from './application.ts';
+import type { Application } from './application.ts';
 import { errorXml, visibleError } from './answer/errors.ts';
 import type { RequestRecord, S3Settings } from './input/settings.ts';
 
@@ -30,7 +30,7 @@ export function attachTo(server: Server, application: Application, settings: S3S
   server.on('checkContinue', application.continueHandler);
   // Any other expectation: served as if it weren't there, as S3 does.
   server.on('checkExpectation', application.handler);
-  server.on('clientError', (error, socket) => refuse(error, socket, settings));
+  server.on('clientError', (error, socket) => refuse(error, socket, { application, settings }));
 }
 
 function refusalOf(code: string | undefined, begun: boolean): FirnError {
@@ -55,7 +55,7 @@ function refusalOf(code: string | undefined, begun: boolean): FirnError {
 function refuse(
   error: NodeJS.ErrnoException,
   socket: Duplex & { _httpMessage?: ServerResponse | null },
-  settings: S3Settings,
+  { application, settings }: { application: Application; settings: S3Settings },
 ): void {
   // An answer that has begun can't be followed by another: the cut tells the client.
   const current = socket._httpMessage;
@@ -63,7 +63,7 @@ function refuse(
     socket.destroy();
     return;
   }
-  const id = newRequestId(settings);
+  const id = application.newRequestId();
   const visible = visibleError(refusalOf(error.code, current !== undefined && current !== null));
   const body = errorXml(visible, '/', id);
   const head = [

@@ -7,17 +7,26 @@ import {
   ALGORITHM,
   PRESIGN_SECONDS_MAX,
   parseTimestamp,
+  scopeText,
   type SigningScope,
 } from '../../../appliance/model/signature.ts';
 import type { RequestHeaders } from '../input/request-headers.ts';
 import type { Query } from '../input/target.ts';
 
+/** What a client's requests of a day have in common. */
+export interface Credential {
+  readonly accessKey: string;
+  readonly scope: SigningScope;
+  readonly scopeText: string;
+  /** Lower-case names, as signed. */
+  readonly signedHeaders: readonly string[];
+  /** The same, separated by `;`. */
+  readonly signedNames: string;
+}
+
 export interface Claim {
   kind: 'header' | 'presigned';
-  accessKey: string;
-  scope: SigningScope;
-  /** Lower-case names, as signed. */
-  signedHeaders: readonly string[];
+  credential: Credential;
   signature: string;
   /** YYYYMMDDTHHMMSSZ. */
   timestamp: string;
@@ -73,33 +82,42 @@ function isSignatureParameter([name]: readonly [string, string]): boolean {
 const HEADER_FORM =
   /^AWS4-HMAC-SHA256 +Credential=([^, ]+) *, *SignedHeaders=([^, ]+) *, *Signature=([^, ]+)$/;
 
+const SIGNATURE_HEX = /^[0-9a-f]{64}$/;
+const SIGNATURE_CHARACTERS = 64;
+
+/** Credentials as headers spell them, up to `Signature=`: 2 µs to take apart, 0.1 to find. */
+const known = new Map<string, Credential>();
+const KNOWN_MAX = 1000;
+const KNOWN_CHARACTERS_MAX = 500;
+
 function claimOfHeader(authorization: string, headers: RequestHeaders): Claim {
+  const end = authorization.length - SIGNATURE_CHARACTERS;
+  let signature = authorization.slice(end);
+  let credential = SIGNATURE_HEX.test(signature)
+    ? known.get(authorization.slice(0, end))
+    : undefined;
+  if (credential === undefined) ({ credential, signature } = takeApart(authorization));
+  const { timestamp, at } = dateOf(headers);
+  if (credential.scope.day !== timestamp.slice(0, 8)) {
+    throw malformedHeader(`the credential's date is not that of the request`);
+  }
+  return { kind: 'header', credential, signature, timestamp, at, expiresSeconds: 0 };
+}
+
+function takeApart(authorization: string): { credential: Credential; signature: string } {
   checkAlgorithm(authorization.split(' ', 1)[0] as string);
   const match = HEADER_FORM.exec(authorization);
   if (match === null) {
     throw malformedHeader('it must hold Credential, SignedHeaders and Signature');
   }
-  const [, credential, signedHeaders, signature] = match as unknown as [
-    string,
-    string,
-    string,
-    string,
-  ];
-  const { timestamp, at } = dateOf(headers);
-  const { accessKey, scope } = credentialOf(credential, 'AuthorizationHeaderMalformed');
-  if (scope.day !== timestamp.slice(0, 8)) {
-    throw malformedHeader(`the credential's date is not that of the request`);
+  const [, text, signedNames, signature] = match as unknown as [string, string, string, string];
+  const credential = credentialOf({ text, signedNames }, 'AuthorizationHeaderMalformed');
+  const before = authorization.slice(0, -signature.length);
+  if (SIGNATURE_HEX.test(signature) && before.length <= KNOWN_CHARACTERS_MAX) {
+    if (known.size >= KNOWN_MAX) known.clear();
+    known.set(before, credential);
   }
-  return {
-    kind: 'header',
-    accessKey,
-    scope,
-    signedHeaders: signedHeaders.split(';'),
-    signature,
-    timestamp,
-    at,
-    expiresSeconds: 0,
-  };
+  return { credential, signature };
 }
 
 function claimOfQuery(query: Query): Claim {
@@ -113,7 +131,7 @@ function claimOfQuery(query: Query): Claim {
     }
     values.push(value);
   }
-  const [algorithm, credential, timestamp, expires, signedHeaders, signature] = values as [
+  const [algorithm, text, timestamp, expires, signedNames, signature] = values as [
     string,
     string,
     string,
@@ -128,20 +146,11 @@ function claimOfQuery(query: Query): Claim {
   if (expiresSeconds < 1 || expiresSeconds > PRESIGN_SECONDS_MAX) {
     throw malformedQuery(`X-Amz-Expires must be from 1 to ${PRESIGN_SECONDS_MAX}`);
   }
-  const { accessKey, scope } = credentialOf(credential, 'AuthorizationQueryParametersError');
-  if (scope.day !== timestamp.slice(0, 8)) {
+  const credential = credentialOf({ text, signedNames }, 'AuthorizationQueryParametersError');
+  if (credential.scope.day !== timestamp.slice(0, 8)) {
     throw malformedQuery(`the credential's date is not that of X-Amz-Date`);
   }
-  return {
-    kind: 'presigned',
-    accessKey,
-    scope,
-    signedHeaders: signedHeaders.split(';'),
-    signature,
-    timestamp,
-    at,
-    expiresSeconds,
-  };
+  return { kind: 'presigned', credential, signature, timestamp, at, expiresSeconds };
 }
 
 function checkAlgorithm(scheme: string): void {
@@ -158,7 +167,10 @@ function checkAlgorithm(scheme: string): void {
   throw new FirnError('InvalidArgument', 'Unsupported authorization type.');
 }
 
-function credentialOf(text: string, code: S3Code): { accessKey: string; scope: SigningScope } {
+function credentialOf(
+  { text, signedNames }: { text: string; signedNames: string },
+  code: S3Code,
+): Credential {
   const parts = text.split('/');
   const terminator = parts.pop();
   const service = parts.pop();
@@ -172,7 +184,9 @@ function credentialOf(text: string, code: S3Code): { accessKey: string; scope: S
       'The credential is malformed: expecting KEY/YYYYMMDD/REGION/SERVICE/aws4_request.',
     );
   }
-  return { accessKey, scope: { day, region, service } };
+  const scope = { day, region, service };
+  const signedHeaders = signedNames.split(';');
+  return { accessKey, scope, scopeText: scopeText(scope), signedHeaders, signedNames };
 }
 
 /** x-amz-date, else Date. */

