@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
+import { adminCall } from '../admin-fetch.ts';
 import { runFirn, startFirn } from '../firn-process.ts';
 import type { RunningFirn } from '../firn-process.ts';
 import { errorCode, s3Call } from '../s3-fetch.ts';
@@ -83,7 +84,11 @@ class Drives {
 
   /** States of the hot drives by position. */
   async states(): Promise<string[]> {
-    const { drives } = await this.json<{ drives: { tier: string; state: string }[] }>('drives');
+    const { drives } = await adminCall<{ drives: { tier: string; state: string }[] }>(
+      this.firn,
+      'GET',
+      '/drives',
+    );
     return drives.filter(({ tier }) => tier === 'hot').map(({ state }) => state);
   }
 
@@ -92,7 +97,7 @@ class Drives {
     for (;;) {
       const states = await this.states();
       if (states.join() === expected.join() || Date.now() > end) return states;
-      await sleep(500);
+      await sleep(250);
     }
   }
 }
@@ -122,7 +127,7 @@ test('two of six drives gone, refilled, and two others gone: every byte is read,
     t.deepEqual(await one.putAll('at-once', 2), [], 'writes go on from the first moment');
     t.deepEqual(await one.differences(), [], 'with two drives gone');
     const down = ['up', 'missing', 'up', 'up', 'missing', 'up'];
-    t.deepEqual(await one.untilStates(down, 10_000), down);
+    t.deepEqual(await one.untilStates(down, 60_000), down);
     t.false(existsSync(one.drive(1)), 'what is gone is not made anew behind its back');
     t.deepEqual(await one.putAll('without', 3), []);
     t.deepEqual(await one.differences(), []);
@@ -135,7 +140,7 @@ test('two of six drives gone, refilled, and two others gone: every byte is read,
     for (const position of [0, 3]) rmSync(one.drive(position), { recursive: true });
     t.deepEqual(await one.differences(), [], 'the refilled drives carry their share');
     const others = ['missing', 'up', 'up', 'missing', 'up', 'up'];
-    t.deepEqual(await one.untilStates(others, 10_000), others);
+    t.deepEqual(await one.untilStates(others, 60_000), others);
     t.deepEqual(await one.putAll('others-gone', 2), []);
     t.deepEqual(await one.differences(), []);
 
@@ -155,7 +160,12 @@ async function refilled(
   one: Drives,
   { positions, all }: { positions: number[]; all: string[] },
 ): Promise<void> {
-  t.deepEqual(await one.untilStates(all, 90_000), all, 'healed');
+  t.deepEqual(await one.untilStates(all, 120_000), all, 'healed');
+  const { drives } = await one.json<{ drives: { tier: string; state: string }[] }>('drives');
+  t.true(
+    drives.every(({ state }) => state === 'up'),
+    './firn drives says so too',
+  );
   const heal = await one.json<{ waiting: number; drives: unknown[] }>('heal', 'status');
   t.like(heal, { waiting: 0, drives: [] });
   for (const position of positions) {

@@ -14,7 +14,7 @@ import type { ContainerClient } from '@azure/storage-blob';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { fromBufferPromise } from 'yauzl';
-import { sha256Hex, signRequest } from '../../appliance/model/signature.ts';
+import { adminCall } from '../admin-fetch.ts';
 import { runFirn, startFirn } from '../firn-process.ts';
 import type { Ended, RunningFirn } from '../firn-process.ts';
 import { findMongod, startAzurite, startMongo } from '../peers.ts';
@@ -123,28 +123,8 @@ class Appliance {
     return JSON.parse(ended.stdout) as Answer;
   }
 
-  async admin<Answer>(method: string, path: string, given?: unknown): Promise<Answer> {
-    const { adminPort, accessKey, secretKey } = this.firn;
-    const body = given === undefined ? '' : JSON.stringify(given);
-    const host = `127.0.0.1:${adminPort}`;
-    const headers = signRequest({
-      method,
-      host,
-      path: `/v1${path}`,
-      query: '',
-      accessKey,
-      secretKey,
-      headers: body === '' ? {} : { 'content-type': 'application/json' },
-      payloadHash: sha256Hex(body),
-      region: 'us-east-1',
-      service: 'firn',
-      date: new Date(),
-    });
-    const request = { method, headers, ...(body === '' ? {} : { body }) };
-    const answer = await fetch(`http://${host}/v1${path}`, request);
-    const text = await answer.text();
-    if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
-    return JSON.parse(text) as Answer;
+  admin<Answer>(method: string, path: string, given?: unknown): Promise<Answer> {
+    return adminCall<Answer>(this.firn, method, path, given);
   }
 
   /** Returns the engine's time since then, ms. */
