@@ -5,6 +5,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Koa from 'koa';
+import type { Bucket } from '../../appliance/model/bucket.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
 import { checkOwner } from './request/authorize.ts';
 import { Payload } from './body/payload.ts';
@@ -50,7 +51,6 @@ export function buildApplication(settings: S3Settings): Application {
   // What goes wrong is answered and observed here; Koa's own way is to print it.
   koa.on('error', () => undefined);
   koa.use(async (context) => {
-    context.respond = false;
     const { req: incoming, res: response } = context;
     await serve(settings, guard, { incoming, response, id: newRequestId() });
   });
@@ -74,11 +74,11 @@ export function buildApplication(settings: S3Settings): Application {
  */
 function requestIds({ random }: Pick<S3Settings, 'random'>): () => string {
   const start = Buffer.from(random.bytes(8));
-  const process = start.toString('hex', 0, 4).toUpperCase();
+  const prefix = start.toString('hex', 0, 4).toUpperCase();
   let last = start.readUInt32BE(4);
   return () => {
     last = (last + 1) >>> 0;
-    return process + last.toString(16).toUpperCase().padStart(8, '0');
+    return prefix + last.toString(16).toUpperCase().padStart(8, '0');
   };
 }
 
@@ -171,7 +171,7 @@ async function admit(
   served.operation = operation;
   refuseUnimplemented(headers);
   const payload = new Payload({ incoming, response, headers, identity, guard, expectsContinue });
-  const request: S3Request = {
+  const request: S3Request & { owned: Bucket } = {
     id: exchange.id,
     method,
     level: target.level,
@@ -184,19 +184,20 @@ async function admit(
     settings,
     incoming,
     response,
+    owned: NO_BUCKET,
   };
   served.request = request;
-  const owned =
-    operation.access === 'owner'
-      ? await checkOwner(request, target.bucket, headers['x-amz-expected-bucket-owner'])
-      : NO_BUCKET;
-  return Object.assign(request, { owned });
+  if (operation.access === 'owner') {
+    const expectedOwner = headers['x-amz-expected-bucket-owner'];
+    request.owned = await checkOwner(request, target.bucket, expectedOwner);
+  }
+  return request;
 }
 
 /**
  * Stands where an operation is about no bucket that exists; reading it is a mistake in our code.
  */
-const NO_BUCKET = undefined as never;
+const NO_BUCKET = undefined as unknown as Bucket;
 
 const CONTENT_LENGTH_DIGITS_MAX = 15;
 

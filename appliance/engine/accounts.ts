@@ -279,9 +279,9 @@ export class Accounts {
     return name;
   }
 
-  async #keyRow(accessKey: string): Promise<Row<KeyPair> | undefined> {
+  #keyRow(accessKey: string): Promise<Row<KeyPair> | undefined> {
     // Ids of rows are bounded: what can't be a key of ours isn't asked for.
-    if (!ACCESS_KEY.test(accessKey)) return undefined;
+    if (!ACCESS_KEY.test(accessKey)) return Promise.resolve(undefined);
     return this.#context.store.get<KeyPair>('accounts', keyRow(accessKey));
   }
 

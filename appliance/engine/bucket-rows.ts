@@ -65,12 +65,14 @@ export class BucketRows {
     if (staleMs > 0) await sleep(2 * staleMs);
   }
 
-  async #row(name: string): Promise<Row<Bucket> | undefined> {
+  #row(name: string): Promise<Row<Bucket> | undefined> {
     const { staleMs } = this.#context;
     if (staleMs === 0) return this.fresh(name);
     const cached = this.#cached.get(name);
     // By a clock that nobody can set back.
-    if (cached !== undefined && performance.now() - cached.at < staleMs) return cached.row;
+    if (cached !== undefined && performance.now() - cached.at < staleMs) {
+      return Promise.resolve(cached.row);
+    }
     return this.fresh(name);
   }
 

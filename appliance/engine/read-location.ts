@@ -64,8 +64,12 @@ export class LocationReader {
    * TierMissing, TierOffline, Corrupt, TierUnavailable, DriveUnavailable.
    */
   async read(location: Location, options: ReadLocation = {}): Promise<Body> {
+    if (location.kind === 'pack') return this.#readPacked(location, options);
+    return await this.#tier(location).read(location, options);
+  }
+
+  async #readPacked(location: PackLocation, options: ReadLocation): Promise<Body> {
     const { range, signal, etag } = options;
-    if (location.kind !== 'pack') return this.#tier(location).read(location, options);
     const { tier, blob, offset } = await this.place(location);
     const within: ByteRange = {
       offset: offset + (range?.offset ?? 0),

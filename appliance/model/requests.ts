@@ -81,6 +81,8 @@ export interface GetObject extends VersionName {
   partNumber?: number;
   conditions?: ReadConditions;
   signal?: AbortSignal;
+  /** The bucket, live, by a look within this request: it is not read again. */
+  known?: Bucket;
 }
 
 export interface HeadAnswer {

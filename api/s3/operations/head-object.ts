@@ -5,6 +5,7 @@ import { describeRead, notModified, readOf } from '../request/read-object.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
   const read = await readOf(request);
+  read.known = request.owned;
   try {
     const answer = await request.settings.engine.headObject(read);
     return {
