@@ -25,12 +25,14 @@ interface Written {
   retryAfterMissing: number;
 }
 
+interface Writers {
+  /** Resolves once so many PUTs were acknowledged: a loaded machine takes longer for it. */
+  acked(puts: number): Promise<void>;
+  stop(): Promise<Written>;
+}
+
 /** Writers that go on until told to stop, each key new, some overwritten and some deleted. */
-function writers(
-  firn: RunningFirn,
-  prefix: string,
-  count: number,
-): { stop: () => Promise<Written> } {
+function writers(firn: RunningFirn, prefix: string, count: number): Writers {
   const written: Written = {
     acked: new Map(),
     open: new Map(),
@@ -38,6 +40,7 @@ function writers(
     retryAfterMissing: 0,
   };
   let going = true;
+  let puts = 0;
   const one = async (writer: number): Promise<void> => {
     for (let i = 0; going; i++) {
       const key = `${prefix}/${writer}/${i % 40}`;
@@ -46,6 +49,7 @@ function writers(
       try {
         const answer = await s3Call(firn, { method: 'PUT', path: `/crash/${key}`, body });
         if (answer.status === 200) {
+          puts += 1;
           written.acked.set(key, md5(body));
           written.open.delete(key);
         } else {
@@ -61,6 +65,10 @@ function writers(
   };
   const all = Array.from({ length: count }, (_, writer) => one(writer));
   return {
+    async acked(wanted) {
+      const until = Date.now() + 60_000;
+      while (puts < wanted && Date.now() < until) await sleep(10);
+    },
     async stop() {
       going = false;
       await Promise.all(all);
@@ -108,7 +116,7 @@ async function crashRounds(t: ExecutionContext, start: RunningFirn): Promise<Run
   t.is((await s3Call(firn, { method: 'PUT', path: '/crash' })).status, 200);
   for (let round = 0; round < 3; round++) {
     const load = writers(firn, `round-${round}`, 12);
-    await sleep(700 + round * 400);
+    await load.acked(100 + round * 50);
     await firn.kill();
     const written = await load.stop();
     t.true(
@@ -133,7 +141,7 @@ test.serial(
       firn = await crashRounds(t, firn);
       // One api process alone: the others go on, it comes back, nothing is lost.
       const load = writers(firn, 'one-child', 8);
-      await sleep(500);
+      await load.acked(50);
       const [, ...children] = firn.pids();
       process.kill(children[0] as number, 'SIGKILL');
       await sleep(1500);
@@ -152,7 +160,7 @@ onMongo(
     try {
       firn = await crashRounds(t, firn);
       const load = writers(firn, 'mongod-away', 8);
-      await sleep(500);
+      await load.acked(50);
       await mongo.kill();
       await sleep(4500);
       const away = await s3Call(firn, { method: 'GET', path: '/crash/round-0/0/0' });

@@ -11,6 +11,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -57,42 +58,51 @@ async function refused(
   return await firn(['serve', '--config', file], env);
 }
 
-test('an unknown, mistyped or doubled setting is named with file, line and remedy', async (t) => {
-  const cases: [string, string, RegExp][] = [
-    ['unknown', 'data: d\ntierz: {}\n', /unknown\.yaml:2:1: .*tierz[\s\S]*firn\.example\.yaml/],
-    ['type', 'data: d\nport: nine\n', /type\.yaml:2:7: port:/],
-    ['double', 'data: d\ndata: e\n', /double\.yaml:2:1: .*unique/],
-    ['yaml', 'data: [\n', /yaml\.yaml:\d+:\d+/],
-    [
-      'class',
-      'data: d\nstorageClasses: {STANDARD: hot, GLACIER: nowhere}\n',
-      /GLACIER names the tier nowhere/,
-    ],
-    [
-      'hot',
-      'data: d\nstorageClasses: {STANDARD: cold}\n',
-      /STANDARD must be mapped to a tier of kind node-group/,
-    ],
-  ];
-  for (const [name, yaml, expected] of cases) {
-    const { code, output } = await refused(name, yaml);
-    t.is(code, 1, `${name}: ${output}`);
-    t.regex(output, expected, name);
-    t.notRegex(output, /\n\s+at /, `${name}: no stack trace`);
-  }
-});
+test.serial(
+  'an unknown, mistyped or doubled setting is named with file, line and remedy',
+  async (t) => {
+    const cases: [string, string, RegExp][] = [
+      ['unknown', 'data: d\ntierz: {}\n', /unknown\.yaml:2:1: .*tierz[\s\S]*firn\.example\.yaml/],
+      ['type', 'data: d\nport: nine\n', /type\.yaml:2:7: port:/],
+      ['double', 'data: d\ndata: e\n', /double\.yaml:2:1: .*unique/],
+      ['yaml', 'data: [\n', /yaml\.yaml:\d+:\d+/],
+      [
+        'class',
+        'data: d\nstorageClasses: {STANDARD: hot, GLACIER: nowhere}\n',
+        /GLACIER names the tier nowhere/,
+      ],
+      [
+        'hot',
+        'data: d\nstorageClasses: {STANDARD: cold}\n',
+        /STANDARD must be mapped to a tier of kind node-group/,
+      ],
+    ];
+    for (const [name, yaml, expected] of cases) {
+      const { code, output } = await refused(name, yaml);
+      t.is(code, 1, `${name}: ${output}`);
+      t.regex(output, expected, name);
+      t.notRegex(output, /\n\s+at /, `${name}: no stack trace`);
+    }
+  },
+);
 
-test('half a root key pair, a port that is none and a missing settings file are refused', async (t) => {
-  const half = await refused('half', 'data: half\n', { FIRN_ROOT_ACCESS_KEY: 'ADMIN' });
-  t.regex(half.output, /FIRN_ROOT_SECRET_KEY|root key pair/);
-  t.is(half.code, 1);
-  t.regex((await refused('port', 'data: p\n', { FIRN_PORT: '90000x' })).output, /FIRN_PORT=90000x/);
-  const missing = await firn(['serve', '--config', join(scratch, 'nowhere.yaml')]);
-  t.regex(missing.output, /cannot read the settings file/);
-  t.is(missing.code, 1);
-});
+test.serial(
+  'half a root key pair, a port that is none and a missing settings file are refused',
+  async (t) => {
+    const half = await refused('half', 'data: half\n', { FIRN_ROOT_ACCESS_KEY: 'ADMIN' });
+    t.regex(half.output, /FIRN_ROOT_SECRET_KEY|root key pair/);
+    t.is(half.code, 1);
+    t.regex(
+      (await refused('port', 'data: p\n', { FIRN_PORT: '90000x' })).output,
+      /FIRN_PORT=90000x/,
+    );
+    const missing = await firn(['serve', '--config', join(scratch, 'nowhere.yaml')]);
+    t.regex(missing.output, /cannot read the settings file/);
+    t.is(missing.code, 1);
+  },
+);
 
-test('the example settings parse, and name every key there is', (t) => {
+test.serial('the example settings parse, and name every key there is', (t) => {
   const text = readFileSync(join(root, 'deploy', 'firn.example.yaml'), 'utf8');
   t.notThrows(() => loadConfig(join(root, 'deploy', 'firn.example.yaml'), {}));
   const uncommented = text.replaceAll(/^[\s#]*/gm, '');
@@ -118,37 +128,43 @@ test('the example settings parse, and name every key there is', (t) => {
   t.truthy(parse(text));
 });
 
-test('drives that were swapped, or belong to another store, are refused by name and nothing on them changes', async (t) => {
-  const one = await startFirn();
-  t.is((await s3Call(one, { method: 'PUT', path: '/kept' })).status, 200);
-  t.is((await s3Call(one, { method: 'PUT', path: '/kept/object', body: 'precious' })).status, 200);
-  await one.stop();
-  const hot = join(one.directory, 'data', 'hot');
-  const swap = (): void => {
-    renameSync(join(hot, 'drive-0'), join(hot, 'x'));
-    renameSync(join(hot, 'drive-1'), join(hot, 'drive-0'));
-    renameSync(join(hot, 'x'), join(hot, 'drive-1'));
-  };
-  const config = join(one.directory, 'firn.yaml');
-  swap();
-  const swapped = await firn(['serve', '--config', config]);
-  t.is(swapped.code, 1, swapped.output);
-  t.regex(swapped.output, /drive-[01]/);
-  t.notRegex(swapped.output, /\n\s+at /);
-  swap();
-  // Another store's metadata over these drives.
-  renameSync(join(one.directory, 'data', 'metadata'), join(one.directory, 'metadata-away'));
-  const foreign = await firn(['serve', '--config', config]);
-  t.is(foreign.code, 1, foreign.output);
-  t.regex(foreign.output, /another store|other store|store/i);
-  rmSync(join(one.directory, 'data', 'metadata'), { recursive: true, force: true });
-  renameSync(join(one.directory, 'metadata-away'), join(one.directory, 'data', 'metadata'));
-  const again = await one.restart();
-  t.is((await s3Call(again, { method: 'GET', path: '/kept/object' })).text, 'precious');
-  await again.dispose();
-});
+test.serial(
+  'drives that were swapped, or belong to another store, are refused by name and nothing on them changes',
+  async (t) => {
+    const one = await startFirn();
+    t.is((await s3Call(one, { method: 'PUT', path: '/kept' })).status, 200);
+    t.is(
+      (await s3Call(one, { method: 'PUT', path: '/kept/object', body: 'precious' })).status,
+      200,
+    );
+    await one.stop();
+    const hot = join(one.directory, 'data', 'hot');
+    const swap = (): void => {
+      renameSync(join(hot, 'drive-0'), join(hot, 'x'));
+      renameSync(join(hot, 'drive-1'), join(hot, 'drive-0'));
+      renameSync(join(hot, 'x'), join(hot, 'drive-1'));
+    };
+    const config = join(one.directory, 'firn.yaml');
+    swap();
+    const swapped = await firn(['serve', '--config', config]);
+    t.is(swapped.code, 1, swapped.output);
+    t.regex(swapped.output, /drive-[01]/);
+    t.notRegex(swapped.output, /\n\s+at /);
+    swap();
+    // Another store's metadata over these drives.
+    renameSync(join(one.directory, 'data', 'metadata'), join(one.directory, 'metadata-away'));
+    const foreign = await firn(['serve', '--config', config]);
+    t.is(foreign.code, 1, foreign.output);
+    t.regex(foreign.output, /another store|other store|store/i);
+    rmSync(join(one.directory, 'data', 'metadata'), { recursive: true, force: true });
+    renameSync(join(one.directory, 'metadata-away'), join(one.directory, 'data', 'metadata'));
+    const again = await one.restart();
+    t.is((await s3Call(again, { method: 'GET', path: '/kept/object' })).text, 'precious');
+    await again.dispose();
+  },
+);
 
-test('the master key of another store is refused before anything is served', async (t) => {
+test.serial('the master key of another store is refused before anything is served', async (t) => {
   const one = await startFirn();
   await one.stop();
   writeFileSync(join(one.directory, 'data', 'master.key'), `${'ab'.repeat(32)}\n`);
@@ -158,20 +174,23 @@ test('the master key of another store is refused before anything is served', asy
   await one.dispose();
 });
 
-test('no secret is in the output, and the credentials are for their owner alone', async (t) => {
-  const one = await startFirn();
-  await s3Call(one, { method: 'PUT', path: '/bbb' });
-  await s3Call({ ...one, secretKey: 'wrong-secret-key' }, { method: 'GET', path: '/bbb' });
-  t.false(one.output().includes(one.secretKey));
-  const { statSync } = await import('node:fs');
-  for (const name of ['credentials', 'master.key']) {
-    t.is(statSync(join(one.directory, 'data', name)).mode & 0o077, 0, name);
-  }
-  t.regex(one.output(), /credentials/);
-  await one.dispose();
-});
+test.serial(
+  'no secret is in the output, and the credentials are for their owner alone',
+  async (t) => {
+    const one = await startFirn();
+    await s3Call(one, { method: 'PUT', path: '/bbb' });
+    await s3Call({ ...one, secretKey: 'wrong-secret-key' }, { method: 'GET', path: '/bbb' });
+    t.false(one.output().includes(one.secretKey));
+    const { statSync } = await import('node:fs');
+    for (const name of ['credentials', 'master.key']) {
+      t.is(statSync(join(one.directory, 'data', name)).mode & 0o077, 0, name);
+    }
+    t.regex(one.output(), /credentials/);
+    await one.dispose();
+  },
+);
 
-test('a port that is taken is named', async (t) => {
+test.serial('a port that is taken is named', async (t) => {
   const one = await startFirn();
   const directory = join(scratch, 'second');
   mkdirSync(directory);
@@ -185,32 +204,35 @@ test('a port that is taken is named', async (t) => {
   await one.dispose();
 });
 
-test('SIGTERM while it starts is obeyed, however it was called, and leaves no process behind', async (t) => {
-  const file = join(scratch, 'starting.yaml');
-  writeFileSync(file, 'data: starting\nport: 0\nadminPort: 0\nprocesses: 1\n');
-  for (const args of [
-    ['serve', '--config', file],
-    ['--config', file, 'serve'],
-  ]) {
-    const child = spawn(process.execPath, [join(root, 'firn.ts'), ...args], {
-      cwd: scratch,
-      stdio: 'ignore',
-      env: { PATH: process.env['PATH'] ?? '', HOME: scratch },
-    });
-    const ended = new Promise((resolve) =>
-      child.once('exit', (code, signal) => resolve(code ?? signal)),
-    );
-    const pid = child.pid as number;
-    for (let i = 0; i < 1000 && childrenOf(pid).length < 2; i++) await sleep(10);
-    const children = childrenOf(pid);
-    t.is(children.length, 2);
-    await sleep(100);
-    child.kill('SIGTERM');
-    t.is(await Promise.race([ended, sleep(15_000, 'still there')]), 0, args.join(' '));
-    child.kill('SIGKILL');
-    t.deepEqual(children.filter(isAlive), []);
-  }
-});
+test.serial(
+  'SIGTERM while it starts is obeyed, however it was called, and leaves no process behind',
+  async (t) => {
+    const file = join(scratch, 'starting.yaml');
+    writeFileSync(file, 'data: starting\nport: 0\nadminPort: 0\nprocesses: 1\n');
+    for (const args of [
+      ['serve', '--config', file],
+      ['--config', file, 'serve'],
+    ]) {
+      const child = spawn(process.execPath, [join(root, 'firn.ts'), ...args], {
+        cwd: scratch,
+        stdio: 'ignore',
+        env: { PATH: process.env['PATH'] ?? '', HOME: scratch },
+      });
+      const ended = new Promise((resolve) =>
+        child.once('exit', (code, signal) => resolve(code ?? signal)),
+      );
+      const pid = child.pid as number;
+      for (let i = 0; i < 1000 && childrenOf(pid).length < 2; i++) await sleep(10);
+      const children = childrenOf(pid);
+      t.is(children.length, 2);
+      await sleep(100);
+      child.kill('SIGTERM');
+      t.is(await Promise.race([ended, sleep(15_000, 'still there')]), 0, args.join(' '));
+      child.kill('SIGKILL');
+      t.deepEqual(children.filter(isAlive), []);
+    }
+  },
+);
 
 function isAlive(pid: number): boolean {
   try {
@@ -220,7 +242,26 @@ function isAlive(pid: number): boolean {
   }
 }
 
-test('the log says of a fault of ours what it was, and nothing that hangs on it', (t) => {
+test.serial(
+  'a connection handed to a process that never takes it is closed with it, not held',
+  async (t) => {
+    const one = await startFirn({ settings: { processes: 1 } });
+    const isApi = (pid: number): boolean =>
+      readFileSync(`/proc/${pid}/environ`, 'latin1').includes('FIRN_PART=api');
+    process.kill(one.pids().find(isApi) as number, 'SIGSTOP');
+    const socket = connect(one.port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    socket.resume();
+    socket.write(`GET / HTTP/1.1\r\nhost: 127.0.0.1:${one.port}\r\n\r\n`);
+    const closed = new Promise((resolve) => socket.once('close', () => resolve('closed')));
+    // The supervisor ends a process that has been silent for 5 s.
+    t.is(await Promise.race([closed, sleep(30_000, 'held')]), 'closed');
+    socket.destroy();
+    await one.dispose();
+  },
+);
+
+test.serial('the log says of a fault of ours what it was, and nothing that hangs on it', (t) => {
   const cloud = Object.assign(new Error('403 from the cloud'), {
     config: { headers: { authorization: 'Bearer canary' } },
   });
