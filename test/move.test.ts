@@ -5,12 +5,15 @@ import test, { type ExecutionContext } from 'ava';
 
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
-import { newLocationId, newRequestId } from '../appliance/model/ids.ts';
+import { newLocationId, newRequestId, objectId } from '../appliance/model/ids.ts';
 import { GRACE_MS } from '../appliance/model/limits.ts';
 import type { Garbage, Move, RestoreRequest } from '../appliance/model/records.ts';
 import type { Pack } from '../appliance/model/location.ts';
+import type { Row } from '../appliance/model/metadata-store.ts';
 import type { ObjectDocument } from '../appliance/model/object.ts';
+import { listPack } from '../appliance/engine/collect.ts';
 import { compactPack } from '../appliance/engine/compact.ts';
+import { listGarbage } from '../appliance/engine/garbage.ts';
 import { IdSet } from '../appliance/engine/id-set.ts';
 import { moveIntoPacks } from '../appliance/engine/pack-move.ts';
 import { bucketNames } from '../appliance/engine/inventory.ts';
@@ -650,6 +653,64 @@ test('a worker that wakes up after its lease has run out commits nothing a secon
     rig.close();
   }
   t.true(takenOver > 5, 'the second worker took over now and then');
+});
+
+// ── The collector's look ──────────────────────────────────────────────────────────────────────────
+
+const listed = (rig: Rig): Garbage[] =>
+  rig.store.rowsOf<Garbage>('garbage').map(({ value }) => value);
+
+test('listed for a commit that never came: the document still names it, so it is kept (B4)', async (t) => {
+  const rig = await newRig();
+  const { parts } = await put(rig, 'k', 100);
+  const object = objectId(rig.bucket.id, 'k');
+  const locations = parts.map((part) => part.location);
+  await listGarbage(rig.context, { locations, blocks: [] }, { object, reason: 'overwrite' });
+  rig.clock.pass(GRACE_MS + 60_000);
+  t.is(await collectAll(rig), 0);
+  t.deepEqual(listed(rig), [], 'and its row is dropped');
+  await auditBytes(t, rig, 'kept');
+  rig.close();
+});
+
+test('a candidate that changed under the collector is left alone: only a condemned one is freed', async (t) => {
+  const rig = await newRig();
+  await put(rig, 'k', 100);
+  await put(rig, 'k', 50);
+  rig.clock.pass(GRACE_MS + 60_000);
+  const before = rig.store.beforeCommit;
+  rig.store.beforeCommit = (change) => {
+    const condemns = change.kind === 'replace' && 'condemned' in change.value;
+    return condemns ? 'conflict' : before?.(change);
+  };
+  t.is(await collectAll(rig), 0);
+  t.is(rig.hot.blobs.size, 2);
+  rig.store.beforeCommit = before;
+  t.is(await collectAll(rig), 1);
+  t.is(rig.hot.blobs.size, 1);
+  rig.close();
+});
+
+test('a pack whose count of dead bytes is wrong is looked into, and lives', async (t) => {
+  const rig = await newRig();
+  await put(rig, 'dead', 1000);
+  await put(rig, 'alive', 100);
+  await packInto(rig, 'cold');
+  await rig.engine.deleteObject({ bucket: 'data', key: 'dead', owner: 'root' });
+  const [row] = rig.store.rowsOf<Pack>('packs');
+  const { id, revision, value } = row as Row<Pack>;
+  // As a collector leaves it that counted a member, died, and counted it again.
+  const counted = { ...value, deadBytes: value.entryBytes };
+  await rig.store.replace({ table: 'packs', id, expected: revision, value: counted });
+  for (let i = 0; i < 3; i += 1) {
+    await listPack(rig.core, counted);
+    rig.clock.pass(GRACE_MS + 60_000);
+    await collectAll(rig);
+  }
+  t.is(rig.cold.blobs.size, 1);
+  t.is(rig.store.rowsOf<Pack>('packs')[0]?.value.deadBytes, 1000, 'and counted right again');
+  await auditBytes(t, rig, 'alive');
+  rig.close();
 });
 
 // ── Leases ────────────────────────────────────────────────────────────────────────────────────────
