@@ -3,6 +3,7 @@
 // listing itself.
 
 import { crc32 } from 'node:zlib';
+import { DAY_MS } from '../../../appliance/model/clock.ts';
 import { LIST_KEYS_MAX } from '../../../appliance/model/limits.ts';
 import type { ObjectChecksum, Restore } from '../../../appliance/model/object.ts';
 import type { ListedVersion } from '../../../appliance/model/requests.ts';
@@ -83,8 +84,24 @@ export function rolledUpPrefixes(prefixes: readonly string[], parameters: ListPa
   return xml;
 }
 
+const TWO_DIGITS = Array.from({ length: 60 }, (_, number) => String(number).padStart(2, '0'));
+
+let lastDay = Number.NaN;
+let lastDayText = '';
+
+/** ISO 8601, as Date writes it. Putting the time of day together here is a fifth off a LIST. */
 export function timeText(ms: number): string {
-  return new Date(ms).toISOString();
+  const day = Math.floor(ms / DAY_MS);
+  if (day !== lastDay) {
+    lastDayText = new Date(day * DAY_MS).toISOString().slice(0, 'YYYY-MM-DDT'.length);
+    lastDay = day;
+  }
+  const rest = Math.floor(ms - day * DAY_MS);
+  const seconds = Math.floor(rest / 1000);
+  const minutes = Math.floor(seconds / 60);
+  const time = `${TWO_DIGITS[Math.floor(minutes / 60)]}:${TWO_DIGITS[minutes % 60]}`;
+  const fraction = String(rest % 1000).padStart(3, '0');
+  return `${lastDayText}${time}:${TWO_DIGITS[seconds % 60]}.${fraction}Z`;
 }
 
 export interface EntryOptions {
