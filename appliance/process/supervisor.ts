@@ -5,6 +5,7 @@
 
 import cluster from 'node:cluster';
 import type { Worker } from 'node:cluster';
+import { closeUntaken } from './handed.ts';
 import type { Role, ToChild, ToPrimary } from './messages.ts';
 
 export interface SupervisorOptions {
@@ -138,7 +139,7 @@ export class Supervisor {
     const child: Child = {
       role,
       name,
-      process: cluster.fork(this.#options.environment(role, name)),
+      process: this.#spawn(role, name),
       ready: false,
       everReady: false,
       heard: Date.now(),
@@ -148,6 +149,12 @@ export class Supervisor {
     };
     this.#listen(child);
     return child;
+  }
+
+  #spawn(role: Role, name: string): Worker {
+    const worker = cluster.fork(this.#options.environment(role, name));
+    closeUntaken(worker);
+    return worker;
   }
 
   #listen(child: Child): void {
@@ -197,7 +204,7 @@ export class Supervisor {
 
   #restart(child: Child): void {
     if (this.#stopping) return;
-    child.process = cluster.fork(this.#options.environment(child.role, child.name));
+    child.process = this.#spawn(child.role, child.name);
     child.startedAt = Date.now();
     child.heard = Date.now();
     child.gone = false;
