@@ -4,7 +4,7 @@
 import type { Core } from '../appliance/engine/core.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
-import type { Run } from '../appliance/model/records.ts';
+import type { Lease, Run } from '../appliance/model/records.ts';
 import type { Runner } from './base/runner.ts';
 import type { Worker } from './base/worker.ts';
 
@@ -34,7 +34,7 @@ export class RequestedRuns {
     try {
       const outcome = await this.#runner.run(worker, id, { touch });
       if (outcome !== 'done') return;
-      const status = this.#runner.status().find(({ name }) => name === worker.leaseName(id));
+      const status = this.#runner.status().find(({ name }) => name === worker.name);
       await this.#end(id, { state: 'done', counts: { ...status?.counts } });
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
@@ -53,8 +53,33 @@ export class RequestedRuns {
     }
   }
 
-  /** Removes rows of runs that ended long ago. */
+  /** Removes rows of runs that ended long ago, and the leases of their passes and shards. */
   async dropOld(): Promise<void> {
+    await this.#dropRuns();
+    await this.#dropLeases();
+  }
+
+  /** A run's id never comes again, so neither does the name of its lease. */
+  async #dropLeases(): Promise<void> {
+    const { store, clock } = this.#core.context;
+    let bound: { from: string } | { after: string } = { from: 'lifecycle' };
+    for (;;) {
+      const rows: Row<Lease>[] = await store.range<Lease>({
+        table: 'leases',
+        ...bound,
+        to: 'lifecyclf',
+        limit: PAGE_ROWS,
+      });
+      for (const { id, revision, value } of rows) {
+        if (value.until + DAY_MS < clock.wall()) await store.remove('leases', id, revision);
+      }
+      const last = rows.at(-1);
+      if (last === undefined || rows.length < PAGE_ROWS) return;
+      bound = { after: last.id };
+    }
+  }
+
+  async #dropRuns(): Promise<void> {
     const { store, clock } = this.#core.context;
     let after: string | undefined;
     for (;;) {

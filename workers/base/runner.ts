@@ -98,6 +98,9 @@ export class Runner {
       await beating.end();
       status.state = 'idle';
       status.endedAt = Date.now();
+      // One entry a worker is kept, not one for each of its keys.
+      this.#statuses.delete(name);
+      this.#statuses.set(worker.name, { ...status, name: worker.name });
       await lease.release().catch(() => undefined);
     }
   }
