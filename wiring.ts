@@ -33,8 +33,8 @@ export function loggerOf(config: Config, name: string): Logger {
 }
 
 /**
- * An error as the log shows it: what it says, down its causes, and nothing that hangs on it (those of
- * cloud SDKs carry the request with its signature). JSON alone would make `{}` of most.
+ * An error as the log shows it: what it says, down its causes, and nothing that hangs on it (a
+ * cloud SDK's carries the request with its signature). JSON alone would make `{}` of most.
  */
 export function loggedError(error: unknown, depth = 0): unknown {
   if (!(error instanceof Error) || depth > 5) return String(error);
