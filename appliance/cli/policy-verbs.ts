@@ -182,6 +182,11 @@ async function diffVerb({ session, args, flags }: VerbInput): Promise<number> {
 
 async function explainVerb({ session, args, flags }: VerbInput): Promise<number> {
   const place = parsePlace(args[0] ?? '');
+  if (place.key === '') {
+    throw new FirnError('UsageError', `${args[0]} names a bucket: explain is about one object`, {
+      hint: 'name it as s3://BUCKET/KEY',
+    });
+  }
   const answer = await session.admin.call<ExplainAnswer>({
     method: 'GET',
     path: '/explain',

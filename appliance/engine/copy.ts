@@ -41,7 +41,7 @@ export async function copyObject(core: Core, request: CopyObject): Promise<CopyA
   const source = found.version;
   const subject = subjectOf(request.source);
   checkCopySource(request.sourceConditions, source, subject);
-  refuseIdle(request, source);
+  refuseIdle(request);
   if (source.sizeBytes > PUT_BYTES_MAX) {
     throw new FirnError(
       'InvalidRequest',
@@ -91,14 +91,15 @@ function kept(
 }
 
 /** S3 refuses to rewrite the current version by itself. */
-function refuseIdle(request: CopyObject, source: Version): void {
+function refuseIdle(request: CopyObject): void {
   const { bucket, key, versionId } = request.source;
   if (bucket !== request.bucket || key !== request.key || versionId !== undefined) return;
   const changes =
     request.replaceMetadata !== undefined ||
     request.replaceTags !== undefined ||
     request.checksumAlgorithm !== undefined ||
-    (request.storageClass ?? source.storageClass) !== source.storageClass;
+    // Also the class that it has: that is how clients write an object anew (aws s3 cp onto itself).
+    request.storageClass !== undefined;
   if (changes) return;
   throw new FirnError(
     'InvalidRequest',

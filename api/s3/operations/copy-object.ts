@@ -2,8 +2,7 @@
 // of an object onto itself is how metadata and storage class are changed; without any change it is
 // refused.
 
-import { FirnError } from '../../../appliance/model/errors.ts';
-import type { CopyObject, VersionName } from '../../../appliance/model/requests.ts';
+import type { CopyObject } from '../../../appliance/model/requests.ts';
 import { writeConditionsOf } from '../request/conditions.ts';
 import { copySourceOf } from '../request/copy-source.ts';
 import { timeText } from '../request/listing.ts';
@@ -30,7 +29,6 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const replacesMetadata = directiveOf(request, 'x-amz-metadata-directive');
   const replacesTags = directiveOf(request, 'x-amz-tagging-directive');
   const { source, conditions: sourceConditions } = await copySourceOf(request);
-  if (!replacesMetadata) refuseNoChange(request, source);
   const { headers } = request;
   const conditions = writeConditionsOf(headers);
   const checksumAlgorithm = checksumAlgorithmOf(headers);
@@ -39,7 +37,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
     key: request.key,
     source,
     owner: request.identity.account,
-    storageClass: storageClassOf(request),
+    ...(headers['x-amz-storage-class'] !== undefined && { storageClass: storageClassOf(request) }),
     signal: abortSignalOf(request),
     ...(sourceConditions !== undefined && { sourceConditions }),
     ...(conditions !== undefined && { conditions }),
@@ -75,22 +73,6 @@ function directiveOf(request: OwnedRequest, name: string): boolean {
   if (value === 'REPLACE') return true;
   if (value === 'COPY') return false;
   throw invalidArgument('it must be COPY or REPLACE', name, value);
-}
-
-function refuseNoChange(request: OwnedRequest, source: VersionName): void {
-  const onItself =
-    source.bucket === request.bucket &&
-    source.key === request.key &&
-    source.versionId === undefined;
-  if (!onItself) return;
-  const { headers } = request;
-  if (headers['x-amz-storage-class'] !== undefined) return;
-  if (headers['x-amz-website-redirect-location'] !== undefined) return;
-  throw new FirnError(
-    'InvalidRequest',
-    'This copy request is illegal because it is trying to copy an object to itself without changing ' +
-      'its metadata, storage class or website redirect location.',
-  );
 }
 
 export const copyObject: Operation = {
