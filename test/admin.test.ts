@@ -4,9 +4,11 @@
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { request } from 'undici';
@@ -774,6 +776,28 @@ test('what breaks inside is told to the log, and to nobody else', async (t) => {
   t.notRegex(answer.text, /secret detail/);
   t.is(b.faults.length, 1);
   t.true(answer.text.includes(String(answer.headers['x-firn-request-id'])));
+});
+
+test('a caller that hangs up in the middle of its body is no fault of ours', async (t) => {
+  const b = await bench(t);
+  const headers = signRequest({
+    ...b.root,
+    method: 'POST',
+    host: b.host,
+    path: '/v1/plan',
+    headers: { 'content-length': '100' },
+    payloadHash: sha256Hex(''),
+    region: 'us-east-1',
+    service: 'firn',
+    date: new Date(b.clock.wall()),
+  });
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  const socket = connect(Number(b.host.split(':')[1]), '127.0.0.1');
+  socket.write(`POST /v1/plan HTTP/1.1\r\n${lines.join('')}\r\n{`);
+  await sleep(100);
+  socket.destroy();
+  await sleep(100);
+  t.deepEqual(b.faults, []);
 });
 
 test('bad bodies are refused: not JSON, too long, of the wrong shape', async (t) => {

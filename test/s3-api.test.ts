@@ -243,6 +243,22 @@ test('one flipped bit anywhere in the signature is refused', async (t) => {
   }
   wire.headers['authorization'] = authorization;
   t.is((await sendWire(shared, wire)).status, 200);
+  // Right after the right one: of other lengths in bytes, and of letters that fold into the right one.
+  const signature = authorization.slice(start);
+  for (const wrong of [
+    `${signature.slice(0, -1)}\u00e9`,
+    signature.toUpperCase(),
+    `${signature}0`,
+  ]) {
+    wire.headers['authorization'] = authorization.slice(0, start) + wrong;
+    checkRefusal(await sendWire(shared, wire), 403, 'SignatureDoesNotMatch', wrong);
+  }
+  const presigned = wireOf(shared, { path: '/bucket', auth: 'presigned' });
+  t.is((await sendWire(shared, presigned)).status, 200);
+  const [before, given] = presigned.url.split('X-Amz-Signature=') as [string, string];
+  const folding = encodeURIComponent(String.fromCodePoint(0x100 + given.charCodeAt(0)));
+  presigned.url = `${before}X-Amz-Signature=${folding}${given.slice(1)}`;
+  checkRefusal(await sendWire(shared, presigned), 403, 'SignatureDoesNotMatch');
 });
 
 test('anything changed after signing is refused: method, path, query, header, host', async (t) => {

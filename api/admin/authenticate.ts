@@ -3,7 +3,6 @@
 // so that an unknown path tells a stranger nothing either. The clock it trusts is wall time: a
 // sandbox that advances the engine's clock must not make old signatures good.
 
-import { timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { FirnError } from '../../appliance/model/errors.ts';
 import {
@@ -12,6 +11,7 @@ import {
   canonicalQuery,
   canonicalRequest,
   decodeQuery,
+  equalDigests,
   hmacHex,
   parseTimestamp,
   scopeText,
@@ -75,7 +75,7 @@ export async function authenticate(
     });
   }
   const expected = signatureOf(request, claim, { timestamp, bodySha256, ...secretKey });
-  if (!equal(expected, claim.signature)) {
+  if (!equalDigests(expected, claim.signature)) {
     throw new FirnError('SignatureDoesNotMatch', 'the signature does not match the request', {
       hint: 'check the secret key, and that nothing between changes path, query or headers',
     });
@@ -91,7 +91,7 @@ export async function authenticate(
 
 /** Throws XAmzContentSHA256Mismatch unless these are the bytes that were signed. */
 export function checkBody(signed: SignedRequest, body: Uint8Array): void {
-  if (equal(sha256Hex(body), signed.bodySha256)) return;
+  if (equalDigests(sha256Hex(body), signed.bodySha256)) return;
   throw new FirnError('XAmzContentSHA256Mismatch', 'the body is not the one that was signed', {
     hint: 'x-amz-content-sha256 is the SHA-256 of the exact bytes sent',
   });
@@ -175,10 +175,4 @@ function signatureOf(
     signingKey(given.secretKey, claim),
     stringToSign(given.timestamp, scopeText(claim), canonical),
   );
-}
-
-function equal(a: string, b: string): boolean {
-  const left = Buffer.from(a);
-  const right = Buffer.from(b);
-  return left.length === right.length && timingSafeEqual(left, right);
 }

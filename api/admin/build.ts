@@ -139,10 +139,15 @@ async function authenticated(ctx: Context, options: AdminOptions): Promise<void>
 async function readBody(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of request) {
-    size += (chunk as Buffer).length;
-    if (size <= BODY_BYTES_MAX) chunks.push(chunk as Buffer);
-    else if (size > 8 * BODY_BYTES_MAX) break;
+  try {
+    for await (const chunk of request) {
+      size += (chunk as Buffer).length;
+      if (size <= BODY_BYTES_MAX) chunks.push(chunk as Buffer);
+      else if (size > 8 * BODY_BYTES_MAX) break;
+    }
+  } catch (cause) {
+    // Whoever hangs up in the middle is no fault for our log.
+    throw new FirnError('InvalidRequest', 'the body ended early', { cause });
   }
   if (size <= BODY_BYTES_MAX) return Buffer.concat(chunks);
   throw new FirnError('MaxMessageLengthExceeded', 'the body is longer than 8 MiB', {

@@ -5,7 +5,7 @@
 // exactly once and never normalised (`//` and `..` stay), for every service. A verification costs
 // about 8 µs, to which a signing key that isn't cached would add another 20.
 
-import { createHmac, hash } from 'node:crypto';
+import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 
 export const ALGORITHM = 'AWS4-HMAC-SHA256';
 export const UNSIGNED_PAYLOAD = 'UNSIGNED-PAYLOAD';
@@ -238,6 +238,22 @@ export function hmacHex(key: SigningKey, text: string): string {
 
 export function sha256Hex(data: string | Uint8Array): string {
   return hash('sha256', data, 'hex');
+}
+
+const DIGEST = /^[0-9a-f]{64}$/;
+const expectedBytes = Buffer.alloc(64);
+const givenBytes = Buffer.alloc(64);
+
+/**
+ * Whether `given`, which may be anything, is the SHA-256 in hex that was expected: in time that does
+ * not depend on where they differ.
+ */
+export function equalDigests(expected: string, given: string): boolean {
+  // Another length would leave some of what was compared last, another alphabet may fold into hex.
+  if (!DIGEST.test(given)) return false;
+  expectedBytes.write(expected, 'latin1');
+  givenBytes.write(given, 'latin1');
+  return timingSafeEqual(expectedBytes, givenBytes);
 }
 
 const SIGNING_KEYS_MAX = 1024;

@@ -10,10 +10,10 @@ import { PUT_BYTES_MAX } from '../../../appliance/model/limits.ts';
 import {
   chunkSignature,
   EMPTY_SHA256,
+  equalDigests,
   trailerSignature,
   type ChunkContext,
 } from '../../../appliance/model/signature.ts';
-import { equalDigests } from './verify.ts';
 
 /** S3's least size of any chunk but the last. */
 const CHUNK_BYTES_MIN = 8192;
