@@ -23,8 +23,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const owners = query.get('fetch-owner') === 'true' ? new OwnerNames(request) : undefined;
   await owners?.load(page.entries.map(({ version }) => version.owner));
   const options = { parameters, owners, restoreStatus: wantsRestoreStatus(request) };
-  let contents = '';
-  for (const entry of page.entries) contents += contentsXml(entry, options);
+  const contents = page.entries.map((entry) => contentsXml(entry, options)).join('');
   const next = page.next === undefined ? undefined : encodeToken(page.next);
   return {
     status: 200,

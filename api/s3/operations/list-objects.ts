@@ -20,8 +20,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const owners = new OwnerNames(request);
   await owners.load(page.entries.map(({ version }) => version.owner));
   const options = { parameters, owners, restoreStatus: wantsRestoreStatus(request) };
-  let contents = '';
-  for (const entry of page.entries) contents += contentsXml(entry, options);
+  const contents = page.entries.map((entry) => contentsXml(entry, options)).join('');
   // Without a delimiter the last key is where to go on, and S3 leaves it at that.
   const nextMarker = delimiter !== '' && page.next !== undefined ? show(page.next) : undefined;
   return {

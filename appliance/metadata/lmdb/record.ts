@@ -9,6 +9,7 @@ import { crc32 } from 'node:zlib';
 import { FirnError } from '../../model/errors.ts';
 import type { Revision, Row, Table } from '../../model/metadata-store.ts';
 import { checkFormat, newerFormat } from '../base/rules.ts';
+import { HeadReader } from './head-reader.ts';
 import { listingOf, packObject, unpackObject } from './object-record.ts';
 import type { HeadTuple, RestTuple } from './object-record.ts';
 
@@ -30,6 +31,8 @@ const COMMIT_MAX = 2 ** 48 - 1;
 // undefined in a value is as good as absent, as JSON has it.
 const packr = new Packr({ useRecords: false, skipValues: [undefined] } as object);
 const unpackr = new Unpackr({ useRecords: false, copyBuffers: true });
+
+const headReader = new HeadReader();
 
 /** What lmdb hands to a decoder: a buffer that it reuses, its `length` set to the value's. */
 export type LentBytes = Buffer;
@@ -116,11 +119,13 @@ export function decodeListing<T>(table: Table, id: string, record: LentBytes): R
   if (record.length < at) throw corrupt(table, id);
   const end = at + record.readUInt16BE(VALUE_AT);
   if (end > record.length) throw corrupt(table, id);
-  let head: HeadTuple;
-  try {
-    head = unpackr.unpack(record, { start: at, end }) as HeadTuple;
-  } catch {
-    throw corrupt(table, id);
+  let head = headReader.read(record, at, end);
+  if (head === undefined) {
+    try {
+      head = unpackr.unpack(record, { start: at, end }) as HeadTuple;
+    } catch {
+      throw corrupt(table, id);
+    }
   }
   const revision = record.toString('hex', REVISION_AT, CHECKSUM_AT);
   return { id, revision, value: listingOf(head) as T };
