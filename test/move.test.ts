@@ -733,6 +733,10 @@ test('a lease is one worker’s, and its epoch never repeats', async (t) => {
   await b?.check();
   await b?.release();
   t.is((await take('a'))?.epoch, 3);
+  // A process that was restarted need not wait for what it held before.
+  const again = { name: 'n', holder: 'a2', durationMs: 10_000 };
+  t.is(await takeLease(rig.context, again), undefined);
+  t.is((await takeLease(rig.context, { ...again, predecessors: 'a' }))?.epoch, 4);
   rig.close();
 });
 

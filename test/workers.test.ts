@@ -16,6 +16,7 @@ import { takeLease } from '../appliance/engine/lease.ts';
 import { resumeMoves } from '../appliance/engine/resume.ts';
 import { buildMetadata } from '../appliance/metadata/build.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
+import { FirnError } from '../appliance/model/errors.ts';
 import type { ObjectEvent } from '../appliance/model/event-sink.ts';
 import { newRequestId } from '../appliance/model/ids.ts';
 import { GRACE_MS } from '../appliance/model/limits.ts';
@@ -566,6 +567,28 @@ const keysIn = async (rig: Rig, tier: string): Promise<string[]> =>
     .filter(({ parts }) => parts[0]?.location.tier === tier)
     .map(({ key }) => key);
 
+test('a cloud that is down keeps no other tier’s moves, and no deletion, from being done', async (t) => {
+  const rig = await newPassRig();
+  await rig.apply(`version: 1
+rules:
+  - { id: a, filter: { prefixes: [a/] }, trigger: { ageDays: 1 }, action: { transition: GLACIER } }
+  - { id: b, filter: { prefixes: [b/] }, trigger: { ageDays: 1 }, action: { transition: GLACIER_IR } }
+  - { id: c, filter: { prefixes: [c/] }, trigger: { ageDays: 1 }, action: expire }
+`);
+  for (const key of ['a/1', 'b/1', 'c/1']) await put(rig, key, 100);
+  rig.clock.pass(5 * DAY_MS);
+  rig.archive.before = (action) => {
+    if (action === 'put') throw new FirnError('TierUnavailable', 'the cloud is down');
+  };
+  const run = await rig.pass();
+  t.is(run.state, 'done', run.error);
+  t.like(run.counts, { moved: 1, deleted: 1, postponed: 1 });
+  rig.archive.before = undefined;
+  t.like((await rig.pass()).counts, { moved: 1, postponed: 0 });
+  t.deepEqual(await keysIn(rig, 'archive'), ['a/1']);
+  rig.close();
+});
+
 test('a pass jumps straight to the coldest class that is due, and a second one does nothing', async (t) => {
   const rig = await newPassRig();
   await rig.apply(`version: 1
@@ -890,4 +913,65 @@ test('a clock that jumps rests deletions and moves for an hour, also over a rest
   steady += 61_000;
   t.truthy(await newGuard().paused(), 'behind the highest time ever seen');
   rig.close();
+});
+
+test('killed in the middle of a pass and started again, the process goes on at once', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'firn-restart-'));
+  const rig = await newPassRig();
+  await rig.apply(`version: 1
+rules:
+  - { id: cool, trigger: { ageDays: 1 }, action: { transition: GLACIER_IR } }
+`);
+  for (let i = 0; i < 5; i += 1) await put(rig, `k/${i}`, 100);
+  rig.clock.pass(5 * DAY_MS);
+  const start = async (): Promise<Workers> => {
+    const workers = await buildWorkers({
+      engine: rig.engine,
+      backend: { kind: 'lmdb', directory },
+      processName: 'worker',
+      sandboxClock: true,
+      // Far longer than this test may take: nothing is waited out.
+      leaseMs: 3_000,
+    });
+    await workers.start();
+    return workers;
+  };
+  const id = newRequestId(rig.clock, random);
+  await rig.store.insert('runs', `lifecycle/${id}`, {
+    format: 1,
+    id,
+    kind: 'lifecycle',
+    state: 'requested',
+    requestedAt: rig.clock.now(),
+    counts: {},
+  } satisfies Run);
+  // It stands still while its pack is put: as dead as a process can be inside one's own.
+  let puts = 0;
+  let wake: (error: Error) => void = () => undefined;
+  const asleep = new Promise<void>((_resolve, reject) => {
+    wake = reject;
+  });
+  rig.cold.before = (action) => {
+    if (action !== 'put') return undefined;
+    puts += 1;
+    return puts === 1 ? asleep : undefined;
+  };
+  const dead = await start();
+  await until('the first pack', () => Promise.resolve(puts === 1));
+  const alive = await start();
+  let run: Run | undefined;
+  const began = Date.now();
+  await until('the run', async () => {
+    run = (await rig.store.get<Run>('runs', `lifecycle/${id}`))?.value;
+    return run?.state === 'done' || run?.state === 'failed';
+  });
+  t.is(run?.state, 'done', run?.error);
+  t.log(`${Date.now() - began} ms`);
+  t.deepEqual(new Set(await keysIn(rig, 'cold')).size, 5);
+  wake(new Crash());
+  await dead.stop();
+  await alive.stop();
+  await auditBytes(t, rig, 'the dead one woke up');
+  rig.close();
+  await rm(directory, { recursive: true, force: true });
 });

@@ -39,7 +39,10 @@ export interface WorkersOptions {
   engine: Engine;
   /** lmdb: an environment of its own (DATA/jobs). mongo: the url of the metadata store. */
   backend: { kind: 'lmdb'; directory: string } | { kind: 'mongo'; url: string };
-  /** Unique to the process; its start is added. */
+  /**
+   * Unique among live processes, the same again after a restart: what the dead one held is then
+   * taken over at once.
+   */
   processName: string;
   /** Between two lifecycle passes over everything. Default an hour. */
   lifecycleIntervalMs?: number;
@@ -98,12 +101,19 @@ class AgendaWorkers implements Workers {
     const { engine, processName } = options;
     const log: WorkerLog = (level, message, fields = {}) => options.log?.(level, message, fields);
     const { core } = engine;
-    const name = `${processName}-${randomBytes(4).toString('hex')}`;
+    const name = `${processName}#${randomBytes(4).toString('hex')}`;
     this.#options = options;
     const { leaseMs = LEASE_MS } = options;
-    this.#runner = new Runner(core.context, { holder: name, leaseMs, log });
+    this.#runner = new Runner(core.context, { processName, holder: name, leaseMs, log });
     const lockMs = 2 * leaseMs;
-    this.#schedules = new Schedules({ ...jobs, name, runner: this.#runner, lockMs, log });
+    this.#schedules = new Schedules({
+      ...jobs,
+      processName,
+      name,
+      runner: this.#runner,
+      lockMs,
+      log,
+    });
     const { store, clock } = core.context;
     this.#guard = new ClockGuard({
       store,

@@ -24,7 +24,9 @@ interface KeyedData {
 
 export interface SchedulesOptions {
   backend: AgendaBackend;
-  /** Unique to this process and its start. */
+  /** Of this process; the same again after a restart. */
+  processName: string;
+  /** Of this start: begins with the process's name and `#`. */
   name: string;
   runner: Runner;
   log: WorkerLog;
@@ -85,7 +87,23 @@ export class Schedules {
   }
 
   async start(): Promise<void> {
+    await this.#agenda.ready;
+    const { processName } = this.#options;
+    // What this process had locked before it was restarted need not wait for its locks to run out.
+    await this.#unlock((by) => by.startsWith(`${processName}#`));
     await this.#agenda.start();
+  }
+
+  async #unlock(isMeant: (by: string) => boolean): Promise<void> {
+    const { repository } = this.#options.backend;
+    const { jobs } = await repository.queryJobs({ state: 'running' });
+    const meant = jobs.filter((job) => isMeant(job.lastModifiedBy ?? ''));
+    if (meant.length > 0) await repository.unlockJobs(meant.map((job) => job._id));
+    // A one-off that had begun has no next run any more.
+    for (const job of meant) {
+      if (job.nextRunAt !== null) continue;
+      await repository.removeJobs({ id: job._id });
+    }
   }
 
   /** Repeats a job: one row whoever asks, in however many processes. `now`: and runs it at once. */
@@ -119,9 +137,7 @@ export class Schedules {
     const { backend, name, log } = this.#options;
     await drainAgenda(this.#agenda, DRAIN_MS_MAX);
     try {
-      const { jobs } = await backend.repository.queryJobs({ state: 'running' });
-      const ours = jobs.filter((job) => job.lastModifiedBy === name).map((job) => job._id);
-      await backend.repository.unlockJobs(ours);
+      await this.#unlock((by) => by === name);
     } catch (error) {
       // Their locks run out within a minute.
       log('warn', `jobs stay locked: ${error instanceof Error ? error.message : String(error)}`);

@@ -19,6 +19,11 @@ export interface LeaseRequest {
   name: string;
   /** Who asks: unique to the process and its start. */
   holder: string;
+  /**
+   * Beginning of the holders that were this process before its restart: dead, so that their leases
+   * need not run out first.
+   */
+  predecessors?: string;
   /** From each look on; by wall time, as it bounds a process and not an object. */
   durationMs: number;
 }
@@ -98,10 +103,12 @@ export async function takeLease(
   request: LeaseRequest,
 ): Promise<HeldLease | undefined> {
   const { store, clock } = context;
-  const { name, holder, durationMs } = request;
+  const { name, holder, durationMs, predecessors } = request;
   const row = await store.get<Lease>('leases', name);
   const now = clock.wall();
-  if (row !== undefined && row.value.holder !== holder && row.value.until > now) return undefined;
+  const isDead = predecessors !== undefined && row?.value.holder.startsWith(predecessors) === true;
+  const isOthers = row !== undefined && row.value.holder !== holder && !isDead;
+  if (isOthers && row.value.until > now) return undefined;
   const epoch = (row?.value.epoch ?? 0) + 1;
   const value: Lease = { format: 1, holder, epoch, until: now + durationMs };
   const taken =

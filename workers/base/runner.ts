@@ -22,7 +22,9 @@ export class Stopped extends Error {
 }
 
 export interface RunnerOptions {
-  /** Unique to this process and its start. */
+  /** Of this process; the same again after a restart. */
+  processName: string;
+  /** Of this start: begins with the process's name and `#`. */
   holder: string;
   /** A lease is renewed in its second half, by each look and by a beat every sixth of it. */
   leaseMs: number;
@@ -71,9 +73,14 @@ export class Runner {
   async #run(worker: Worker, key: string, options: RunOptions): Promise<RunOutcome> {
     if (this.#stopping.signal.aborted) return 'stopped';
     const name = worker.leaseName(key);
-    const { holder, leaseMs: durationMs } = this.#options;
-    const request = { name, holder: `${holder}/${key}`, durationMs };
-    const lease = await takeLease(this.#context, request);
+    const { holder, processName, leaseMs: durationMs } = this.#options;
+    const mine = `${holder}/${key}`;
+    // A job of ours that runs beside this one is no predecessor.
+    const request = { name, holder: mine, durationMs };
+    const dead = this.#isRunningHere(name)
+      ? request
+      : { ...request, predecessors: `${processName}#` };
+    const lease = await takeLease(this.#context, dead);
     if (lease === undefined) return 'elsewhere';
     const status: WorkerStatus = { name, state: 'busy', startedAt: Date.now(), counts: {} };
     this.#statuses.set(name, status);
@@ -103,6 +110,11 @@ export class Runner {
       this.#statuses.set(worker.name, { ...status, name: worker.name });
       await lease.release().catch(() => undefined);
     }
+  }
+
+  #isRunningHere(name: string): boolean {
+    const status = this.#statuses.get(name);
+    return status !== undefined && status.state !== 'idle';
   }
 
   #turn(worker: Worker, run: { lease: HeldLease; beating: Beat; status: WorkerStatus }): Turn {

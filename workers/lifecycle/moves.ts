@@ -17,8 +17,10 @@ import {
   type MovingVersion,
 } from '../../appliance/engine/move.ts';
 import { moveIntoPacks } from '../../appliance/engine/pack-move.ts';
+import { isFirnError } from '../../appliance/model/errors.ts';
 import { MiB, PACK_BYTES_TARGET } from '../../appliance/model/limits.ts';
 import { addUsage } from '../base/usage-rows.ts';
+import type { WorkerLog } from '../base/worker.ts';
 
 /** Versions and bytes gathered before everything is moved, full pack or not. */
 const GATHERED_MAX = 60_000;
@@ -39,12 +41,21 @@ export interface MoveSettings {
   lease: LeaseGuard;
   runId: string;
   signal: AbortSignal;
+  log: WorkerLog;
 }
 
 /** The tier that new bytes land in. */
 export function landingOf(core: Core): string {
   const { classes } = core.context;
   return classes.get('STANDARD') ?? [...classes.values()][0] ?? '';
+}
+
+function isAway(error: unknown): boolean {
+  return (
+    isFirnError(error, 'TierUnavailable') ||
+    isFirnError(error, 'DriveUnavailable') ||
+    isFirnError(error, 'InsufficientCapacity')
+  );
 }
 
 interface Group {
@@ -57,6 +68,8 @@ interface Group {
 
 export class MoveBatches {
   readonly counts: MoveCounts = noMoves();
+  /** Versions whose tier did not answer: the next pass tries again. */
+  postponed = 0;
   readonly #core: Core;
   readonly #settings: MoveSettings;
   readonly #groups = new Map<string, Group>();
@@ -112,7 +125,16 @@ export class MoveBatches {
     const { versions, tier } = group;
     const isInPlace = name.endsWith('\nclass');
     if (!isInPlace) this.#gatheredBytes -= group.bytes;
-    const moved = isInPlace ? await this.#reclass(group) : await this.#copy(group);
+    let moved: MoveCounts;
+    try {
+      moved = isInPlace ? await this.#reclass(group) : await this.#copy(group);
+    } catch (error) {
+      if (!isAway(error)) throw error;
+      // One cloud that is down keeps no other tier's moves, and no deletion, from being done.
+      this.postponed += versions.length;
+      this.#settings.log('warn', `moves into ${tier} are postponed: ${(error as Error).message}`);
+      return;
+    }
     addMoves(this.counts, moved);
     const [first] = versions;
     if (first === undefined || isInPlace) return;

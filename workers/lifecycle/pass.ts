@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { allBuckets } from '../../appliance/engine/inventory.ts';
 import type { Core } from '../../appliance/engine/core.ts';
+import { isFirnError } from '../../appliance/model/errors.ts';
 import type { Run } from '../../appliance/model/records.ts';
 import { readCheckpoint, removeCheckpoint, saveCheckpoint } from '../base/checkpoints.ts';
 import type { Turn, Worker } from '../base/worker.ts';
@@ -85,7 +86,8 @@ export class LifecyclePass implements Worker {
       const counts = await this.#conduct(turn, runId, plan);
       await this.#end(runId, plan, counts);
     } catch (error) {
-      if (turn.signal.aborted) throw error;
+      // Not the end of the run: another conductor goes on, or this one after a restart.
+      if (turn.signal.aborted || (isFirnError(error) && error.retryable)) throw error;
       const message = error instanceof Error ? error.message : String(error);
       await this.#update(runId, (row) => ({ ...row, state: 'failed', error: message }));
     }
@@ -105,6 +107,8 @@ export class LifecyclePass implements Worker {
     for (;;) {
       const row = await store.get<Run>('runs', id);
       if (row === undefined) return undefined;
+      // Ended by another conductor: its word stands.
+      if (row.value.state === 'done' || row.value.state === 'failed') return row.value;
       const changed = change(row.value);
       if (changed === row.value) return changed;
       const isOver = changed.state === 'done' || changed.state === 'failed';

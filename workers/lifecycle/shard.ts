@@ -129,7 +129,7 @@ class ShardWork {
     if (bucket === undefined || bucket.id !== range.bucketId || bucket.state !== 'live') return;
     const { lease, signal } = turn;
     const landing = landingOf(this.#core);
-    const moves = new MoveBatches(this.#core, { landing, lease, runId, signal });
+    const moves = new MoveBatches(this.#core, { landing, lease, runId, signal, log });
     const deletes = new DeleteBatches(this.#core, {
       rules: this.#settings.rules,
       revision: of.rules.revision,
@@ -151,7 +151,8 @@ class ShardWork {
     });
     const sum = (): Record<string, number> => {
       const all = { ...counts };
-      addCounts(all, { ...scan.counts, ...deletes.counts, ...countsOf(moves.counts) });
+      const { postponed } = moves;
+      addCounts(all, { ...scan.counts, ...deletes.counts, ...countsOf(moves.counts), postponed });
       return all;
     };
     const after = of.after ?? range.after;
