@@ -88,7 +88,8 @@ const settings = z.strictObject({
     .string()
     .regex(/^[a-z0-9-]{1,32}$/)
     .default('us-east-1'),
-  domain: z.string().optional(),
+  // Compared with hosts, which are compared in lower case.
+  domain: z.string().toLowerCase().optional(),
   metadata: z
     .string()
     .regex(/^(lmdb$|mongodb(\+srv)?:\/\/)/, 'lmdb, or a mongodb:// address')

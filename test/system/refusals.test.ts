@@ -261,6 +261,15 @@ test.serial(
   },
 );
 
+test.serial(
+  'a domain in capitals still finds its buckets: a PUT below it makes no bucket of a key',
+  (t) => {
+    const file = join(scratch, 'domain.yaml');
+    writeFileSync(file, 'data: d\ndomain: S3.Example.ORG\n');
+    t.is(loadConfig(file, {}).domain, 's3.example.org');
+  },
+);
+
 test.serial('the log says of a fault of ours what it was, and nothing that hangs on it', (t) => {
   const cloud = Object.assign(new Error('403 from the cloud'), {
     config: { headers: { authorization: 'Bearer canary' } },
