@@ -9,7 +9,9 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
+import { Packr } from 'msgpackr';
 import { CommitQueue, type TableHandle } from '../appliance/metadata/lmdb/commit-queue.ts';
+import { HeadReader } from '../appliance/metadata/lmdb/head-reader.ts';
 import {
   decodeListing,
   decodeRecord,
@@ -202,6 +204,42 @@ onLmdb(
     await raw.close();
   },
 );
+
+test("a listing's short way reads a head as the decoder does, or leaves it to the decoder", (t) => {
+  const packr = new Packr({ useRecords: false });
+  const reader = new HeadReader();
+  const head = (
+    sizeBytes: number,
+    checksum: unknown = null,
+    restore: unknown = null,
+  ): unknown[] => {
+    const [id, etag, at] = ['0123456789abcdef'.repeat(2).slice(4), 'f'.repeat(32), 1.76e12];
+    return [id, 1, at + sizeBytes, sizeBytes, etag, 'STANDARD', 'root', checksum, restore];
+  };
+  const sizes = [0, 127, 128, 255, 256, 65_535, 65_536, 2 ** 32 - 1, 2 ** 32, 2 ** 52 + 1];
+  const usual = [
+    ...sizes.map((sizeBytes) => head(sizeBytes)),
+    head(5, ['CRC64NVME', 'FULL_OBJECT', 'AAECAwQFBgc=']),
+    ['é'.repeat(99), 3, 1.5, 7, 'x-3', 'GLACIER_IR', 'ünü', null, null],
+    [...head(7).slice(0, 5), 'STANDARE', 'roos', null, null],
+  ];
+  const other = [
+    head(5, { algorithm: 'CRC32' }),
+    head(5, null, { state: 'pending' }),
+    [...head(5), 'a field of tomorrow'],
+    head(5).slice(0, 8),
+    ['x'.repeat(300), ...head(5).slice(1)],
+    [undefined, ...head(5).slice(1)],
+  ];
+  const read = (bytes: Buffer): unknown => {
+    const record = Buffer.concat([Buffer.alloc(15, 0x99), bytes, Buffer.alloc(40, 0xc0)]);
+    return reader.read(record, 15, 15 + bytes.length);
+  };
+  for (const tuple of usual) t.deepEqual(read(packr.pack(tuple)), tuple);
+  for (const tuple of other) t.is(read(packr.pack(tuple)), undefined);
+  const whole = packr.pack(head(70_000));
+  for (let end = 0; end < whole.length; end += 1) t.is(read(whole.subarray(0, end)), undefined);
+});
 
 onLmdb('a snapshot is of one instant, whatever is written beside it', async (t, { store }) => {
   for (let n = 0; n < 400; n += 1) await store.insert('objects', `k${n}`, { format: 1, n });

@@ -58,7 +58,10 @@ class Load {
 
   run(spec: LoadSpec): Promise<LoadResult> {
     return new Promise((resolve, reject) => {
-      this.#child.once('message', (result) => resolve(result as LoadResult));
+      this.#child.once('message', (result) => {
+        this.#child.off('error', reject);
+        resolve(result as LoadResult);
+      });
       this.#child.once('error', reject);
       this.#child.send(spec);
     });

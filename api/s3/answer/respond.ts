@@ -28,8 +28,8 @@ export interface Exchange {
 }
 
 /**
- * Resolves when everything has been given to the kernel, or will be at the end of this turn; rejects
- * when a stream fails half way.
+ * Resolves when everything has been given to the kernel, or will be at the end of this turn;
+ * rejects when a stream fails half way.
  */
 export async function writeAnswer(exchange: Exchange, answer: Answer): Promise<number> {
   const { response, incoming } = exchange;
