@@ -54,12 +54,18 @@ interface Priced {
 export class CostModel {
   readonly currency = 'USD';
   readonly #tiers = new Map<string, Priced>();
+  readonly #wall: (() => number) | undefined;
 
-  /** Throws SettingsInvalid where a tier names a book or class that is not there. */
+  /**
+   * Throws SettingsInvalid where a tier names a book or class that is not there. Prices age by the
+   * host's time (`wall`): a sandbox that advances the engine's clock makes none of them stale.
+   */
   constructor(
     books: ReadonlyMap<string, PriceBook>,
     pricing: Readonly<Record<string, TierPricing>> = LOCAL_PRICING,
+    wall?: () => number,
   ) {
+    this.#wall = wall;
     for (const [tier, one] of Object.entries(pricing)) {
       const book = books.get(one.book);
       if (book === undefined || !Object.hasOwn(book.classes, one.class)) {
@@ -175,7 +181,7 @@ export class CostModel {
         name: book.name,
         date: book.date,
         sources: book.sources,
-        stale: isStale(book, now),
+        stale: isStale(book, this.#wall?.() ?? now),
         unverified: book.unverified.filter((cell) => concerns(cell, classes, book)),
       });
     }

@@ -25,7 +25,7 @@ async function build(options: AdminOptions): Promise<CostModel> {
     const book = parsePriceBook(name, text);
     books.set(book.name, book);
   }
-  return new CostModel(books, options.pricing ?? LOCAL_PRICING);
+  return new CostModel(books, options.pricing ?? LOCAL_PRICING, () => options.clock.wall());
 }
 
 /** One line a book: name, date, doubts, sources. */
