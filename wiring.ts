@@ -15,7 +15,7 @@ import { FirnError } from './appliance/model/errors.ts';
 import { silentEvents } from './appliance/model/event-sink.ts';
 import { newId } from './appliance/model/ids.ts';
 import { GRACE_MS } from './appliance/model/limits.ts';
-import type { MetadataStore } from './appliance/model/metadata-store.ts';
+import type { MetadataStore, Row } from './appliance/model/metadata-store.ts';
 import type { Tier } from './appliance/model/tier.ts';
 import type { EngineContext } from './appliance/engine/context.ts';
 import type { ColdTierSettings } from './tiers/cold/build.ts';
@@ -61,7 +61,16 @@ export function metadataOf(config: Config, own: Own): MetadataStore {
   });
 }
 
-async function buildTiers(config: Config, own: Own, storeId: string): Promise<Map<string, Tier>> {
+interface FromStore {
+  store: MetadataStore;
+  storeId: string;
+}
+
+async function buildTiers(
+  config: Config,
+  own: Own,
+  { store, storeId }: FromStore,
+): Promise<Map<string, Tier>> {
   const tiers = new Map<string, Tier>();
   for (const [name, settings] of Object.entries(config.tiers)) {
     tiers.set(
@@ -72,7 +81,12 @@ async function buildTiers(config: Config, own: Own, storeId: string): Promise<Ma
             storeId,
             hot: name === config.storageClasses['STANDARD'],
           })
-        : await buildCold(name, settings, { own, storeId }),
+        : await buildCold(name, settings, {
+            own,
+            storeId,
+            isKnown: (await placeRow(store, name))?.value.place === placeOf(settings),
+            log: () => loggerOf(config, own.name),
+          }),
     );
   }
   return tiers;
@@ -97,11 +111,10 @@ async function buildDrives(
   );
 }
 
+type ColdConfig = Exclude<TierConfig, { kind: 'node-group' }>;
+
 /** Settings give a secret or the file that holds it; a tier is given the secret. */
-function withSecret(
-  name: string,
-  settings: Exclude<TierConfig, { kind: 'node-group' }>,
-): ColdTierSettings {
+function withSecret(name: string, settings: ColdConfig): ColdTierSettings {
   if (settings.kind === 's3') {
     const { secretKeyFile: _, ...rest } = settings;
     return { ...rest, name, secretKey: secretOf(name, settings) };
@@ -115,14 +128,63 @@ function withSecret(
 
 async function buildCold(
   name: string,
-  settings: Exclude<TierConfig, { kind: 'node-group' }>,
-  { own, storeId }: { own: Own; storeId: string },
+  settings: ColdConfig,
+  from: { own: Own; storeId: string; isKnown: boolean; log: () => Logger },
 ): Promise<Tier> {
+  const { own, storeId, isKnown, log } = from;
   const { buildColdTier } = await import('./tiers/cold/build.ts');
   return await buildColdTier(
-    { ...withSecret(name, settings), name, storeId },
-    { clock: own.clock, random: own.random },
+    { ...withSecret(name, settings), name, storeId, isKnown },
+    {
+      clock: own.clock,
+      random: own.random,
+      noticed(event, error) {
+        if (event === 'back') log().info({ tier: name }, 'the tier is back');
+        else {
+          const reason = error instanceof Error ? error.message : 'it does not answer';
+          log().error({ tier: name, reason }, 'the tier is away; what it holds waits for it');
+        }
+      },
+    },
   );
+}
+
+interface PlaceRow {
+  format: 1;
+  place: string;
+}
+
+const placeRow = (store: MetadataStore, name: string): Promise<Row<PlaceRow> | undefined> =>
+  store.get<PlaceRow>('settings', `tier/${name}`);
+
+/** What makes two settings name the same place: never a secret. */
+function placeOf(settings: ColdConfig): string {
+  switch (settings.kind) {
+    case 'directory':
+      return `directory ${settings.directory}`;
+    case 's3':
+      return `s3 ${settings.endpoint} ${settings.bucket} ${settings.prefix}`;
+    case 'gcs':
+      return `gcs ${settings.endpoint ?? ''} ${settings.bucket} ${settings.prefix}`;
+    case 'azure':
+      return `azure ${settings.endpoint ?? settings.account} ${settings.container} ${settings.prefix}`;
+  }
+}
+
+/**
+ * Notes which places were opened once. A place that is known may be away at a later start without
+ * taking everything else down, and is never founded anew: an empty directory there is a missing mount.
+ */
+async function notePlaces(config: Config, store: MetadataStore): Promise<void> {
+  for (const [name, settings] of Object.entries(config.tiers)) {
+    if (settings.kind === 'node-group') continue;
+    const row = await placeRow(store, name);
+    const value: PlaceRow = { format: 1, place: placeOf(settings) };
+    if (row?.value.place === value.place) continue;
+    // Another process of this start may have been first: it writes the same.
+    if (row === undefined) await store.insert('settings', `tier/${name}`, value);
+    else await store.replace({ table: 'settings', id: row.id, expected: row.revision, value });
+  }
 }
 
 /** LMDB is read afresh each time; over a network such rows may be a second old. */
@@ -173,19 +235,16 @@ export interface Opened {
 }
 
 /** Opens tiers over an open store. What it opened is closed again when something refuses. */
-export async function openAll(
-  config: Config,
-  own: Own,
-  from: { store: MetadataStore; storeId: string },
-): Promise<Opened> {
+export async function openAll(config: Config, own: Own, from: FromStore): Promise<Opened> {
   const { store, storeId } = from;
-  const tiers = await buildTiers(config, own, storeId);
+  const tiers = await buildTiers(config, own, from);
   const close = async (): Promise<void> => {
     await Promise.allSettled([...tiers.values()].map((tier) => tier.close()));
     await store.close();
   };
   try {
     await Promise.all([...tiers.values()].map((tier) => tier.open()));
+    await notePlaces(config, store);
     const { buildPacker } = await import('./tiers/pack/packer.ts');
     const packer = buildPacker({ spoolDirectory: join(config.data, 'spool'), random: own.random });
     return { storeId, store, context: contextOf(config, own, { store, tiers, packer }), close };

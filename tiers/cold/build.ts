@@ -7,6 +7,7 @@ import type { Tier } from '../../appliance/model/tier.ts';
 import type { AzureTierSettings } from './azure/azure-tier.ts';
 import type { DirectoryTierSettings } from './directory/directory-tier.ts';
 import type { GcsTierSettings } from './gcs/gcs-tier.ts';
+import { LateTier, type LateTierOptions } from './late-tier.ts';
 import type { S3TierSettings } from './s3/s3-tier.ts';
 
 export type ColdTierSettings =
@@ -18,13 +19,24 @@ export type ColdTierSettings =
 export interface ColdTierPorts {
   clock: Clock;
   random: Random;
+  /** Told when a tier that is known (settings.isKnown) is away at the start, and when it is back. */
+  noticed?: LateTierOptions['noticed'];
 }
 
-/** A tier that is not open yet; throws SettingsInvalid for settings that cannot work. */
+/**
+ * A tier that is not open yet; throws SettingsInvalid for settings that cannot work. One that is known
+ * opens also while its place is away.
+ */
 export async function buildColdTier(
   settings: ColdTierSettings,
   ports: ColdTierPorts,
 ): Promise<Tier> {
+  const tier = await adapterOf(settings, ports);
+  if (settings.isKnown !== true) return tier;
+  return new LateTier(tier, { noticed: ports.noticed ?? (() => undefined) });
+}
+
+async function adapterOf(settings: ColdTierSettings, ports: ColdTierPorts): Promise<Tier> {
   switch (settings.kind) {
     case 'directory': {
       const { DirectoryTier } = await import('./directory/directory-tier.ts');

@@ -27,13 +27,16 @@ export interface RemoteIdentityRequest {
   calls: CloudCalls;
   tier: string;
   store: string | undefined;
+  /** Makes the identity where there is none; false: the place is away. */
+  founds: boolean;
   random: Random;
 }
 
 /** Makes or checks the identity; true if the service refuses to overwrite. */
 export async function takeRemoteIdentity(request: RemoteIdentityRequest): Promise<boolean> {
-  const { service, calls, tier, store, random } = request;
+  const { service, calls, tier, store, founds, random } = request;
   let bytes = await readIdentity(request);
+  if (bytes === undefined && !founds) throw emptied(tier);
   if (bytes === undefined) {
     const identity: RemoteIdentity = {
       kind: 'firn-remote-tier',
@@ -90,6 +93,16 @@ function check(bytes: Buffer, { tier, store }: RemoteIdentityRequest): void {
   if (store !== undefined && identity.store !== undefined && identity.store !== store) {
     throw foreign(tier, `it belongs to the store ${identity.store}`);
   }
+}
+
+/** It was there once: a bucket of that name made anew, or a prefix that somebody emptied. */
+export function emptied(tier: string, cause?: unknown): FirnError {
+  return new FirnError('TierUnavailable', `${tier}: its place has no ${IDENTITY_NAME} now`, {
+    subject: tier,
+    cause,
+    hint: 'was the bucket or container removed, or does something else answer for the service?',
+    retryable: true,
+  });
 }
 
 function foreign(tier: string, message: string): FirnError {

@@ -37,7 +37,7 @@ import {
 } from './bodies.ts';
 import { CloudCalls, isRetryable, withoutStalls, type CallSettings } from './calls.ts';
 import { blobName, idOfName, ownName, remoteLocation } from './names.ts';
-import { IDENTITY_NAME, takeRemoteIdentity } from './remote-identity.ts';
+import { emptied, IDENTITY_NAME, takeRemoteIdentity } from './remote-identity.ts';
 import type { BlobHead, BlobLabels, BlobService, BlobStream, BlobUpload } from './service.ts';
 
 /** Parts of one upload under way at once; as many parts are held in memory, and one more. */
@@ -47,6 +47,8 @@ export interface RemoteTierSettings extends CallSettings {
   name: string;
   /** Refuses a place that was made for another store. */
   storeId?: string | undefined;
+  /** This store had it open before: then a place without identity is away, and never made anew. */
+  isKnown?: boolean | undefined;
 }
 
 export interface RemoteTierOptions {
@@ -93,12 +95,13 @@ export class RemoteTier implements Tier {
 
   async open(): Promise<void> {
     await this.#calls.run(this.name, (signal) => this.#service.open(signal));
-    const { storeId } = this.#settings;
+    const { storeId, isKnown } = this.#settings;
     this.#createOnly = await takeRemoteIdentity({
       service: this.#service,
       calls: this.#calls,
       tier: this.name,
       store: storeId,
+      founds: isKnown !== true,
       random: this.#random,
     });
     this.#isOpen = true;
@@ -226,12 +229,7 @@ export class RemoteTier implements Tier {
   async #absent(name: string, cause?: unknown): Promise<FirnError> {
     const place = await this.#calls.run(name, (s) => this.#service.head(IDENTITY_NAME, s));
     if (place !== undefined) return missing(this.name, name, cause);
-    return new FirnError('TierUnavailable', `${this.name}: its place has no ${IDENTITY_NAME} now`, {
-      subject: name,
-      cause,
-      hint: 'was the bucket or container removed, or does something else answer for the service?',
-      retryable: true,
-    });
+    return emptied(this.name, cause);
   }
 
   async #putWhole(

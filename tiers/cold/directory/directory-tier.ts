@@ -47,7 +47,7 @@ import {
   writeDraft,
   writeFully,
 } from './files.ts';
-import { readIdentity, takeIdentity } from './identity.ts';
+import { notItsRoot, readIdentity, takeIdentity } from './identity.ts';
 import { encodeLabel, LABEL_SUFFIX, PIECE_BYTES, PieceSums, type LabelHeader } from './label.ts';
 import { PRIORITIES, StageDesk } from './staging.ts';
 
@@ -61,6 +61,8 @@ export interface DirectoryTierSettings {
   stageSeconds?: number | undefined;
   /** Refuses a root that was made for another store. */
   storeId?: string | undefined;
+  /** This store had it open before: then a place without identity is away, and never made anew. */
+  isKnown?: boolean | undefined;
 }
 
 const SHELVES = ['packs', 'objects'] as const;
@@ -98,12 +100,13 @@ export class DirectoryTier implements Tier {
   }
 
   async open(): Promise<void> {
-    const { directory, storeId } = this.#settings;
+    const { directory, storeId, isKnown } = this.#settings;
     try {
       const identity = await takeIdentity({
         directory,
         tier: this.name,
         store: storeId,
+        founds: isKnown !== true,
         random: this.#random,
       });
       for (const each of [...SHELVES, 'staged', 'drafts']) {
@@ -338,11 +341,6 @@ export class DirectoryTier implements Tier {
     const { directory } = this.#settings;
     const identity = await readIdentity(directory).catch(() => undefined);
     if (identity?.root === this.#root) return missing(this.name, blob.name, cause);
-    return new FirnError('TierUnavailable', `${this.name}: ${directory} is not its root now`, {
-      subject: directory,
-      cause,
-      hint: 'is its file system mounted?',
-      retryable: true,
-    });
+    return notItsRoot(this.name, directory, cause);
   }
 }

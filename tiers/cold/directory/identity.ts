@@ -29,6 +29,8 @@ export interface IdentityRequest {
   directory: string;
   tier: string;
   store: string | undefined;
+  /** Makes itself at home in an empty directory; false: then the right one is not mounted. */
+  founds: boolean;
   random: Random;
 }
 
@@ -36,14 +38,26 @@ function foreign(directory: string, message: string, hint: string): FirnError {
   return new FirnError('DriveForeign', `${directory} ${message}`, { subject: directory, hint });
 }
 
+/** A directory that once was this tier's root and now is not: told apart from bytes that are gone. */
+export function notItsRoot(tier: string, directory: string, cause?: unknown): FirnError {
+  return new FirnError('TierUnavailable', `${tier}: ${directory} is not its root now`, {
+    subject: directory,
+    cause,
+    hint: `is its file system mounted? Its root holds ${IDENTITY_NAME}`,
+    retryable: true,
+  });
+}
+
 /** Reads the identity, makes it in an empty directory, refuses everything else. */
 export async function takeIdentity(request: IdentityRequest): Promise<TierIdentity> {
-  const { directory, tier, store } = request;
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const { directory, tier, store, founds } = request;
+  if (founds) await mkdir(directory, { recursive: true, mode: 0o700 });
   if (!(await stat(directory)).isDirectory()) {
     throw foreign(directory, 'is not a directory', 'name a directory for this tier');
   }
-  const identity = (await readIdentity(directory)) ?? (await found(request));
+  const standing = await readIdentity(directory);
+  if (standing === undefined && !founds) throw notItsRoot(tier, directory);
+  const identity = standing ?? (await found(request));
   if (identity.format !== FORMAT) {
     throw new FirnError('FormatUnknown', `${directory} is of format ${identity.format}`, {
       subject: directory,
