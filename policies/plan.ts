@@ -4,6 +4,7 @@
 // hash stands for all of that: who applies a plan applies exactly what was read. Rules that delete
 // a third of the store because of a wrong prefix are the danger; guard rails are the last stop.
 
+import type { PlannedChange, PlannedRule } from '../appliance/model/answers.ts';
 import type { CostModel, BookNote } from './cost/cost-model.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { hashOf } from './canonical-json.ts';
@@ -40,34 +41,6 @@ export interface GuardRailBreach {
   limit: number;
   value: number;
   message: string;
-}
-
-export interface PlannedRule {
-  id: string;
-  /** For example `transition to GLACIER`. */
-  action: string;
-  description?: string;
-  /** Due now: what an apply and the next run would do. */
-  objects: number;
-  bytes: number;
-  /** How many of these lose an object or hide it. */
-  deletes: number;
-  /** `bucket/key`, the first ones met. */
-  examples: string[];
-  /**
-   * Versions whose first action from now on is this rule's, not due yet; `firstAt` the earliest.
-   */
-  later: { objects: number; bytes: number; firstAt: string | null };
-  /** $ once: reading, moving, leaving early. */
-  oneOffCost: number;
-  /** $ a month, against leaving them where they are; negative: the rule loses money. */
-  monthlySaving: number;
-}
-
-export interface PlannedChange {
-  objects: number;
-  bytes: number;
-  examples: string[];
 }
 
 export interface Plan {

@@ -19,13 +19,15 @@ export type ColdTierSettings =
 export interface ColdTierPorts {
   clock: Clock;
   random: Random;
-  /** Told when a tier that is known (settings.isKnown) is away at the start, and when it is back. */
+  /**
+   * Told when a tier that is known (settings.isKnown) is away at the start, and when it is back.
+   */
   noticed?: LateTierOptions['noticed'];
 }
 
 /**
- * A tier that is not open yet; throws SettingsInvalid for settings that cannot work. One that is known
- * opens also while its place is away.
+ * A tier that is not open yet; throws SettingsInvalid for settings that cannot work. One that is
+ * known opens also while its place is away.
  */
 export async function buildColdTier(
   settings: ColdTierSettings,
