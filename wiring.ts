@@ -173,7 +173,8 @@ function placeOf(settings: ColdConfig): string {
 
 /**
  * Notes which places were opened once. A place that is known may be away at a later start without
- * taking everything else down, and is never founded anew: an empty directory there is a missing mount.
+ * taking everything else down, and is never founded anew: an empty directory there is a missing
+ * mount.
  */
 async function notePlaces(config: Config, store: MetadataStore): Promise<void> {
   for (const [name, settings] of Object.entries(config.tiers)) {
