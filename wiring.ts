@@ -15,6 +15,7 @@ import { FirnError } from './appliance/model/errors.ts';
 import { silentEvents } from './appliance/model/event-sink.ts';
 import { newId } from './appliance/model/ids.ts';
 import { GRACE_MS } from './appliance/model/limits.ts';
+import type { Pack } from './appliance/model/location.ts';
 import type { MetadataStore, Row } from './appliance/model/metadata-store.ts';
 import type { Tier } from './appliance/model/tier.ts';
 import type { EngineContext } from './appliance/engine/context.ts';
@@ -84,7 +85,7 @@ async function buildTiers(
         : await buildCold(name, settings, {
             own,
             storeId,
-            isKnown: (await placeRow(store, name))?.value.place === placeOf(settings),
+            isKnown: await isKnownPlace(store, name, placeOf(settings)),
             log: () => loggerOf(config, own.name),
           }),
     );
@@ -156,6 +157,33 @@ interface PlaceRow {
 
 const placeRow = (store: MetadataStore, name: string): Promise<Row<PlaceRow> | undefined> =>
   store.get<PlaceRow>('settings', `tier/${name}`);
+
+/**
+ * Was this place opened before under this name? A tier that was pointed elsewhere is refused while
+ * packs are in it: they would be looked for where they never were, and called lost.
+ */
+async function isKnownPlace(store: MetadataStore, name: string, place: string): Promise<boolean> {
+  const row = await placeRow(store, name);
+  if (row === undefined || row.value.place === place) return row !== undefined;
+  for (let after = ''; ;) {
+    const page: Row<Pack>[] = await store.range<Pack>({
+      table: 'packs',
+      ...(after === '' ? {} : { after }),
+      limit: 1000,
+    });
+    if (page.some(({ value }) => value.tier === name)) {
+      throw new FirnError('SettingsInvalid', `tiers.${name} names another place than its packs`, {
+        subject: name,
+        hint:
+          `they are in ${row.value.place}: name that again, and add the new place as a tier ` +
+          'of its own for a policy to move them to',
+      });
+    }
+    const last = page.at(-1);
+    if (last === undefined || page.length < 1000) return false;
+    after = last.id;
+  }
+}
 
 /** What makes two settings name the same place: never a secret. */
 function placeOf(settings: ColdConfig): string {

@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import { parse } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { readFileSync } from 'node:fs';
 import { loadConfig, settingsSchema } from '../../config.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
@@ -292,3 +292,40 @@ test.serial('the log says of a fault of ours what it was, and nothing that hangs
   t.false(text.includes('canary'));
   t.is(loggedError('text'), 'text');
 });
+
+test.serial(
+  'a tier that holds packs can not be pointed at another place: they would seem lost',
+  async (t) => {
+    const one = await startFirn();
+    const config = join(one.directory, 'firn.yaml');
+    await s3Call(one, { method: 'PUT', path: '/kept' });
+    const headers = { 'x-amz-storage-class': 'GLACIER_IR' };
+    await s3Call(one, { method: 'PUT', path: '/kept/object', body: 'precious', headers });
+    const { output: run } = await firn(['run', 'lifecycle', '--wait', '--config', config]);
+    t.regex(run, /moved 1/);
+    await one.stop();
+    const settings = readFileSync(config, 'utf8');
+    const group = (pool: string): string[][] => [
+      Array.from({ length: 6 }, (_, i) => join(one.directory, 'data', pool, `drive-${i}`)),
+    ];
+    const tiers = {
+      hot: { kind: 'node-group', groups: group('hot') },
+      warm: { kind: 'node-group', groups: group('warm') },
+      cold: { kind: 'directory', directory: join(one.directory, 'elsewhere') },
+      archive: {
+        kind: 'directory',
+        directory: join(one.directory, 'data', 'archive'),
+        retrieval: 'staged',
+      },
+    };
+    writeFileSync(config, `${settings}\n${stringify({ tiers })}`);
+    const { code, output } = await firn(['serve', '--config', config]);
+    t.is(code, 1, output);
+    t.regex(output, /tiers\.cold names another place than its packs/);
+    t.regex(output, /data\/cold/);
+    writeFileSync(config, settings);
+    const again = await one.restart();
+    t.is((await s3Call(again, { method: 'GET', path: '/kept/object' })).text, 'precious');
+    await again.dispose();
+  },
+);
