@@ -9,7 +9,7 @@ export interface AdminTarget {
   secretKey: string;
 }
 
-/** The answer of `/v1` + path; throws where it is an error. */
+/** The answer of `/v1` + path (with its query, its names in order); throws where it is an error. */
 export async function adminCall<Answer>(
   target: AdminTarget,
   method: string,
@@ -18,11 +18,12 @@ export async function adminCall<Answer>(
 ): Promise<Answer> {
   const body = given === undefined ? '' : JSON.stringify(given);
   const host = `127.0.0.1:${target.adminPort}`;
+  const [pathOnly = '', query = ''] = path.split('?');
   const headers = signRequest({
     method,
     host,
-    path: `/v1${path}`,
-    query: '',
+    path: `/v1${pathOnly}`,
+    query,
     headers: body === '' ? {} : { 'content-type': 'application/json' },
     payloadHash: sha256Hex(body),
     region: 'us-east-1',

@@ -37,6 +37,7 @@ import {
 import { buildColdTier, type ColdTierSettings } from '../tiers/cold/build.ts';
 import { checksumOf } from '../tiers/checksum.ts';
 import { DirectoryTier } from '../tiers/cold/directory/directory-tier.ts';
+import { LateTier } from '../tiers/cold/late-tier.ts';
 import {
   bytesOf,
   failsWith,
@@ -183,6 +184,37 @@ test('directory: a missing mount is unavailable, not a lost object, and takes no
     await rm(directory, { recursive: true });
     await rename(`${directory}.away`, directory);
     t.deepEqual(Buffer.from(await bytesOf(await tier.read(location))), Buffer.from(bytes));
+  });
+});
+
+test('a known place that is away at the start holds nobody up, and is served once it is back', async (t) => {
+  await inDirectory(async (tier, directory, clock) => {
+    const bytes = sampleBytes(1000);
+    const { location } = await tier.put({ id: freshId(), body: bytes, owner });
+    const settings = { kind: 'directory', name: tier.name, directory } as const;
+    await rename(directory, `${directory}.away`);
+    const missing = new DirectoryTier({ ...settings, isKnown: true }, { clock, random });
+    const told: string[] = [];
+    const late = new LateTier(missing, { noticed: (event) => told.push(event), againMs: 20 });
+    await late.open();
+    t.deepEqual(told, ['away']);
+    await failsWith(t, 'TierUnavailable', () => late.read(location));
+    await failsWith(t, 'TierUnavailable', () => late.put({ id: freshId(), body: bytes, owner }));
+    await failsWith(t, 'TierUnavailable', async () => {
+      for await (const _ of late.list()) t.fail();
+    });
+    await mkdir(directory);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    t.deepEqual(await readdir(directory), [], 'an empty mount point is not made a new root');
+    await rm(directory, { recursive: true });
+    await rename(`${directory}.away`, directory);
+    while (told.length === 1) await new Promise((resolve) => setTimeout(resolve, 10));
+    t.deepEqual(told, ['away', 'back']);
+    t.deepEqual(Buffer.from(await bytesOf(await late.read(location))), Buffer.from(bytes));
+    await late.close();
+    const known = { ...settings, isKnown: true };
+    const foreign = await buildColdTier({ ...known, name: 'other' }, { clock, random });
+    await failsWith(t, 'DriveForeign', () => foreign.open());
   });
 });
 
