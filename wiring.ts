@@ -3,7 +3,7 @@
 // worker and the primary can't disagree about where a byte lives.
 
 import type { Server } from 'node:http';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { pino } from 'pino';
 import type { Logger } from 'pino';
 import { loadMasterKey, secretOf } from './config.ts';
@@ -85,7 +85,7 @@ async function buildTiers(
         : await buildCold(name, settings, {
             own,
             storeId,
-            isKnown: await isKnownPlace(store, name, placeOf(settings)),
+            isKnown: await isKnownPlace(store, name, placeOf(settings, config.data)),
             log: () => loggerOf(config, own.name),
           }),
     );
@@ -185,11 +185,16 @@ async function isKnownPlace(store: MetadataStore, name: string, place: string): 
   }
 }
 
-/** What makes two settings name the same place: never a secret. */
-function placeOf(settings: ColdConfig): string {
+/**
+ * What makes two settings name the same place: never a secret. Below the data folder it counts from
+ * there (`data/…`; other paths are absolute), so that the folder may be moved as a whole.
+ */
+function placeOf(settings: ColdConfig, data: string): string {
   switch (settings.kind) {
-    case 'directory':
-      return `directory ${settings.directory}`;
+    case 'directory': {
+      const inside = relative(data, settings.directory);
+      return `directory ${/^\.\.(?:\/|$)/.test(inside) ? settings.directory : `data/${inside}`}`;
+    }
     case 's3':
       return `s3 ${settings.endpoint} ${settings.bucket} ${settings.prefix}`;
     case 'gcs':
@@ -208,7 +213,7 @@ async function notePlaces(config: Config, store: MetadataStore): Promise<void> {
   for (const [name, settings] of Object.entries(config.tiers)) {
     if (settings.kind === 'node-group') continue;
     const row = await placeRow(store, name);
-    const value: PlaceRow = { format: 1, place: placeOf(settings) };
+    const value: PlaceRow = { format: 1, place: placeOf(settings, config.data) };
     if (row?.value.place === value.place) continue;
     // Another process of this start may have been first: it writes the same.
     if (row === undefined) await store.insert('settings', `tier/${name}`, value);

@@ -93,7 +93,11 @@ function report(error: unknown, io: CliIo): number {
   const paint = paintFor(io.stderr);
   if (isFirnError(error)) {
     io.stderr.write(`${paint.red('firn:')} ${printable(error.message)}\n`);
-    if (error.hint !== undefined) io.stderr.write(`      ${printable(error.hint)}\n`);
+    // The problems of a policy file carry each its own remedy already.
+    const { hint } = error;
+    if (hint !== undefined && !error.message.includes(hint)) {
+      io.stderr.write(`      ${printable(hint)}\n`);
+    }
     return error.code === 'UsageError' ? 2 : 1;
   }
   if (io.signal?.aborted === true) {
