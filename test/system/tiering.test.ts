@@ -234,7 +234,7 @@ async function startOne(name: string): Promise<Appliance> {
 async function startOnMongo(): Promise<RunningFirn> {
   const mongo = await startMongo({});
   disposals.push(() => mongo.stop());
-  return await startFirn({ settings: { debug, tiers }, metadata: mongo.url });
+  return await startFirn({ settings: { debug, tiers, processes: 1 }, metadata: mongo.url });
 }
 
 const CLOUD_BUCKET = 'cold-store';

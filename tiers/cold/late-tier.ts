@@ -21,7 +21,7 @@ import type {
   TierUsage,
 } from '../../appliance/model/tier.ts';
 
-const START_WAIT_MS = 3000;
+const START_WAIT_MS = 2000;
 const AGAIN_MS = 5000;
 
 export interface LateTierOptions {
