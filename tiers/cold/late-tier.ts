@@ -1,7 +1,7 @@
 // A cold tier whose place may be away when a process starts: a cloud that does not answer, a mount
 // that is missing today. The danger: a start that waits for it, or refuses, takes hot and warm data
 // down with it, also when a single process is restarted in the midst of a cloud's outage. So the
-// start goes on after 3 s, what needs the tier is told to try later, and every 5 s it is tried
+// start goes on after 2 s, what needs the tier is told to try later, and every 5 s it is tried
 // again. Only for places that were opened before: the first time a wrong address must be seen at
 // once. What is foreign or of a newer format refuses the start as ever.
 
