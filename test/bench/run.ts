@@ -28,6 +28,7 @@ const figures: Record<string, Figure> = {};
 const wants = (name: string): boolean =>
   wanted.length === 0 || wanted.some((one) => name === one || name.startsWith(`${one}-`));
 const round = (value: number): number => Number(value.toPrecision(4));
+const shown = (value: number): string => (Number.isNaN(value) ? '–' : String(value));
 const note = (text: string): void => void process.stderr.write(`${text}\n`);
 
 function record(name: string, figure: Figure): void {
@@ -289,8 +290,8 @@ function table(): string {
     name,
     String(figure),
     unit,
-    String(limit),
-    String(ratio),
+    shown(limit),
+    shown(ratio),
   ]);
   const all = [['name', 'figure', 'unit', 'limit', 'ratio'], ...rows];
   const widths = [0, 1, 2, 3, 4].map((c) =>
