@@ -1,10 +1,9 @@
 // Every verb but `serve`: wires the command line to this process: its outputs, Ctrl-C, a prompt, and the
 // settings file. The command line itself (appliance/cli) touches none of them.
 
-import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import type { WriteStream } from 'node:tty';
-import { loadConfig, VERSION } from './config.ts';
+import { credentialsFile, loadConfig, VERSION } from './config.ts';
 import type { CliIo, CliOutput, CliSettings } from './appliance/cli/io.ts';
 import { runCli } from './appliance/cli/run.ts';
 import { FirnError } from './appliance/model/errors.ts';
@@ -68,7 +67,7 @@ function cliSettings(file: string | undefined): CliSettings {
     adminEndpoint: `http://${addressOf(config.adminHost)}:${config.adminPort}`,
     s3Endpoint: `http://${addressOf(config.host)}:${config.port}`,
     region: config.region,
-    credentialsFile: join(config.data, 'credentials'),
+    credentialsFile: credentialsFile(config),
     ...(config.root === undefined ? {} : { credentials: config.root }),
   };
 }

@@ -399,6 +399,9 @@ export function writeOnce(path: string, text: string): boolean {
   return true;
 }
 
+/** Where the first start writes the root key pair, and where the command looks for it. */
+export const credentialsFile = (config: Config): string => join(config.data, 'credentials');
+
 /** The key pair in an AWS credentials file (profile default), or undefined. */
 export function readCredentials(
   path: string,

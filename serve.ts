@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util';
 import type { Logger } from 'pino';
 import {
   childEnvironment,
+  credentialsFile,
   loadConfig,
   priceBookFiles,
   processPart,
@@ -238,8 +239,6 @@ async function runPrimary(config: Config): Promise<void> {
     throw error;
   }
 }
-
-const credentialsFile = (config: Config): string => join(config.data, 'credentials');
 
 /** Only the host that made the root key pair learns it, and writes it down for its operator. */
 async function ensureRoot(config: Config, accounts: Accounts): Promise<void> {

@@ -7,7 +7,7 @@ import { isFirnError } from '../appliance/model/errors.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
 import type { NodeGroupTier } from '../appliance/model/node-group.ts';
 import type { Heal } from '../appliance/model/records.ts';
-import { alarm, sumOf } from './scrub.ts';
+import { alarm, stepThrough } from './scrub.ts';
 import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 const PAGE_ROWS = 200;
@@ -44,21 +44,7 @@ export class HealWorker implements Worker {
     for (const tier of this.#tiers) {
       const drives = await tier.drives();
       if (!drives.some(({ state }) => state === 'healing')) continue;
-      const job = tier.heal();
-      try {
-        for (;;) {
-          const progress = await job.step();
-          turn.report(sumOf(total, progress));
-          if (progress.done) {
-            Object.assign(total, sumOf(total, progress));
-            alarm(this.#log, tier.name, progress.lost);
-            break;
-          }
-          await turn.rest();
-        }
-      } finally {
-        await job.stop();
-      }
+      await stepThrough(tier.heal(), { turn, total, tier: tier.name, log: this.#log });
     }
     await this.#locations(turn, total);
   }

@@ -2,7 +2,7 @@
 // find a first one that nobody had noticed. What cannot be repaired is a durability alarm, each by
 // name.
 
-import type { NodeGroupTier } from '../appliance/model/node-group.ts';
+import type { NodeGroupTier, StepJob } from '../appliance/model/node-group.ts';
 import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 export class ScrubWorker implements Worker {
@@ -23,21 +23,7 @@ export class ScrubWorker implements Worker {
   async run(turn: Turn): Promise<void> {
     const total = { checked: 0, bytes: 0, repaired: 0, lost: 0 };
     for (const tier of this.#tiers) {
-      const job = tier.scrub();
-      try {
-        for (;;) {
-          const progress = await job.step();
-          turn.report(sumOf(total, progress));
-          if (progress.done) {
-            Object.assign(total, sumOf(total, progress));
-            alarm(this.#log, tier.name, progress.lost);
-            break;
-          }
-          await turn.rest();
-        }
-      } finally {
-        await job.stop();
-      }
+      await stepThrough(tier.scrub(), { turn, total, tier: tier.name, log: this.#log });
     }
   }
 }
@@ -49,7 +35,32 @@ interface Progress {
   lost: readonly string[];
 }
 
-export function sumOf(
+/**
+ * Takes a job of a tier to its end, a step at a time, resting between them. Its counts are added to
+ * `total` when it is done; the job is stopped also when a step or the lease fails.
+ */
+export async function stepThrough(
+  job: StepJob,
+  own: { turn: Turn; total: Parameters<typeof sumOf>[0]; tier: string; log: WorkerLog },
+): Promise<void> {
+  const { turn, total, tier, log } = own;
+  try {
+    for (;;) {
+      const progress = await job.step();
+      turn.report(sumOf(total, progress));
+      if (progress.done) {
+        Object.assign(total, sumOf(total, progress));
+        alarm(log, tier, progress.lost);
+        return;
+      }
+      await turn.rest();
+    }
+  } finally {
+    await job.stop();
+  }
+}
+
+function sumOf(
   total: { checked: number; bytes: number; repaired: number; lost: number },
   progress: Progress,
 ): typeof total {
