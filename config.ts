@@ -96,6 +96,27 @@ const settings = z.strictObject({
     .default('lmdb'),
   processes: z.int().min(1).max(64).optional(),
   masterKeyFile: z.string().optional(),
+  locationConstraints: z.array(z.string().regex(/^[a-z0-9-]{1,64}$/)).default([]),
+  newBuckets: z
+    .strictObject({
+      ownership: z
+        .enum(['BucketOwnerEnforced', 'BucketOwnerPreferred', 'ObjectWriter', 'unset'])
+        .default('BucketOwnerEnforced'),
+      blockPublicAccess: z.boolean().default(true),
+    })
+    .prefault({}),
+  encryption: z
+    .strictObject({
+      keyRingFile: z.string().optional(),
+      keys: z.array(z.string().regex(/^[A-Za-z0-9._:/-]{1,128}$/)).default([]),
+    })
+    .prefault({}),
+  transitions: z
+    .strictObject({
+      waterfall: z.enum(['strict', 'free']).default('strict'),
+      sizeFloor: z.boolean().default(true),
+    })
+    .prefault({}),
   tiers: z.record(name, tier).optional(),
   storageClasses: z
     .record(z.string().regex(/^[A-Z][A-Z0-9_-]{0,63}$/, 'a class is A-Z, 0-9, _ and -'), name)
@@ -115,10 +136,14 @@ const settings = z.strictObject({
 });
 type Parsed = z.infer<typeof settings>;
 
-export interface Config extends Omit<Parsed, 'tiers' | 'storageClasses' | 'processes'> {
+export interface Config extends Omit<
+  Parsed,
+  'tiers' | 'storageClasses' | 'processes' | 'encryption'
+> {
   /** Absolute. */
   data: string;
   masterKeyFile: string;
+  encryption: { keyRingFile: string; keys: string[] };
   processes: number;
   tiers: Record<string, TierConfig>;
   storageClasses: Record<string, string>;
@@ -177,6 +202,10 @@ function complete(
     ...parsed,
     data,
     masterKeyFile: resolve(from.base, parsed.masterKeyFile ?? join(data, 'master.key')),
+    encryption: {
+      ...parsed.encryption,
+      keyRingFile: resolve(from.base, parsed.encryption.keyRingFile ?? join(data, 'key-ring')),
+    },
     processes: parsed.processes ?? Math.max(1, availableParallelism()),
     tiers,
     storageClasses,

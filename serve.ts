@@ -124,6 +124,9 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
     clock: context.clock,
     random: context.random,
     region: config.region,
+    locationConstraints: config.locationConstraints,
+    newBuckets: config.newBuckets,
+    waterfall: config.transitions.waterfall,
     ...(config.domain === undefined ? {} : { domain: config.domain }),
     classes: context.classes,
     observe(record) {

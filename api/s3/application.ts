@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import Koa from 'koa';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
-import { checkOwner } from './request/authorize.ts';
+import { authorize } from './access/authorize.ts';
 import { Payload } from './body/payload.ts';
 import { StallGuard } from './body/stall-guard.ts';
 import { operationOf } from './dispatch.ts';
@@ -187,10 +187,7 @@ async function admit(
     owned: NO_BUCKET,
   };
   served.request = request;
-  if (operation.access === 'owner') {
-    const expectedOwner = headers['x-amz-expected-bucket-owner'];
-    request.owned = await checkOwner(request, target.bucket, expectedOwner);
-  }
+  request.owned = (await authorize(request, operation)) ?? NO_BUCKET;
   return request;
 }
 

@@ -9,7 +9,7 @@ import { afterPrefix, newBucketId } from '../model/ids.ts';
 import { BUCKETS_MAX } from '../model/limits.ts';
 import type { Row } from '../model/metadata-store.ts';
 import type { ObjectDocument } from '../model/object.ts';
-import type { ListBucketsAnswer } from '../model/requests.ts';
+import type { CreateBucket, ListBucketsAnswer } from '../model/requests.ts';
 import { isBucketName, noSuchBucket } from './bucket-rows.ts';
 import type { Core } from './core.ts';
 import { endUploadsOf } from './multipart-end.ts';
@@ -20,10 +20,7 @@ const PAGE = 1000;
  * The bucket, live. Again by the same owner in the same region: the bucket as it stands (S3 answers
  * 200). BucketAlreadyExists when it is another's, InvalidBucketName, TooManyBuckets.
  */
-export async function createBucket(
-  core: Core,
-  request: { name: string; owner: string; region: string },
-): Promise<Bucket> {
+export async function createBucket(core: Core, request: CreateBucket): Promise<Bucket> {
   const { name, owner, region } = request;
   if (!isBucketName(name)) {
     throw new FirnError('InvalidBucketName', 'The specified bucket is not valid', {
@@ -45,6 +42,7 @@ export async function createBucket(
         region,
         versioning: 'off',
         state: 'live',
+        ...request.with,
       };
       const { outcome } = await store.insert('buckets', name, bucket);
       if (outcome === 'done') return bucket;

@@ -6,6 +6,7 @@ import type {
   CompleteUpload,
   CopyAnswer,
   CopyObject,
+  CreateBucket,
   CreateUpload,
   DeleteAnswer,
   DeleteObject,
@@ -26,6 +27,7 @@ import type {
   PutPart,
   RestoreAnswer,
   RestoreObject,
+  UpdateVersion,
   UploadName,
 } from '../model/requests.ts';
 import type { Upload, UploadPart } from '../model/object.ts';
@@ -43,6 +45,7 @@ import { abortUpload } from './multipart-end.ts';
 import { copyPart, listParts, putPart, type CopyPart } from './multipart-part.ts';
 import { putObject } from './put.ts';
 import { restoreObject } from './request-restore.ts';
+import { updateVersion } from './update-version.ts';
 
 export class Engine implements ObjectStore {
   /** For workers: moves, restores and collection run on the same core. */
@@ -59,7 +62,7 @@ export class Engine implements ObjectStore {
     await this.core.accessDays?.close();
   }
 
-  createBucket(request: { name: string; owner: string; region: string }): Promise<Bucket> {
+  createBucket(request: CreateBucket): Promise<Bucket> {
     return createBucket(this.core, request);
   }
 
@@ -98,6 +101,10 @@ export class Engine implements ObjectStore {
 
   deleteObject(request: DeleteObject): Promise<DeleteAnswer> {
     return deleteObject(this.core, request);
+  }
+
+  updateVersion(request: UpdateVersion): Promise<HeadAnswer> {
+    return updateVersion(this.core, request);
   }
 
   copyObject(request: CopyObject): Promise<CopyAnswer> {

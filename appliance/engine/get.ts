@@ -58,8 +58,13 @@ export async function findObject(
     parts = found.partsBlock === undefined ? found.parts : await loadParts(store, found);
     return found;
   });
+  return { bucket, object, version: requireObject(version, name), parts };
+}
+
+/** The version if it is one with bytes: absent ones and delete markers are refused as S3 does. */
+export function requireObject(version: Version | undefined, name: VersionName): Version {
   if (version === undefined) throw absent(name);
-  if (!version.deleteMarker) return { bucket, object, version, parts };
+  if (!version.deleteMarker) return version;
   const details = {
     [MARKER_DETAIL]: 'true',
     [VERSION_DETAIL]: version.isNull ? NULL_VERSION : version.id,

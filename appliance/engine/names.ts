@@ -6,7 +6,6 @@ import { FirnError } from '../model/errors.ts';
 import { NULL_VERSION } from '../model/ids.ts';
 import { KEY_BYTES_MAX, METADATA_BYTES_MAX } from '../model/limits.ts';
 import type { Version } from '../model/object.ts';
-import type { NewVersion } from '../model/requests.ts';
 import type { EngineContext } from './context.ts';
 
 /**
@@ -83,10 +82,17 @@ export function shownVersionId(bucket: Bucket, version: Version): string | undef
 }
 
 /** The fields that a new version takes over from its request. */
-export function carried(
-  from: Pick<NewVersion, 'headers' | 'metadata' | 'owner' | 'storageClass' | 'tags'>,
-): Pick<Version, 'headers' | 'metadata' | 'owner' | 'storageClass' | 'tags'> {
-  const { headers, metadata, owner, storageClass, tags } = from;
-  const fields = { headers, metadata, owner, storageClass };
-  return tags === undefined ? fields : { ...fields, tags };
+export function carried(from: Carried): Carried {
+  const { headers, metadata, owner, storageClass } = from;
+  const fields: Carried = { headers, metadata, owner, storageClass };
+  if (from.tags !== undefined) fields.tags = from.tags;
+  if (from.acl !== undefined) fields.acl = from.acl;
+  if (from.retention !== undefined) fields.retention = from.retention;
+  if (from.legalHold !== undefined) fields.legalHold = from.legalHold;
+  return fields;
 }
+
+type Carried = Pick<
+  Version,
+  'acl' | 'headers' | 'legalHold' | 'metadata' | 'owner' | 'retention' | 'storageClass' | 'tags'
+>;

@@ -1,5 +1,8 @@
 // Buckets, accounts and key pairs.
 
+import type { Acl, Ownership, PublicAccessBlock } from './access.ts';
+import type { DefaultEncryption } from './encryption.ts';
+
 export interface Bucket {
   format: 1;
   /** See newBucketId. */
@@ -16,6 +19,39 @@ export interface Bucket {
   lifecycleXml?: string;
   /** x-amz-transition-default-minimum-object-size of that configuration. */
   lifecycleSizeFloor?: 'all_storage_classes_128K' | 'varies_by_storage_class';
+  /** Absent: BucketOwnerEnforced, as all buckets were made once. */
+  ownership?: Ownership;
+  /** Absent: nobody but the owner. */
+  acl?: Acl;
+  /** Absent: nothing is blocked. */
+  publicAccessBlock?: PublicAccessBlock;
+  /** The bucket policy's JSON as it was put (policies/access). At most 20 KiB. */
+  policy?: string;
+  /** What a PUT gets that asks for no encryption. */
+  encryption?: DefaultEncryption;
+  /** Versioning is enabled and stays so. */
+  objectLock?: ObjectLockConfiguration;
+  tags?: Record<string, string>;
+  /** Set by an operator (quota): refused beyond, warned about from 80 %. */
+  quota?: Quota;
+  /**
+   * Canonical XML of what is only looked at when it is asked for, by name of its subresource, and
+   * `/id` behind it where a bucket has several: cors, website, logging, notification, replication,
+   * accelerate, requestPayment, inventory/ID, analytics/ID, metrics/ID, intelligent-tiering/ID.
+   */
+  configurations?: Record<string, string>;
+}
+
+export type LockMode = 'GOVERNANCE' | 'COMPLIANCE';
+
+export interface ObjectLockConfiguration {
+  /** What a new version gets that asks for no retention. */
+  default?: { mode: LockMode; days: number } | { mode: LockMode; years: number };
+}
+
+export interface Quota {
+  bytesMax?: number;
+  objectsMax?: number;
 }
 
 /** Row of `accounts`, id = `account/${id}`. */

@@ -3,6 +3,9 @@
 // compare-and-swap of this one row, which is therefore its own mutex (protocol A1). Immutable once
 // read: build a new one.
 
+import type { Acl } from './access.ts';
+import type { LockMode } from './bucket.ts';
+import type { Encryption } from './encryption.ts';
 import type { Location } from './location.ts';
 
 export type ChecksumAlgorithm = 'CRC32' | 'CRC32C' | 'CRC64NVME' | 'SHA1' | 'SHA256';
@@ -20,6 +23,8 @@ export interface Part {
   sizeBytes: number;
   /** MD5, 32 hex digits. */
   etag: string;
+  /** Where the part's bytes are sealed: its nonce, base64. */
+  nonce?: string;
   /** XXH3-64 of the part's bytes, 16 hex digits: what every move verifies against. */
   checksum: string;
   /** The client's own checksum of this part, if it sent one. */
@@ -63,7 +68,22 @@ export interface LastAction {
   to: string;
 }
 
-export interface Version {
+export interface Retention {
+  mode: LockMode;
+  /** Engine ms: may not be deleted before. */
+  until: number;
+}
+
+/** What a version carries beside its bytes, and may be changed without them. */
+export interface VersionAttributes {
+  tags?: Record<string, string>;
+  /** Absent: nobody but the owner. */
+  acl?: Acl;
+  retention?: Retention;
+  legalHold?: boolean;
+}
+
+export interface Version extends VersionAttributes {
   /** See newVersionId; unique in the key also for null versions (S3 shows those as "null"). */
   id: string;
   /** Written while versioning was off or suspended. */
@@ -84,8 +104,9 @@ export interface Version {
   headers: Partial<Record<StoredHeader, string>>;
   /** x-amz-meta-*, names without that prefix, lower case. */
   metadata: Record<string, string>;
-  tags?: Record<string, string>;
   checksum?: ObjectChecksum;
+  /** Absent: the bytes lie as they came. */
+  encryption?: Encryption;
   /** Account id. */
   owner: string;
   /**
@@ -147,7 +168,7 @@ export interface PackMember {
 export type UploadState = 'open' | 'completing' | 'aborting' | 'completed' | 'aborted';
 
 /** Row of `uploads`; id = `${bucketId}/${key}\u0001${uploadId}`: listed in key order. */
-export interface Upload {
+export interface Upload extends VersionAttributes {
   format: 1;
   uploadId: string;
   bucketId: string;
@@ -159,7 +180,7 @@ export interface Upload {
   storageClass: string;
   headers: Partial<Record<StoredHeader, string>>;
   metadata: Record<string, string>;
-  tags?: Record<string, string>;
+  encryption?: Encryption;
   checksumAlgorithm?: ChecksumAlgorithm;
   checksumType?: 'FULL_OBJECT' | 'COMPOSITE';
   /**

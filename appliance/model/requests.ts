@@ -3,6 +3,7 @@
 // quotes. Every refusal is a FirnError with an S3 code.
 
 import type { Bucket } from './bucket.ts';
+import type { EncryptionWish } from './encryption.ts';
 import type {
   ObjectChecksum,
   ChecksumAlgorithm,
@@ -11,6 +12,7 @@ import type {
   Upload,
   UploadPart,
   Version,
+  VersionAttributes,
 } from './object.ts';
 import type { Body, ByteRange, StagePriority } from './tier.ts';
 
@@ -40,12 +42,13 @@ export interface VersionName extends ObjectName {
 }
 
 /** What a new version carries beside its bytes. */
-export interface NewVersion {
+export interface NewVersion extends VersionAttributes {
   owner: string;
   storageClass: string;
   headers: Partial<Record<StoredHeader, string>>;
   metadata: Record<string, string>;
-  tags?: Record<string, string>;
+  /** Undefined: the bytes lie as they come. The bucket's default is the api's to apply. */
+  encryption?: EncryptionWish;
 }
 
 export interface PutObject extends ObjectName, NewVersion {
@@ -83,6 +86,8 @@ export interface GetObject extends VersionName {
   signal?: AbortSignal;
   /** The bucket, live, by a look within this request: it is not read again. */
   known?: Bucket;
+  /** SSE-C: the key that the version was sealed with. */
+  clientKey?: Uint8Array;
 }
 
 export interface HeadAnswer {
@@ -103,6 +108,8 @@ export interface DeleteObject extends VersionName {
   conditions?: WriteConditions;
   /** Who asks: owner of a delete marker. */
   owner: string;
+  /** May delete what is under retention in GOVERNANCE mode. */
+  bypassGovernance?: boolean;
 }
 
 export interface DeleteAnswer {
@@ -120,6 +127,11 @@ export interface CopyObject extends ObjectName {
   /** Undefined: keep the source's. */
   replaceMetadata?: Pick<NewVersion, 'headers' | 'metadata'>;
   replaceTags?: Record<string, string>;
+  /** The copy's own: none of these is taken over from the source. */
+  attributes?: Omit<VersionAttributes, 'tags'>;
+  encryption?: EncryptionWish;
+  /** SSE-C: the key of the source. */
+  sourceClientKey?: Uint8Array;
   storageClass?: string;
   checksumAlgorithm?: ChecksumAlgorithm;
   signal?: AbortSignal;
@@ -178,6 +190,8 @@ export interface PutPart extends UploadName {
   sizeBytes?: number;
   contentMd5?: string;
   checksum?: () => ObjectChecksum | undefined;
+  /** SSE-C: the key that the upload was begun with. */
+  clientKey?: Uint8Array;
   signal?: AbortSignal;
 }
 
@@ -213,8 +227,27 @@ export interface RestoreObject extends VersionName {
   owner: string;
 }
 
+export interface UpdateVersion extends VersionName {
+  /**
+   * Pure; sees the version as it is now, and runs again where another commit came first. Only
+   * attributes may differ: bytes, etag and dates stay. Throws what to answer.
+   */
+  change: (version: Version) => VersionAttributes;
+}
+
 /** started: 202. extended: 200 (a live copy's expiry was set anew). upgraded: 202. */
 export type RestoreAnswer = 'started' | 'upgraded' | 'extended';
+
+export interface CreateBucket {
+  name: string;
+  owner: string;
+  region: string;
+  /** How it begins; a bucket that stands already is left as it is. */
+  with?: Pick<
+    Bucket,
+    'acl' | 'objectLock' | 'ownership' | 'publicAccessBlock' | 'tags' | 'versioning'
+  >;
+}
 
 export interface ListBucketsAnswer {
   buckets: Bucket[];
@@ -224,7 +257,7 @@ export interface ListBucketsAnswer {
 
 /** The engine as its callers see it. */
 export interface ObjectStore {
-  createBucket(request: { name: string; owner: string; region: string }): Promise<Bucket>;
+  createBucket(request: CreateBucket): Promise<Bucket>;
   /** NoSuchBucket when absent or being deleted. */
   getBucket(name: string): Promise<Bucket>;
   deleteBucket(name: string): Promise<void>;
@@ -241,6 +274,8 @@ export interface ObjectStore {
   getObject(request: GetObject): Promise<GetAnswer>;
   headObject(request: GetObject): Promise<HeadAnswer>;
   deleteObject(request: DeleteObject): Promise<DeleteAnswer>;
+  /** Tags, ACL, retention, hold. Durable on return; the version as it then is. */
+  updateVersion(request: UpdateVersion): Promise<HeadAnswer>;
   copyObject(request: CopyObject): Promise<CopyAnswer>;
   listObjects(query: ListQuery): Promise<ListAnswer>;
   listVersions(query: ListVersionsQuery): Promise<ListVersionsAnswer>;
@@ -254,6 +289,8 @@ export interface ObjectStore {
       source: VersionName;
       range?: ByteRange;
       sourceConditions?: ReadConditions;
+      clientKey?: Uint8Array;
+      sourceClientKey?: Uint8Array;
     },
   ): Promise<UploadPart>;
   completeUpload(request: CompleteUpload): Promise<PutAnswer>;

@@ -1,6 +1,7 @@
 // What the S3 application is given. Accounts are a port of two calls, so that where secrets live is
 // nobody's business here.
 
+import type { Ownership } from '../../../appliance/model/access.ts';
 import type { Bucket } from '../../../appliance/model/bucket.ts';
 import type { Clock, Random } from '../../../appliance/model/clock.ts';
 import type { Version } from '../../../appliance/model/object.ts';
@@ -19,6 +20,15 @@ export interface Accounts {
   secretOf(accessKey: string): Promise<Secret | undefined>;
   /** What lists show as the owner's name; the account id where there is none. */
   displayNameOf?(account: string): Promise<string | undefined>;
+  /** Grantees of ACLs: the account with this id, or this email. */
+  findAccount?(by: { id: string } | { email: string }): Promise<{ id: string } | undefined>;
+}
+
+/** How a bucket begins whose maker says nothing about it. */
+export interface NewBuckets {
+  ownership: Ownership;
+  /** All four switches on. */
+  blockPublicAccess: boolean;
 }
 
 /** One answered request, for metrics, access logs and the operator's eyes. */
@@ -45,6 +55,10 @@ export interface S3Settings {
   clock: Clock;
   random: Random;
   region: string;
+  /** Accepted, kept and answered beside the region's own name. */
+  locationConstraints?: readonly string[];
+  /** Default: BucketOwnerEnforced, the public blocked. */
+  newBuckets?: NewBuckets;
   /** Buckets are also hosts below it (bucket.DOMAIN). */
   domain?: string;
   /** Storage class → tier: others are InvalidStorageClass. */

@@ -13,6 +13,7 @@ export const abortMultipartUpload: Operation = {
   method: 'DELETE',
   level: 'object',
   subresource: 'uploadId',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:AbortMultipartUpload',
   run,
 };

@@ -122,6 +122,7 @@ export const completeMultipartUpload: Operation = {
   method: 'POST',
   level: 'object',
   subresource: 'uploadId',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:PutObject',
   run,
 };

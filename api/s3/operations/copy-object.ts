@@ -4,7 +4,7 @@
 
 import type { CopyObject } from '../../../appliance/model/requests.ts';
 import { writeConditionsOf } from '../request/conditions.ts';
-import { copySourceOf } from '../request/copy-source.ts';
+import { copySourceOf } from '../access/copy-source.ts';
 import { timeText } from '../request/listing.ts';
 import {
   checksumAlgorithmOf,
@@ -80,6 +80,7 @@ export const copyObject: Operation = {
   method: 'PUT',
   level: 'object',
   copies: true,
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:PutObject',
   run,
 };

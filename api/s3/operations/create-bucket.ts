@@ -54,5 +54,6 @@ export const createBucket: Operation = {
   method: 'PUT',
   level: 'bucket',
   access: 'account',
+  action: 's3:CreateBucket',
   run,
 };

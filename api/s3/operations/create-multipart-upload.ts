@@ -72,6 +72,7 @@ export const createMultipartUpload: Operation = {
   method: 'POST',
   level: 'object',
   subresource: 'uploads',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:PutObject',
   run,
 };

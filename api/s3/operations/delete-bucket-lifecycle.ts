@@ -19,6 +19,7 @@ export const deleteBucketLifecycle: Operation = {
   method: 'DELETE',
   level: 'bucket',
   subresource: 'lifecycle',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:PutLifecycleConfiguration',
   run,
 };

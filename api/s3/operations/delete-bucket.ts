@@ -11,6 +11,7 @@ export const deleteBucket: Operation = {
   name: 'DeleteBucket',
   method: 'DELETE',
   level: 'bucket',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:DeleteBucket',
   run,
 };

@@ -3,7 +3,13 @@
 
 import type { DeleteAnswer, DeleteObject } from '../../../appliance/model/requests.ts';
 import { deleteConditionsOf } from '../request/conditions.ts';
-import { versionIdOf, type Answer, type Operation, type OwnedRequest } from '../request/request.ts';
+import {
+  actionOnVersion,
+  versionIdOf,
+  type Answer,
+  type Operation,
+  type OwnedRequest,
+} from '../request/request.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
   const asked: DeleteObject = {
@@ -29,6 +35,7 @@ export const deleteObject: Operation = {
   name: 'DeleteObject',
   method: 'DELETE',
   level: 'object',
-  access: 'owner',
+  access: 'bucket',
+  action: actionOnVersion('s3:DeleteObject'),
   run,
 };

@@ -6,6 +6,7 @@ import { DELETE_KEYS_MAX, MiB } from '../../../appliance/model/limits.ts';
 import type { DeleteObject, WriteConditions } from '../../../appliance/model/requests.ts';
 import { etagOf } from '../request/conditions.ts';
 import { visibleError } from '../answer/errors.ts';
+import { authorizeAction } from '../access/authorize.ts';
 import { invalidArgument, isVersionId } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { checkKey } from '../input/target.ts';
@@ -78,6 +79,8 @@ async function deleteOne(request: OwnedRequest, asked: Asked, quiet: boolean): P
     if (versionId !== undefined && !isVersionId(versionId)) {
       throw invalidArgument('this is no version id', 'VersionId', versionId);
     }
+    const action = versionId === undefined ? 's3:DeleteObject' : 's3:DeleteObjectVersion';
+    await authorizeAction(request, action, { bucket: request.owned, key, versionId });
     const wanted: DeleteObject = { bucket: request.bucket, key, owner: request.identity.account };
     if (versionId !== undefined) wanted.versionId = versionId;
     if (asked.conditions !== undefined) wanted.conditions = asked.conditions;
@@ -104,6 +107,7 @@ export const deleteObjects: Operation = {
   method: 'POST',
   level: 'bucket',
   subresource: 'delete',
-  access: 'owner',
+  access: 'bucket',
+  action: undefined,
   run,
 };

@@ -26,6 +26,7 @@ export const getBucketLifecycle: Operation = {
   method: 'GET',
   level: 'bucket',
   subresource: 'lifecycle',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:GetLifecycleConfiguration',
   run,
 };

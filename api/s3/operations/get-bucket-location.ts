@@ -14,6 +14,7 @@ export const getBucketLocation: Operation = {
   method: 'GET',
   level: 'bucket',
   subresource: 'location',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:GetBucketLocation',
   run,
 };

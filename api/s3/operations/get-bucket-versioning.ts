@@ -16,6 +16,7 @@ export const getBucketVersioning: Operation = {
   method: 'GET',
   level: 'bucket',
   subresource: 'versioning',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:GetBucketVersioning',
   run,
 };

@@ -1,5 +1,6 @@
 // GetObject: the hot path of reads.
 
+import { actionOnVersion } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { describeRead, notModified, readOf } from '../request/read-object.ts';
 
@@ -23,6 +24,7 @@ export const getObject: Operation = {
   name: 'GetObject',
   method: 'GET',
   level: 'object',
-  access: 'owner',
+  access: 'bucket',
+  action: actionOnVersion('s3:GetObject'),
   run,
 };

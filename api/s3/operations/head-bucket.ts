@@ -13,6 +13,7 @@ export const headBucket: Operation = {
   name: 'HeadBucket',
   method: 'HEAD',
   level: 'bucket',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:ListBucket',
   run,
 };

@@ -1,5 +1,6 @@
 // HeadObject: what GetObject would say, without the bytes; also for what is archived.
 
+import { actionOnVersion } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { describeRead, notModified, readOf } from '../request/read-object.ts';
 
@@ -22,6 +23,7 @@ export const headObject: Operation = {
   name: 'HeadObject',
   method: 'HEAD',
   level: 'object',
-  access: 'owner',
+  access: 'bucket',
+  action: actionOnVersion('s3:GetObject'),
   run,
 };

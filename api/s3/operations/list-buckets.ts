@@ -58,5 +58,6 @@ export const listBuckets: Operation = {
   method: 'GET',
   level: 'service',
   access: 'account',
+  action: 's3:ListAllMyBuckets',
   run,
 };

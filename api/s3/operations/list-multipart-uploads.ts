@@ -64,6 +64,7 @@ export const listMultipartUploads: Operation = {
   method: 'GET',
   level: 'bucket',
   subresource: 'uploads',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:ListBucketMultipartUploads',
   run,
 };

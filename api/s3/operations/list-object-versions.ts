@@ -91,6 +91,7 @@ export const listObjectVersions: Operation = {
   method: 'GET',
   level: 'bucket',
   subresource: 'versions',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:ListBucketVersions',
   run,
 };

@@ -50,6 +50,7 @@ export const listObjectsV2: Operation = {
   method: 'GET',
   level: 'bucket',
   subresource: 'list-type=2',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:ListBucket',
   run,
 };

@@ -45,6 +45,7 @@ export const listObjects: Operation = {
   name: 'ListObjects',
   method: 'GET',
   level: 'bucket',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:ListBucket',
   run,
 };

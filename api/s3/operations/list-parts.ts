@@ -62,6 +62,7 @@ export const listParts: Operation = {
   method: 'GET',
   level: 'object',
   subresource: 'uploadId',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:ListMultipartUploadParts',
   run,
 };

@@ -33,6 +33,7 @@ export const putBucketLifecycle: Operation = {
   method: 'PUT',
   level: 'bucket',
   subresource: 'lifecycle',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:PutLifecycleConfiguration',
   run,
 };

@@ -36,6 +36,7 @@ export const putBucketVersioning: Operation = {
   method: 'PUT',
   level: 'bucket',
   subresource: 'versioning',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:PutBucketVersioning',
   run,
 };

@@ -63,6 +63,7 @@ export const putObject: Operation = {
   name: 'PutObject',
   method: 'PUT',
   level: 'object',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:PutObject',
   run,
 };

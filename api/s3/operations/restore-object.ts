@@ -60,6 +60,7 @@ export const restoreObject: Operation = {
   method: 'POST',
   level: 'object',
   subresource: 'restore',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:RestoreObject',
   run,
 };

@@ -2,7 +2,7 @@
 // CopyObject.
 
 import { copyRangeOf } from '../request/conditions.ts';
-import { copySourceOf } from '../request/copy-source.ts';
+import { copySourceOf } from '../access/copy-source.ts';
 import { timeText } from '../request/listing.ts';
 import { etagHeader } from '../request/object-headers.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
@@ -42,6 +42,7 @@ export const uploadPartCopy: Operation = {
   level: 'object',
   subresource: 'uploadId',
   copies: true,
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:PutObject',
   run,
 };

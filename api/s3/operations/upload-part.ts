@@ -23,6 +23,7 @@ export const uploadPart: Operation = {
   method: 'PUT',
   level: 'object',
   subresource: 'uploadId',
-  access: 'owner',
+  access: 'bucket',
+  action: 's3:PutObject',
   run,
 };

@@ -27,7 +27,7 @@ export interface S3Request {
   readonly response: ServerResponse;
 }
 
-/** A request whose bucket exists and belongs to the asker. */
+/** A request that is allowed, and its bucket. */
 export interface OwnedRequest extends S3Request {
   readonly owned: Bucket;
 }
@@ -54,12 +54,20 @@ export interface Operation {
   subresource?: string;
   /** Chosen instead of its namesake where x-amz-copy-source is there. */
   copies?: true;
+  /** `bucket`: about one that exists, looked up before the operation runs. */
+  access: 'account' | 'bucket';
   /**
-   * `account`: any account, on what is its own. `owner`: the bucket's owner only, looked up before
-   * the operation runs, and before 100 Continue.
+   * What access policies call it: allowed before the operation runs, and before 100 Continue.
+   * Undefined where the operation itself asks for each of many (access/authorize.ts).
    */
-  access: 'account' | 'owner';
+  action: string | ((request: S3Request) => string) | undefined;
   run(request: OwnedRequest): Promise<Answer>;
+}
+
+/** Policies tell a named version from the current one. */
+export function actionOnVersion(action: string): (request: S3Request) => string {
+  const named = `${action}Version`;
+  return ({ query }) => (query.has('versionId') ? named : action);
 }
 
 /** The header, or the query parameter of a presigned URL in its place. */

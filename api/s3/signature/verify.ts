@@ -28,17 +28,21 @@ import {
   type Credential,
 } from './claim.ts';
 
+/** The account of whoever signs nothing: owns what such a writer makes. */
+export const ANONYMOUS = 'anonymous';
+
 /** S3's bound of clock skew, both ways. */
 const SKEW_MS_MAX = 15 * 60_000;
 
 export interface Identity {
+  /** Account id; ANONYMOUS for a request that nobody signed. */
   account: string;
   accessKey: string;
-  kind: Claim['kind'];
+  kind: Claim['kind'] | 'anonymous' | 'form';
   /** Hex SHA-256 of the body as the client claims it, UNSIGNED-PAYLOAD or a streaming keyword. */
   payloadHash: string;
   /** What the signatures of an aws-chunked body go on from. */
-  chunks: ChunkContext & { seed: string };
+  chunks: (ChunkContext & { seed: string }) | undefined;
 }
 
 export interface RequestToVerify {
@@ -58,6 +62,7 @@ export async function verifyRequest(
   settings: Pick<S3Settings, 'accounts' | 'clock' | 'region'>,
 ): Promise<Identity> {
   const { headers, target } = request;
+  if (isUnsigned(headers, target)) return anonymous(headers);
   const claim = readClaim(headers, target.query);
   checkScope(claim, settings.region);
   checkTime(claim, settings.clock.wall());
@@ -97,6 +102,17 @@ export async function verifyRequest(
       seed: claim.signature,
     },
   };
+}
+
+/** Nobody: what such a request may do, access policies and ACLs say; its body signs nothing. */
+function anonymous(headers: RequestHeaders): Identity {
+  const payloadHash = headers['x-amz-content-sha256'] ?? UNSIGNED_PAYLOAD;
+  if (payloadHash.startsWith('STREAMING-') && payloadHash !== UNSIGNED_TRAILER) {
+    throw new FirnError('AccessDenied', 'Access Denied.');
+  }
+  checkPayloadHash(payloadHash);
+  const account = ANONYMOUS;
+  return { account, accessKey: '', kind: 'anonymous', payloadHash, chunks: undefined };
 }
 
 function isSigned(parts: CanonicalParts, claim: Claim, key: SigningKey): boolean {
@@ -173,11 +189,12 @@ function checkSignedHeaders(claim: Claim, headers: RequestHeaders): void {
   }
 }
 
+const UNSIGNED_TRAILER = 'STREAMING-UNSIGNED-PAYLOAD-TRAILER';
 const KEYWORDS = new Set([
   UNSIGNED_PAYLOAD,
   'STREAMING-AWS4-HMAC-SHA256-PAYLOAD',
   'STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER',
-  'STREAMING-UNSIGNED-PAYLOAD-TRAILER',
+  UNSIGNED_TRAILER,
 ]);
 const SHA256_HEX = /^[0-9a-f]{64}$/;
 
@@ -189,7 +206,12 @@ function payloadHashOf(claim: Claim, request: RequestToVerify): string {
   if (value === undefined) {
     throw new FirnError('InvalidRequest', 'The header x-amz-content-sha256 is required.');
   }
-  if (SHA256_HEX.test(value) || KEYWORDS.has(value)) return value;
+  checkPayloadHash(value);
+  return value;
+}
+
+function checkPayloadHash(value: string): void {
+  if (SHA256_HEX.test(value) || KEYWORDS.has(value)) return;
   if (value.startsWith('STREAMING-AWS4-ECDSA-')) {
     throw new FirnError('NotImplemented', 'Signatures by elliptic curves are not implemented.');
   }

@@ -5,9 +5,9 @@
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { ReadConditions, VersionName } from '../../../appliance/model/requests.ts';
 import { decodeComponent } from '../../../appliance/model/signature.ts';
-import { checkOwner } from './authorize.ts';
-import { readConditionsOf } from './conditions.ts';
-import { invalidArgument, isVersionId, type S3Request } from './request.ts';
+import { authorizeAction, bucketOf } from './authorize.ts';
+import { readConditionsOf } from '../request/conditions.ts';
+import { invalidArgument, isVersionId, type S3Request } from '../request/request.ts';
 import { checkKey, isBucketName } from '../input/target.ts';
 
 const HEADER = 'x-amz-copy-source';
@@ -20,7 +20,10 @@ export interface CopySource {
 /** The source, which the asker may read. Throws InvalidArgument, NoSuchBucket, AccessDenied. */
 export async function copySourceOf(request: S3Request): Promise<CopySource> {
   const source = parseCopySource(request.headers[HEADER] ?? '');
-  await checkOwner(request, source.bucket, request.headers['x-amz-source-expected-bucket-owner']);
+  const bucket = await bucketOf(request, source.bucket, 'x-amz-source-expected-bucket-owner');
+  const { key, versionId } = source;
+  const action = versionId === undefined ? 's3:GetObject' : 's3:GetObjectVersion';
+  await authorizeAction(request, action, { bucket, key, versionId });
   return { source, conditions: readConditionsOf(request.headers, 'x-amz-copy-source-') };
 }
 
