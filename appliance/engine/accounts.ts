@@ -89,10 +89,10 @@ export class Accounts {
   }): Promise<Account> {
     const { store, clock, random } = this.#context;
     const id = account.id ?? newId(random);
-    if (!/^[A-Za-z0-9._@+-]{1,128}$/.test(id)) {
+    if (!/^[A-Za-z0-9._@+$-]{1,128}$/.test(id)) {
       throw new FirnError(
         'InvalidArgument',
-        'an account id has 1 to 128 letters, digits or ._@+-',
+        'an account id has 1 to 128 letters, digits or ._@+$-',
         {
           subject: id,
         },

@@ -18,7 +18,7 @@ import {
 
 const accountId = z
   .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'letters, digits, . _ and -, at most 64');
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._$-]{0,127}$/, 'letters, digits, . _ $ and -, at most 128');
 
 const answerOfAccount = (account: Account): AccountAnswer => ({
   id: account.id,
