@@ -76,6 +76,7 @@ const homes: Record<string, string[]> = {
   pino: ['api/', 'workers/', 'firn.ts', 'serve.ts', 'wiring.ts'],
   'prom-client': ['api/', 'workers/'],
   commander: ['appliance/cli/'],
+  '@fastify/busboy': ['api/'],
 };
 
 interface Import {
