@@ -7,18 +7,19 @@ import { join, relative } from 'node:path';
 import { pino } from 'pino';
 import type { Logger } from 'pino';
 import { loadMasterKey, secretOf } from './config.ts';
-import type { Config, TierConfig } from './config.ts';
+import type { Config } from './config.ts';
+import type { TierConfig } from './settings.ts';
 import { buildMetadata } from './appliance/metadata/build.ts';
 import { DAY_MS } from './appliance/model/clock.ts';
 import type { Random } from './appliance/model/clock.ts';
 import { FirnError } from './appliance/model/errors.ts';
-import { silentEvents } from './appliance/model/event-sink.ts';
 import { newId } from './appliance/model/ids.ts';
 import { GRACE_MS } from './appliance/model/limits.ts';
 import type { Pack } from './appliance/model/location.ts';
 import type { MetadataStore, Row } from './appliance/model/metadata-store.ts';
 import type { Tier } from './appliance/model/tier.ts';
 import type { EngineContext } from './appliance/engine/context.ts';
+import { Notifications } from './appliance/engine/notifications.ts';
 import type { ColdTierSettings } from './tiers/cold/build.ts';
 import type { EngineClock } from './appliance/process/clock.ts';
 
@@ -237,7 +238,7 @@ function contextOf(
     ...opened,
     clock: own.clock,
     random: own.random,
-    events: silentEvents,
+    events: new Notifications({ store: opened.store, clock: own.clock, random: own.random }),
     classes: new Map(Object.entries(config.storageClasses)),
     masterKey: loadMasterKey(config),
     graceMs: debug.graceSeconds === undefined ? GRACE_MS : debug.graceSeconds * 1000,

@@ -64,7 +64,7 @@ const homes: Record<string, string[]> = {
   '@google-cloud/storage': ['tiers/cold/gcs/'],
   archiver: ['tiers/pack/'],
   'json-rules-engine': ['policies/'],
-  zod: ['api/', 'policies/', 'config.ts'],
+  zod: ['api/', 'policies/', 'config.ts', 'settings.ts'],
   yaml: ['api/', 'policies/', 'config.ts'],
   'fast-xml-parser': ['api/', 'policies/', 'tiers/cold/s3/'],
   undici: ['appliance/cli/', 'tiers/cold/s3/'],
@@ -287,7 +287,7 @@ test('nothing names a path of one machine or the host of a package registry', (t
 
 test('the tree is the house: nothing stands beside the rooms', (t) => {
   const known =
-    /^(appliance|tiers|policies|api|workers|deploy|test)\/|^\.ci\/|^(firn|firn\.ts|config\.ts|serve\.ts|wiring\.ts|command\.ts|package\.json|package-lock\.json|tsconfig\.json|README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|LICENSE|\.[a-z.]+)$/;
+    /^(appliance|tiers|policies|api|workers|deploy|test)\/|^\.ci\/|^(firn|firn\.ts|config\.ts|settings\.ts|serve\.ts|wiring\.ts|command\.ts|package\.json|package-lock\.json|tsconfig\.json|README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|LICENSE|\.[a-z.]+)$/;
   t.deepEqual(
     files.filter((file) => !known.test(file)),
     [],

@@ -36,15 +36,16 @@ export async function deleteObject(core: Core, request: DeleteObject): Promise<D
       return { made: await putOnTop(draft, bucket.versioning, marker) };
     },
   });
-  const name = { bucket: bucket.name, key };
+  const { context } = core;
+  const name = { bucket, key };
   const { made, removed } = answer;
   if (made !== undefined) {
     await confirmBucket(core, { bucket, object, created, versionId: made.id });
-    emitEvent(core.context, 's3:ObjectRemoved:DeleteMarkerCreated', { ...name, version: made });
+    await emitEvent(context, 's3:ObjectRemoved:DeleteMarkerCreated', { ...name, version: made });
     return { versionId: shownVersionId(bucket, made), deleteMarker: true };
   }
   if (removed !== undefined) {
-    emitEvent(core.context, 's3:ObjectRemoved:Delete', { ...name, version: removed });
+    await emitEvent(context, 's3:ObjectRemoved:Delete', { ...name, version: removed });
   }
   return { versionId, deleteMarker: removed?.deleteMarker === true };
 }

@@ -1,24 +1,35 @@
 // Events of what happened to an object, sent after the commit and never before: a listener that
 // acts on one must find what it tells of.
 
+import type { Bucket } from '../model/bucket.ts';
 import type { EventName } from '../model/event-sink.ts';
 import { NULL_VERSION } from '../model/ids.ts';
 import type { Version } from '../model/object.ts';
 import type { EngineContext } from './context.ts';
 
+/** Of a version id, the digits that count the writes of its key. */
+const SEQUENCE_DIGITS = 12;
+
+/** To be awaited before the change is acknowledged. A bucket by name is looked up where it must. */
 export function emitEvent(
   context: EngineContext,
   name: EventName,
-  of: { bucket: string; key: string; version: Version },
-): void {
+  of: { bucket: Bucket | string; key: string; version: Version },
+): Promise<void> | undefined {
   const { bucket, key, version } = of;
-  context.events.emit({
-    name,
-    at: context.clock.now(),
+  const at = context.clock.now();
+  return context.events.emit(
+    {
+      name,
+      at,
+      bucket: typeof bucket === 'string' ? bucket : bucket.name,
+      key,
+      versionId: version.isNull ? NULL_VERSION : version.id,
+      sizeBytes: version.sizeBytes,
+      etag: version.etag,
+      owner: version.owner,
+      sequencer: version.id.slice(0, SEQUENCE_DIGITS) + Math.floor(at).toString(16),
+    },
     bucket,
-    key,
-    versionId: version.isNull ? NULL_VERSION : version.id,
-    sizeBytes: version.sizeBytes,
-    etag: version.etag,
-  });
+  );
 }

@@ -57,7 +57,7 @@ export async function expireVersion(core: Core, expiry: Expiry): Promise<ExpiryO
     effect === 'add-delete-marker'
       ? 's3:LifecycleExpiration:DeleteMarkerCreated'
       : 's3:LifecycleExpiration:Delete';
-  emitEvent(core.context, name, { bucket: bucket.name, key, version: answer });
+  await emitEvent(core.context, name, { bucket: row.value, key, version: answer });
   return 'expired';
 }
 

@@ -348,7 +348,7 @@ export async function commitMove(
     ...(last === undefined ? {} : { last }),
   });
   const tells = outcome === 'moved' && ACTION[options.kind] !== undefined;
-  if (tells) emitEvent(core.context, 's3:LifecycleTransition', moving);
+  if (tells) await emitEvent(core.context, 's3:LifecycleTransition', moving);
   return outcome;
 }
 

@@ -120,8 +120,8 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
   const version = versionOf(made, versionId);
   await endCompleted(core, { ...row, value: made }, versionId);
   if (committed.changed) {
-    const name = { bucket: completing.bucket, key: upload.key };
-    emitEvent(core.context, 's3:ObjectCreated:CompleteMultipartUpload', { ...name, version });
+    const name = { bucket: bucket.value, key: upload.key };
+    await emitEvent(core.context, 's3:ObjectCreated:CompleteMultipartUpload', { ...name, version });
   }
   return { outcome: 'completed', version };
 }

@@ -108,7 +108,8 @@ export async function commitVersion(core: Core, made: VersionToCommit): Promise<
     },
   });
   await confirmBucket(core, { bucket, object, created, versionId: answer.id });
-  emitEvent(core.context, event, { bucket: bucket.name, key, version: answer });
+  const told = emitEvent(core.context, event, { bucket, key, version: answer });
+  if (told !== undefined) await told;
   return { bucket, version: answer, versionId: shownVersionId(bucket, answer) };
 }
 

@@ -68,8 +68,7 @@ async function attempt(core: Core, request: RestoreObject): Promise<Decision> {
   });
   if (asked !== undefined && answer !== asked.wanted) await withdraw(core, asked);
   if (answer === 'started' || answer === 'upgraded') {
-    const name = { bucket: bucket.name, key: request.key };
-    emitEvent(context, 's3:ObjectRestore:Post', { ...name, version });
+    await emitEvent(context, 's3:ObjectRestore:Post', { bucket, key: request.key, version });
   }
   return answer;
 }

@@ -47,6 +47,6 @@ export async function expireRestore(core: Core, of: RestoredVersion): Promise<bo
     },
   });
   const key = keyOfObjectId(object);
-  if (isEnded) emitEvent(context, 's3:ObjectRestore:Delete', { bucket, key, version });
+  if (isEnded) await emitEvent(context, 's3:ObjectRestore:Delete', { bucket, key, version });
   return isEnded;
 }

@@ -302,7 +302,7 @@ export async function commitRestored(
       to: copies[0]?.tier ?? '',
     },
   });
-  if (isReady) emitEvent(context, 's3:ObjectRestore:Completed', { bucket, key, version });
+  if (isReady) await emitEvent(context, 's3:ObjectRestore:Completed', { bucket, key, version });
   return isReady;
 }
 
@@ -347,6 +347,6 @@ export async function beginPending(
     },
   });
   const key = keyOfObjectId(object);
-  if (isMarked) emitEvent(context, 's3:ObjectRestore:Post', { bucket, key, version });
+  if (isMarked) await emitEvent(context, 's3:ObjectRestore:Post', { bucket, key, version });
   return isMarked;
 }

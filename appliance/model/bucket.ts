@@ -2,6 +2,7 @@
 
 import type { Acl, Ownership, PublicAccessBlock } from './access.ts';
 import type { DefaultEncryption } from './encryption.ts';
+import type { NotificationRule } from './notification.ts';
 
 export interface Bucket {
   format: 1;
@@ -34,9 +35,13 @@ export interface Bucket {
   tags?: Record<string, string>;
   /** Set by an operator (quota): refused beyond, warned about from 80 %. */
   quota?: Quota;
+  /** Who is told of what happens to its objects. Absent: nobody. */
+  notifications?: NotificationRule[];
+  /** Where a line for each of its requests goes. Absent: nowhere. */
+  logging?: BucketLogging;
   /**
    * Canonical XML of what is only looked at when it is asked for, by name of its subresource, and
-   * `/id` behind it where a bucket has several: cors, website, logging, notification, replication,
+   * `/id` behind it where a bucket has several: cors, website, replication,
    * accelerate, requestPayment, inventory/ID, analytics/ID, metrics/ID, intelligent-tiering/ID.
    */
   configurations?: Record<string, string>;
@@ -47,6 +52,14 @@ export type LockMode = 'GOVERNANCE' | 'COMPLIANCE';
 export interface ObjectLockConfiguration {
   /** What a new version gets that asks for no retention. */
   default?: { mode: LockMode; days: number } | { mode: LockMode; years: number };
+}
+
+export interface BucketLogging {
+  /** Name of a bucket of the same owner. */
+  targetBucket: string;
+  targetPrefix: string;
+  /** Keys in folders by account, region, bucket and date, of the request or of the writing. */
+  partitionedBy?: 'EventTime' | 'DeliveryTime';
 }
 
 export interface Quota {

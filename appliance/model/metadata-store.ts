@@ -10,6 +10,7 @@ export const TABLES = [
   'blocks', // Block: immutable
   'buckets', // Bucket, id = bucket name
   'checkpoints', // Checkpoint of a job
+  'events', // EventRow: waits for its consumer
   'garbage', // Garbage: candidates to free
   'heals', // Heal: locations written short of full redundancy
   'leases', // Lease
