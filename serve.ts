@@ -26,6 +26,7 @@ import type { MetadataStore } from './appliance/model/metadata-store.ts';
 import type { MetricsSnapshot } from './api/metrics.ts';
 import { isNodeGroupTier } from './appliance/model/node-group.ts';
 import { Accounts } from './appliance/engine/accounts.ts';
+import { Notifications } from './appliance/engine/notifications.ts';
 import { runChild } from './appliance/process/child.ts';
 import { EngineClock, SystemRandom } from './appliance/process/clock.ts';
 import { Supervisor } from './appliance/process/supervisor.ts';
@@ -127,6 +128,13 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
     locationConstraints: config.locationConstraints,
     newBuckets: config.newBuckets,
     waterfall: config.transitions.waterfall,
+    accessLogMs: config.accessLogSeconds * 1000,
+    notificationTargets: {
+      webhooks: Object.keys(config.notifications.webhooks),
+      queues: config.notifications.queues,
+    },
+    testEvents: (bucket, rules) => new Notifications(context).test(bucket, rules),
+    problem: (message, bucket) => log.warn({ bucket }, message),
     ...(config.domain === undefined ? {} : { domain: config.domain }),
     classes: context.classes,
     observe(record) {
@@ -150,6 +158,7 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
     port,
     async stop() {
       await closeServer(server);
+      await s3.close();
       await engine.close();
       await opened.close();
     },

@@ -8,6 +8,7 @@ import Koa from 'koa';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
 import { authorize } from './access/authorize.ts';
+import { noteAccess, type AccessLog } from './access-log.ts';
 import { Payload } from './body/payload.ts';
 import { StallGuard } from './body/stall-guard.ts';
 import { operationOf } from './dispatch.ts';
@@ -44,7 +45,7 @@ class S3Koa extends Koa {
   }
 }
 
-export function buildApplication(settings: S3Settings): Application {
+export function buildApplication(settings: S3Settings, accessLog?: AccessLog): Application {
   const guard = new StallGuard(settings.stallMs);
   const newRequestId = requestIds(settings);
   const koa = new S3Koa();
@@ -52,7 +53,7 @@ export function buildApplication(settings: S3Settings): Application {
   koa.on('error', () => undefined);
   koa.use(async (context) => {
     const { req: incoming, res: response } = context;
-    await serve(settings, guard, { incoming, response, id: newRequestId() });
+    await serve({ settings, guard, accessLog }, { incoming, response, id: newRequestId() });
   });
   const callback = koa.callback();
   const handler: Handler = (incoming, response) => {
@@ -94,9 +95,14 @@ interface Served {
   operation?: Operation;
 }
 
+interface Serving {
+  settings: S3Settings;
+  guard: StallGuard;
+  accessLog: AccessLog | undefined;
+}
+
 async function serve(
-  settings: S3Settings,
-  guard: StallGuard,
+  { settings, guard, accessLog }: Serving,
   { incoming, response, id }: Arrived,
 ): Promise<void> {
   const startedAt = performance.now();
@@ -130,14 +136,19 @@ async function serve(
       response.destroy();
     }
   }
+  const durationMs = performance.now() - startedAt;
   settings.observe?.({
     ...outcome,
     ...describe(served),
     requestId: exchange.id,
     method: incoming.method as string,
-    durationMs: performance.now() - startedAt,
+    durationMs,
     fault,
   });
+  const { request, operation } = served;
+  if (accessLog !== undefined && request !== undefined && request.bucket !== '') {
+    noteAccess(accessLog, { request, operation, ...outcome, durationMs });
+  }
 }
 
 function describe(

@@ -1,6 +1,7 @@
 // Builds the S3 endpoint from what the front door gives it.
 
 import type { Server } from 'node:http';
+import { AccessLog } from './access-log.ts';
 import { buildApplication, type Handler } from './application.ts';
 import { lifecycleExpiration } from './request/expiration.ts';
 import { attachTo } from './server.ts';
@@ -14,12 +15,17 @@ export interface S3 {
    * who may go on, and answers in XML what is not even HTTP.
    */
   attach(server: Server): void;
+  /** Writes what is left of access logs. Behind the last request. */
+  close(): Promise<void>;
 }
 
 export function buildS3(given: S3Settings): S3 {
   const settings = { ...given, expirationOf: given.expirationOf ?? lifecycleExpiration(given) };
-  const application = buildApplication(settings);
+  const { accessLogMs } = settings;
+  const accessLog = accessLogMs === undefined ? undefined : new AccessLog(settings, accessLogMs);
+  const application = buildApplication(settings, accessLog);
   return {
+    close: async () => await accessLog?.close(),
     handler: application.handler,
     attach: (server) => attachTo(server, application, settings),
   };

@@ -29,10 +29,18 @@ import { putObject } from './operations/put-object.ts';
 import { restoreObject } from './operations/restore-object.ts';
 import { uploadPartCopy } from './operations/upload-part-copy.ts';
 import { uploadPart } from './operations/upload-part.ts';
+import { getBucketNotification } from './operations/get-bucket-notification-configuration.ts';
+import { getBucketLogging } from './operations/get-bucket-logging.ts';
+import { putBucketNotification } from './operations/put-bucket-notification-configuration.ts';
+import { putBucketLogging } from './operations/put-bucket-logging.ts';
 import type { Operation } from './request/request.ts';
 import type { Level } from './input/target.ts';
 
 export const OPERATIONS: readonly Operation[] = [
+  putBucketLogging,
+  putBucketNotification,
+  getBucketLogging,
+  getBucketNotification,
   abortMultipartUpload,
   completeMultipartUpload,
   copyObject,
@@ -97,8 +105,6 @@ export const UNIMPLEMENTED_OPERATIONS: readonly UnimplementedOperation[] = [
   row('DeleteBucketInventoryConfiguration', 'DELETE bucket inventory'),
   row('GetBucketInventoryConfiguration', 'GET bucket inventory'),
   row('PutBucketInventoryConfiguration', 'PUT bucket inventory'),
-  row('GetBucketLogging', 'GET bucket logging'),
-  row('PutBucketLogging', 'PUT bucket logging'),
   row('CreateBucketMetadataConfiguration', 'POST bucket metadataConfiguration'),
   row('DeleteBucketMetadataConfiguration', 'DELETE bucket metadataConfiguration'),
   row('GetBucketMetadataConfiguration', 'GET bucket metadataConfiguration'),
@@ -111,8 +117,6 @@ export const UNIMPLEMENTED_OPERATIONS: readonly UnimplementedOperation[] = [
   row('DeleteBucketMetricsConfiguration', 'DELETE bucket metrics'),
   row('GetBucketMetricsConfiguration', 'GET bucket metrics'),
   row('PutBucketMetricsConfiguration', 'PUT bucket metrics'),
-  row('GetBucketNotificationConfiguration', 'GET bucket notification'),
-  row('PutBucketNotificationConfiguration', 'PUT bucket notification'),
   row('DeleteBucketOwnershipControls', 'DELETE bucket ownershipControls'),
   row('GetBucketOwnershipControls', 'GET bucket ownershipControls'),
   row('PutBucketOwnershipControls', 'PUT bucket ownershipControls'),

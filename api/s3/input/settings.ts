@@ -5,6 +5,7 @@ import type { Ownership } from '../../../appliance/model/access.ts';
 import type { Bucket } from '../../../appliance/model/bucket.ts';
 import type { Clock, Random } from '../../../appliance/model/clock.ts';
 import type { Version } from '../../../appliance/model/object.ts';
+import type { NotificationRule } from '../../../appliance/model/notification.ts';
 import type { ObjectStore } from '../../../appliance/model/requests.ts';
 
 export interface Secret {
@@ -49,6 +50,12 @@ export interface RequestRecord {
   fault: unknown;
 }
 
+/** What a bucket may have told: the settings' webhooks and queues, by name. */
+export interface NotificationTargets {
+  webhooks: readonly string[];
+  queues: readonly string[];
+}
+
 export interface S3Settings {
   engine: ObjectStore;
   accounts: Accounts;
@@ -70,6 +77,14 @@ export interface S3Settings {
    * Where absent: by the bucket's own lifecycle configuration (request/expiration.ts).
    */
   expirationOf?: (bucket: Bucket, key: string, version: Version) => string | undefined;
+  /** Whom notification configurations may name. Nobody where absent. */
+  notificationTargets?: NotificationTargets;
+  /** Puts a test event on record for each target of a configuration. */
+  testEvents?(bucket: string, rules: readonly NotificationRule[]): Promise<void>;
+  /** Between two objects of an access log; none are written where absent. */
+  accessLogMs?: number;
+  /** Something that an operator should see and no client can be told. */
+  problem?(message: string, bucket: string): void;
   /** Never throws, never waits. */
   observe?(record: RequestRecord): void;
   /** A body that brings nothing for this long is RequestTimeout. 30 s where absent. */
