@@ -28,6 +28,8 @@ export interface Config extends Omit<
   tiers: Record<string, TierConfig>;
   storageClasses: Record<string, string>;
   root: { accessKey: string; secretKey: string } | undefined;
+  /** What relative paths are relative to. */
+  base: string;
   /** What to print on a usage hint: the file read, or undefined. */
   file: string | undefined;
 }
@@ -92,6 +94,7 @@ function complete(
     storageClasses,
     priceBooks: parsed.priceBooks.map((book) => resolve(from.base, book)),
     root: rootKeys(from.env),
+    base: from.base,
     file: from.path,
   };
 }
@@ -284,6 +287,22 @@ export function secretOf(
       hint: 'put the secret into a file of mode 0600 and name it by secretKeyFile',
     },
   );
+}
+
+/** Where the worker tells of events: the settings' webhooks with the secrets that sign. */
+export function notifyOf({ notifications, region, base }: Config): {
+  webhooks: Map<string, { url: string; secret?: string; timeoutMs: number }>;
+  region: string;
+  keptMs: number;
+} {
+  const webhooks = new Map(
+    Object.entries(notifications.webhooks).map(([id, { secretFile, url, timeoutMs }]) => {
+      const plain = { url, timeoutMs };
+      if (secretFile === undefined) return [id, plain];
+      return [id, { ...plain, secret: readFileSync(resolve(base, secretFile), 'utf8').trim() }];
+    }),
+  );
+  return { webhooks, region, keptMs: notifications.keptHours * 3_600_000 };
 }
 
 /**

@@ -14,6 +14,7 @@ import {
   childEnvironment,
   credentialsFile,
   loadConfig,
+  notifyOf,
   priceBookFiles,
   processPart,
   VERSION,
@@ -36,6 +37,7 @@ import {
   clockOffsetOf,
   closeServer,
   dayMs,
+  evaluationOf,
   followClock,
   listen,
   loggerOf,
@@ -127,7 +129,7 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
     region: config.region,
     locationConstraints: config.locationConstraints,
     newBuckets: config.newBuckets,
-    waterfall: config.transitions.waterfall,
+    waterfall: evaluationOf(config).waterfall,
     accessLogMs: config.accessLogSeconds * 1000,
     notificationTargets: {
       webhooks: Object.keys(config.notifications.webhooks),
@@ -183,7 +185,9 @@ async function work(config: Config, opened: Opened, own: Own): Promise<Duty> {
     processName: `${hostname()}-${own.name}`,
     lifecycleIntervalMs: config.lifecycleIntervalSeconds * 1000,
     dayMs: dayMs(debug.lifecycleDaySeconds),
+    evaluation: evaluationOf(config),
     sandboxClock: debug.sandboxClock,
+    notify: notifyOf(config),
     log: (level, message, details) => log[level](details, message),
   });
   await workers.start();
@@ -345,6 +349,7 @@ async function serveAdmin(
     region: config.region,
     version: VERSION,
     lifecycleDayMs: dayMs(config.debug.lifecycleDaySeconds),
+    evaluation: evaluationOf(config),
     readiness: async () => await Promise.resolve(unready(store, supervisor)),
     requestSnapshots: async () => (await supervisor.askAll('api', 'metrics')) as MetricsSnapshot[],
     metricsSigned: config.metricsSigned,

@@ -19,6 +19,7 @@ import { LifecyclePass } from './lifecycle/pass.ts';
 import { storedPolicies, type PolicySource, type RuleSettings } from './lifecycle/rules.ts';
 import { LifecycleShard } from './lifecycle/shard.ts';
 import { MovesWorker } from './moves.ts';
+import { NotifyWorker, type NotifySettings } from './notify.ts';
 import { RequestedRuns } from './requested-run.ts';
 import { RestoreExpiry } from './restore-expiry.ts';
 import { RestoreWorker } from './restore.ts';
@@ -54,6 +55,8 @@ export interface WorkersOptions {
   evaluation?: Omit<EvaluatorOptions, 'classes' | 'dayMs'>;
   /** Default: the active row of `policy-sets`. */
   policySource?: PolicySource;
+  /** Whom buckets have told of what happens to their objects. Default: nobody. */
+  notify?: NotifySettings;
   /** Days that a tier's provider charges for at least. Default 0. */
   minimumDays?: (tier: string) => number;
   /** How long the work of a process that died rests before another takes it up. Default 30 s. */
@@ -122,8 +125,12 @@ class AgendaWorkers implements Workers {
     });
     const groups = [...core.context.tiers.values()].filter(isNodeGroupTier);
     const heal = new HealWorker(core, groups, log);
+    const keptMs = 96 * HOUR_MS;
+    const notifying = options.notify ?? { webhooks: new Map(), region: '', keptMs };
+    const notify = new NotifyWorker(core, notifying, log);
     this.#watch = new WorkWatch(core, {
       enqueue: (job, key) => this.#schedules.enqueue(job, key),
+      eventsWait: () => notify.isNeeded(),
       healNeeded: () => heal.isNeeded(),
       log,
     });
@@ -139,7 +146,7 @@ class AgendaWorkers implements Workers {
       new UsageWorker(core),
       new CompactWorker(core, groups, { guard: this.#guard, log, minimumDays }),
     ];
-    for (const worker of [scrub, collect, heal, ...others]) this.#schedules.define(worker);
+    for (const worker of [scrub, collect, heal, notify, ...others]) this.#schedules.define(worker);
     this.#defineLifecycle(log);
     const asked = new Map<string, Worker>([scrub, collect, heal].map((one) => [one.name, one]));
     this.#runs = new RequestedRuns(core, this.#runner, asked);
@@ -178,6 +185,7 @@ class AgendaWorkers implements Workers {
     await every(Math.min(10 * MINUTE_MS, graceMs / 10), 'collect', false);
     await every(Math.min(24 * HOUR_MS, graceMs), 'sweep', false);
     await every(10 * MINUTE_MS, 'uploads');
+    await every(HOUR_MS, 'notify', false);
     await every(MINUTE_MS, 'moves');
     await every(HOUR_MS, 'usage', false);
     await every(HOUR_MS, 'compact', false);

@@ -26,6 +26,7 @@ const SKEW_MS = 60_000;
 export interface WatchOptions {
   enqueue(name: string, key: string): Promise<void>;
   healNeeded(): Promise<boolean>;
+  eventsWait(): Promise<boolean>;
   log: WorkerLog;
 }
 
@@ -84,6 +85,7 @@ export class WorkWatch {
       const isFull = performance.now() - this.#fullAt > FULL_MS;
       if (isFull) this.#fullAt = performance.now();
       await this.#runs();
+      if (await this.#options.eventsWait()) await this.#ask('notify', 'notify');
       await this.#restores(isFull);
       if (isFull && (await this.#options.healNeeded())) await this.#ask('heal', 'heal');
     } catch (error) {

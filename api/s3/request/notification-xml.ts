@@ -1,7 +1,7 @@
 // A bucket's notification configuration, from S3's XML and back. The danger: a rule that is taken
-// and never heard of again. So a target must be one of the settings, an event one that happens here,
-// and two rules may not claim the same event of the same key (S3 refuses that too: which of them
-// would be told?).
+// and never heard of again. So a target must be one of the settings, an event one that happens, and
+// two rules may not claim the same event of the same key (S3 refuses that too: which of them would
+// be told?).
 
 import { EVENT_NAMES } from '../../../appliance/model/event-sink.ts';
 import type { EventTarget, NotificationRule } from '../../../appliance/model/notification.ts';
