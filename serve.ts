@@ -353,6 +353,10 @@ async function serveAdmin(
     readiness: async () => await Promise.resolve(unready(store, supervisor)),
     requestSnapshots: async () => (await supervisor.askAll('api', 'metrics')) as MetricsSnapshot[],
     metricsSigned: config.metricsSigned,
+    eventTargets: {
+      webhooks: Object.keys(config.notifications.webhooks),
+      queues: config.notifications.queues,
+    },
     ...(config.debug.sandboxClock
       ? { advanceClock: (days: number) => advanceClock(days, { own, store, supervisor }) }
       : {}),

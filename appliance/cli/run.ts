@@ -9,6 +9,7 @@ import type { Bench } from './verb.ts';
 import { addAccountVerbs } from './account-verbs.ts';
 import { addApplianceVerbs } from './appliance-verbs.ts';
 import { addCostVerbs } from './cost-verbs.ts';
+import { addEventVerbs } from './event-verbs.ts';
 import { addPolicyVerbs } from './policy-verbs.ts';
 import { addRestoreVerbs } from './restore-verbs.ts';
 import { addStartVerbs } from './start-verbs.ts';
@@ -65,6 +66,7 @@ function buildProgram(bench: Bench): Command {
   addCostVerbs(program, bench);
   addApplianceVerbs(program, bench);
   addAccountVerbs(program, bench);
+  addEventVerbs(program, bench);
   quieten(program, io);
   return program;
 }

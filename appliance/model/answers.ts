@@ -288,6 +288,26 @@ export interface HealthAnswer {
   reasons: string[];
 }
 
+/** A webhook or a queue, and what waits for it. */
+export interface EventTargetAnswer {
+  kind: 'webhook' | 'queue';
+  name: string;
+  /** At most 10,000 are counted. */
+  waiting: number;
+  oldestAt: string | null;
+}
+
+export interface ReceivedAnswer {
+  /** `record`: as S3 tells it. */
+  events: { receipt: string; receives: number; record: Record<string, unknown> }[];
+}
+
+export interface AcknowledgeAnswer {
+  acknowledged: number;
+  /** Their time was over: they were, or will be, received again. */
+  late: number;
+}
+
 /** What one bucket, tier or class cost in a month. */
 export interface CostRow {
   name: string;

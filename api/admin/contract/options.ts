@@ -36,6 +36,8 @@ export interface AdminOptions {
   lifecycleDayMs: number;
   /** How rules are evaluated, where it is not the default: as the workers do. */
   evaluation?: Pick<EvaluatorOptions, 'classOrder' | 'waterfall' | 'sizeFloor'>;
+  /** Whom buckets may have told: the settings' webhooks and queues. */
+  eventTargets?: { webhooks: readonly string[]; queues: readonly string[] };
   /** Why Firn does not serve right now, one reason each; empty when everything does. */
   readiness(): Promise<string[]>;
   /** Counts of every api process (RequestMetrics.snapshot). */

@@ -299,3 +299,29 @@ export const clockAnswer = z.object({
 export const policyFiles = z.array(
   z.strictObject({ name: z.string().min(1).max(255), text: z.string().max(1_048_576) }),
 );
+
+export const eventTargetsAnswer = z.object({
+  targets: z.array(
+    z.object({
+      kind: z.enum(['webhook', 'queue']),
+      name: z.string(),
+      waiting: count,
+      oldestAt: time.nullable(),
+    }),
+  ) satisfies z.ZodType<answers.EventTargetAnswer[]>,
+});
+
+export const receivedAnswer = z.object({
+  events: z.array(
+    z.object({
+      receipt: z.string(),
+      receives: count,
+      record: z.record(z.string(), z.unknown()),
+    }),
+  ),
+}) satisfies z.ZodType<answers.ReceivedAnswer>;
+
+export const acknowledgeAnswer = z.object({
+  acknowledged: count,
+  late: count,
+}) satisfies z.ZodType<answers.AcknowledgeAnswer>;

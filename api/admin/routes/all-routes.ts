@@ -4,6 +4,7 @@ import type { Route } from '../contract/route.ts';
 import { accountRoutes } from './accounts.ts';
 import { applianceRoutes } from './appliance.ts';
 import { costRoutes } from './cost.ts';
+import { eventRoutes } from './events.ts';
 import { policyRoutes } from './policies.ts';
 import { restoreRoutes } from './restores.ts';
 import { runRoutes } from './runs.ts';
@@ -15,4 +16,5 @@ export const routes: readonly Route[] = [
   ...costRoutes,
   ...applianceRoutes,
   ...accountRoutes,
+  ...eventRoutes,
 ];
