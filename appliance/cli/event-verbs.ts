@@ -68,10 +68,10 @@ async function listVerb({ session, flags }: VerbInput): Promise<number> {
   }
   session.table(
     [
-      { title: 'kind' },
-      { title: 'name' },
-      { title: 'waiting', align: 'right' },
-      { title: 'oldest' },
+      { title: 'KIND' },
+      { title: 'NAME' },
+      { title: 'WAITING', align: 'right' },
+      { title: 'OLDEST' },
     ],
     answer.targets.map((one) => [one.kind, one.name, countText(one.waiting), one.oldestAt ?? '–']),
   );
