@@ -225,6 +225,18 @@ async function notePlaces(config: Config, store: MetadataStore): Promise<void> {
 /** LMDB is read afresh each time; over a network such rows may be a second old. */
 const staleMs = (store: MetadataStore): number => (store.name === 'lmdb' ? 0 : 1000);
 
+/**
+ * How rules decide, by the settings: the same for the api that takes them, for plan and explain,
+ * and for the workers that act. A plan that saw another floor would promise what nobody does.
+ */
+export function evaluationOf({ transitions }: Pick<Config, 'transitions'>): {
+  waterfall: 'strict' | 'free';
+  sizeFloor: boolean;
+} {
+  const { waterfall, sizeFloor } = transitions;
+  return { waterfall, sizeFloor };
+}
+
 export const dayMs = (seconds: number | undefined): number =>
   seconds === undefined ? DAY_MS : seconds * 1000;
 

@@ -92,6 +92,8 @@ interface Flow {
 
 interface RuleTally {
   planned: PlannedRule;
+  /** Of a policy file, which somebody is about to apply; a bucket's own lifecycle stands already. */
+  isGuarded: boolean;
   deletedBytes: number;
   firstAt: number | undefined;
   flows: Map<string, Flow>;
@@ -207,15 +209,21 @@ class Tally {
       oneOffCost: 0,
       monthlySaving: 0,
     };
+    const guarded = { deletes: 0, deletedBytes: 0, oneOffCost: 0 };
     const rules: PlannedRule[] = [];
     for (const tally of this.#rules.values()) {
-      const { planned } = tally;
+      const { planned, deletedBytes } = tally;
       if (cost !== undefined) addMoney(planned, tally.flows.values(), cost);
       planned.later.firstAt = tally.firstAt === undefined ? null : formatInstant(tally.firstAt);
       for (const field of ['objects', 'bytes', 'deletes', 'oneOffCost', 'monthlySaving'] as const) {
         totals[field] += planned[field];
       }
-      totals.deletedBytes += tally.deletedBytes;
+      totals.deletedBytes += deletedBytes;
+      if (tally.isGuarded) {
+        guarded.deletes += planned.deletes;
+        guarded.deletedBytes += deletedBytes;
+        guarded.oneOffCost += planned.oneOffCost;
+      }
       rules.push(planned);
     }
     const results = rules.map(({ id, objects, bytes, deletes }) => [id, objects, bytes, deletes]);
@@ -228,7 +236,7 @@ class Tally {
       totals,
       held: this.#held,
       changes: this.#changes,
-      breaches: checkGuardRails(totals, this.#inventory.objects, guardRails),
+      breaches: checkGuardRails(guarded, this.#inventory.objects, guardRails),
       currency: cost?.currency ?? null,
       books: cost?.books(now) ?? [],
     };
@@ -248,7 +256,8 @@ function newTally(rule: Rule): RuleTally {
     oneOffCost: 0,
     monthlySaving: 0,
   };
-  return { planned, deletedBytes: 0, firstAt: undefined, flows: new Map() };
+  const isGuarded = rule.origin.kind !== 'lifecycle';
+  return { planned, isGuarded, deletedBytes: 0, firstAt: undefined, flows: new Map() };
 }
 
 function addMoney(planned: PlannedRule, flows: Iterable<Flow>, cost: CostModel): void {

@@ -1534,6 +1534,23 @@ test('a plan counts deletions apart, breaks a guard rail by value, and its hash 
   t.notThrows(() => JSON.stringify(made));
 });
 
+test('a bucket lifecycle that deletes everything keeps no policy file from being applied', async (t) => {
+  const own = rulesOfLifecycle(
+    { name: 'photos' },
+    parseLifecycleXml(
+      lifecycle(
+        '<Filter/><Status>Enabled</Status><Expiration><Date>2020-01-01T00:00:00Z</Date></Expiration>',
+      ),
+      { classes: CLASSES },
+    ),
+  );
+  const candidate = compile([...own, move('m', 30, 'GLACIER')]);
+  const options = { now: NOW, classes: CLASSES, guardRails: { deletedShareMax: 0.1 } };
+  const made = await plan(inventory(), { candidate, active: compile(own) }, options);
+  t.true(made.totals.deletes >= 8, 'it is shown');
+  t.deepEqual(made.breaches, [], 'and is the owner’s to decide');
+});
+
 test('a plan that takes rules away shows what would no longer happen, and what is held', async (t) => {
   const active = compile([expire('tmp', 30, { filter: { suffixes: ['.tmp'] } })]);
   const candidate = compile([

@@ -40,7 +40,7 @@ import { CompactWorker } from '../workers/compact.ts';
 import { HealWorker } from '../workers/heal.ts';
 import { DeleteBatches } from '../workers/lifecycle/deletes.ts';
 import { LifecyclePass } from '../workers/lifecycle/pass.ts';
-import { loadRules, storedPolicies } from '../workers/lifecycle/rules.ts';
+import { BucketRules, storedPolicies } from '../workers/lifecycle/rules.ts';
 import { LifecycleShard } from '../workers/lifecycle/shard.ts';
 import { RestoreWorker } from '../workers/restore.ts';
 import { Throttle } from '../workers/base/throttle.ts';
@@ -713,6 +713,39 @@ rules:
   rig.close();
 });
 
+const lifecycleOf = (inner: string): string =>
+  '<LifecycleConfiguration><Rule><ID>r</ID><Filter/><Status>Enabled</Status>' +
+  `${inner}</Rule></LifecycleConfiguration>`;
+
+test('a bucket lifecycle taken back before its bucket is scanned deletes nothing', async (t) => {
+  const rig = await newPassRig();
+  const expiring = lifecycleOf('<Expiration><Days>10</Days></Expiration>');
+  const set = (name: string, lifecycleXml: string): Promise<unknown> =>
+    rig.engine.updateBucket(name, (bucket) => ({ ...bucket, lifecycleXml }));
+  const other = await rig.engine.createBucket({
+    name: 'other',
+    owner: 'root',
+    region: 'us-east-1',
+  });
+  for (const { name } of [rig.bucket, other]) await set(name, expiring);
+  await put(rig, 'k', 100);
+  const fields = { owner: 'root', storageClass: 'STANDARD', headers: {}, metadata: {} };
+  await rig.engine.putObject({ bucket: 'other', key: 'o', body: Buffer.from('o'), ...fields });
+  rig.clock.pass(20 * DAY_MS);
+  const later = lifecycleOf('<Expiration><Days>9000</Days></Expiration>');
+  const run = await rig.pass({
+    beforeShard: () => set(rig.bucket.name, later).then(() => undefined),
+  });
+  t.is(run.state, 'done', 'what one tenant changes holds up nobody');
+  t.is(run.counts['deleted'], 1);
+  t.deepEqual(
+    (await versionsOf(rig)).map(({ key }) => key),
+    ['k'],
+    'by the rules that stand now, not by those of the beginning',
+  );
+  rig.close();
+});
+
 test('overwritten between look and act: the new version is not deleted', async (t) => {
   const rig = await newPassRig();
   const old = await put(rig, 'k', 100);
@@ -740,7 +773,7 @@ test('where the two evaluators differ nothing is deleted, and the rule is stoppe
     evaluation: { classes: rig.context.classes },
     log: () => undefined,
   };
-  const { evaluator, revision } = await loadRules(rig.core, rules);
+  const { evaluator, revision } = await new BucketRules(rules).of(rig.bucket);
   const deletes = new DeleteBatches(rig.core, {
     rules,
     revision,

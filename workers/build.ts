@@ -180,7 +180,9 @@ class AgendaWorkers implements Workers {
     const { graceMs, restoreDayMs } = engine.core.context;
     const every = (ms: number, name: string, now = true): Promise<void> =>
       this.#schedules.every(Math.max(1_000, Math.round(ms)), name, { now });
-    await every(Math.min(lifecycleIntervalMs, dayMs / 2), 'lifecycle-tick', false);
+    // With a shortened day every half of it must be seen evaluated: a pass begins up to a second
+    // after its tick and takes a while.
+    await every(Math.min(lifecycleIntervalMs, dayMs / 4), 'lifecycle-tick', false);
     await every(Math.min(MINUTE_MS, restoreDayMs / 10), 'restore-expiry');
     await every(Math.min(10 * MINUTE_MS, graceMs / 10), 'collect', false);
     await every(Math.min(24 * HOUR_MS, graceMs), 'sweep', false);

@@ -1,4 +1,4 @@
-// One lifecycle pass over one bucket or all: freezes now and rules, cuts the buckets into shards,
+// One lifecycle pass over one bucket or all: freezes now and policies, cuts the buckets into shards,
 // has each scanned as a job of its own (on whatever host is free), waits, adds up. The pass is a
 // row of `runs`, asked for by an operator or by the schedule; a conductor that dies is followed by
 // another that reads the same shards. The danger is a run that is "running" for ever: every state
@@ -12,7 +12,7 @@ import { isFirnError } from '../../appliance/model/errors.ts';
 import type { Run } from '../../appliance/model/records.ts';
 import { readCheckpoint, removeCheckpoint, saveCheckpoint } from '../base/checkpoints.ts';
 import type { Turn, Worker } from '../base/worker.ts';
-import { loadRules, type RuleSettings } from './rules.ts';
+import { loadPolicies, type RuleSettings } from './rules.ts';
 
 /** Shards looked at in between, so that an operator sees the run move. */
 const LOOK_MS = 40;
@@ -33,9 +33,8 @@ export interface ShardRange {
 export interface PassPlan {
   /** Engine ms, the same for the whole pass. */
   now: number;
+  /** Of the policy files: a shard that finds another does not act. */
   revision: string;
-  /** Of all rules: a shard that compiles others does not act. */
-  fingerprint: string;
   shards: ShardRange[][];
 }
 
@@ -124,11 +123,10 @@ export class LifecyclePass implements Worker {
     const id = passRow(run.id);
     const known = await readCheckpoint(store, id);
     if (known?.data !== undefined) return known.data as unknown as PassPlan;
-    const rules = await loadRules(this.#core, this.#settings.rules);
+    const { revision } = await loadPolicies(this.#settings.rules);
     const plan: PassPlan = {
       now: clock.now(),
-      revision: rules.revision,
-      fingerprint: rules.evaluator.fingerprint,
+      revision,
       shards: await this.#cut(run.bucket),
     };
     const at = clock.now();

@@ -1,14 +1,14 @@
-// The rules of one pass: read once, compiled once, and recognised again. "Now" and rules are frozen
-// for a whole pass; a deletion asks once more, right before it, whether the rules that decided it
-// still stand, because a policy that an operator has just taken back must not delete another
-// object.
+// The rules of one pass. "Now" and the policy files are frozen for a whole pass; a bucket's own
+// lifecycle is the one that stands when the scan comes to it, so that of a thousand tenants none
+// can hold up the others' pass by changing theirs. A deletion asks once more, right before it,
+// whether the rules that decided it still stand, because a policy that somebody has just taken back
+// must not delete another object.
 
 import { Evaluator, type EvaluatorOptions } from '../../policies/evaluator.ts';
 import type { FactsContext } from '../../policies/facts.ts';
 import { buildRuleSets } from '../../policies/rule-sets.ts';
 import type { RuleSet } from '../../policies/rule.ts';
 import type { Core } from '../../appliance/engine/core.ts';
-import { allBuckets } from '../../appliance/engine/inventory.ts';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import type { PolicySet } from '../../appliance/model/records.ts';
@@ -34,28 +34,48 @@ export interface PassRules {
   revision: string;
 }
 
-/**
- * Reads and compiles what stands now. A bucket whose lifecycle can't be read any more (its class
- * was taken out of the configuration) is left out with an alarm: the others go on.
- */
-export async function loadRules(core: Core, settings: RuleSettings): Promise<PassRules> {
-  const { source, evaluation, log } = settings;
-  const policies = await source();
-  const options = {
-    classes: evaluation.classes,
-    ...(evaluation.waterfall === undefined ? {} : { waterfall: evaluation.waterfall }),
-  };
-  const sets: RuleSet[] = buildRuleSets(policies, [], options);
-  for await (const bucket of allBuckets(core.context.store)) {
-    if (bucket.lifecycleXml === undefined) continue;
+/** What the policy files say now. Throws PolicyInvalid where a class is no longer configured. */
+export async function loadPolicies(
+  settings: Pick<RuleSettings, 'source' | 'evaluation'>,
+): Promise<{ sets: RuleSet[]; revision: string }> {
+  const policies = await settings.source();
+  const sets = buildRuleSets(policies, [], settings.evaluation);
+  Evaluator.compile(sets, settings.evaluation);
+  return { sets, revision: policies?.revision ?? '' };
+}
+
+/** Compiles what decides about one bucket after another; files that stand are parsed once. */
+export class BucketRules {
+  readonly #settings: RuleSettings;
+  #known: (PassRules & { sets: RuleSet[] }) | undefined;
+
+  constructor(settings: RuleSettings) {
+    this.#settings = settings;
+  }
+
+  /**
+   * The policy files as they stand now, and the lifecycle of this row. One that can't be read any
+   * more (its class was taken out of the configuration) is left out with an alarm.
+   */
+  async of(bucket: Bucket): Promise<PassRules> {
+    const { source, evaluation, log } = this.#settings;
+    const policies = await source();
+    const revision = policies?.revision ?? '';
+    if (this.#known?.revision !== revision) {
+      const sets = buildRuleSets(policies, [], evaluation);
+      this.#known = { sets, revision, evaluator: Evaluator.compile(sets, evaluation) };
+    }
+    const { sets, evaluator } = this.#known;
+    if (bucket.lifecycleXml === undefined) return { evaluator, revision };
     try {
-      sets.push(...buildRuleSets(undefined, [bucket], options));
+      const own = buildRuleSets(undefined, [bucket], evaluation);
+      return { evaluator: Evaluator.compile([...sets, ...own], evaluation), revision };
     } catch (error) {
       if (!isFirnError(error)) throw error;
       log('error', `the lifecycle of bucket ${bucket.name} is left out: ${error.message}`);
+      return { evaluator, revision };
     }
   }
-  return { evaluator: Evaluator.compile(sets, evaluation), revision: policies?.revision ?? '' };
 }
 
 /** True while nothing that decides about this bucket has changed since the pass began. */

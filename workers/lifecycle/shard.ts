@@ -1,8 +1,10 @@
 // One shard of a pass: scans its ranges one after another from where its checkpoint says. It
-// compiles the rules itself and acts only if they are those that the pass was frozen with.
+// compiles the rules itself, for each bucket by the row that it scans under, and acts only by the
+// policy files that the pass was frozen with.
 
 import type { Core } from '../../appliance/engine/core.ts';
 import type { MoveCounts } from '../../appliance/engine/move.ts';
+import type { Bucket } from '../../appliance/model/bucket.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import { readCheckpoint, saveCheckpoint } from '../base/checkpoints.ts';
 import type { ClockGuard } from '../base/clock-guard.ts';
@@ -17,7 +19,7 @@ import {
   type ShardRange,
   type ShardResult,
 } from './pass.ts';
-import { factsContext, loadRules, type PassRules, type RuleSettings } from './rules.ts';
+import { BucketRules, factsContext, type PassRules, type RuleSettings } from './rules.ts';
 import { BucketScan } from './scan.ts';
 
 export interface ShardSettings {
@@ -97,12 +99,15 @@ class ShardWork {
     const result: ShardResult = { done: true, splits: this.#splits };
     try {
       await this.#settings.guard.check();
-      const rules = await loadRules(this.#core, this.#settings.rules);
-      if (rules.evaluator.fingerprint !== plan.fingerprint) throw new RulesChanged();
+      const rules = new BucketRules(this.#settings.rules);
       const facts = await factsContext(this.#core);
       for (let i = cursor.range; i < ranges.length; i++) {
+        const bucket = await this.#standing(ranges[i] as ShardRange);
+        if (bucket === undefined) continue;
+        const standing = await rules.of(bucket);
+        if (standing.revision !== plan.revision) throw new RulesChanged();
         const after = i === cursor.range ? cursor.key : undefined;
-        await this.#range(i, { rules, facts, after });
+        await this.#unlessChanged(() => this.#range(i, { bucket, rules: standing, facts, after }));
       }
     } catch (error) {
       if (error instanceof RulesChanged) result.outdated = true;
@@ -113,9 +118,29 @@ class ShardWork {
     await this.#save({ range: ranges.length }, counts, result);
   }
 
+  /** The bucket of a range, unless it is gone or going. */
+  async #standing(range: ShardRange): Promise<Bucket | undefined> {
+    const bucket = (await this.#core.buckets.fresh(range.bucket))?.value;
+    return bucket?.id === range.bucketId && bucket.state === 'live' ? bucket : undefined;
+  }
+
+  /** A bucket whose lifecycle changes while it is scanned waits for the next pass, it alone. */
+  async #unlessChanged(scan: () => Promise<void>): Promise<void> {
+    const { plan, counts } = this.#options;
+    try {
+      await scan();
+    } catch (error) {
+      if (!(error instanceof RulesChanged)) throw error;
+      const policies = await this.#settings.rules.source();
+      if ((policies?.revision ?? '') !== plan.revision) throw error;
+      counts['outdated'] = (counts['outdated'] ?? 0) + 1;
+    }
+  }
+
   async #range(
     index: number,
     of: {
+      bucket: Bucket;
       rules: PassRules;
       facts: Awaited<ReturnType<typeof factsContext>>;
       after?: string | undefined;
@@ -124,9 +149,7 @@ class ShardWork {
     const { turn, runId, plan, ranges, counts } = this.#options;
     const { guard, log } = this.#settings;
     const range = ranges[index] as ShardRange;
-    const row = await this.#core.buckets.fresh(range.bucket);
-    const bucket = row?.value;
-    if (bucket === undefined || bucket.id !== range.bucketId || bucket.state !== 'live') return;
+    const { bucket } = of;
     const { lease, signal } = turn;
     const landing = landingOf(this.#core);
     const moves = new MoveBatches(this.#core, { landing, lease, runId, signal, log });

@@ -46,11 +46,14 @@ export async function readPolicies(
   const files = given ?? active?.value.files ?? [];
   const revision = revisionOf([...files]);
   const { sets: lifecycle, warnings } = await lifecycleSets(options);
-  const { classes } = options;
+  const evaluation = {
+    ...options.evaluation,
+    classes: options.classes,
+    dayMs: options.lifecycleDayMs,
+  };
   const candidateFiles = { files: [...files], revision };
-  const candidateSets = [...buildRuleSets(candidateFiles, [], { classes }), ...lifecycle];
-  const activeSets = [...buildRuleSets(active?.value, [], { classes }), ...lifecycle];
-  const evaluation = { ...options.evaluation, classes, dayMs: options.lifecycleDayMs };
+  const candidateSets = [...buildRuleSets(candidateFiles, [], evaluation), ...lifecycle];
+  const activeSets = [...buildRuleSets(active?.value, [], evaluation), ...lifecycle];
   return {
     active,
     files,
@@ -71,7 +74,8 @@ async function lifecycleSets(
   const warnings: string[] = [];
   for (const bucket of await allBuckets(options.store)) {
     try {
-      sets.push(...buildRuleSets(undefined, [bucket], { classes: options.classes }));
+      const { classes, evaluation } = options;
+      sets.push(...buildRuleSets(undefined, [bucket], { ...evaluation, classes }));
     } catch (error) {
       if (!isFirnError(error)) throw error;
       warnings.push(`the lifecycle of bucket ${bucket.name} is left out: ${error.message}`);

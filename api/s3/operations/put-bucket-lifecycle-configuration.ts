@@ -17,6 +17,8 @@ async function run(request: OwnedRequest): Promise<Answer> {
   parseXml(bytes, 'LifecycleConfiguration');
   const configuration = parseLifecycleXml(Buffer.from(bytes).toString('utf8'), {
     classes: settings.classes,
+    // Other stores take them, clients were written against those, and both conditions hold.
+    combinedFilters: true,
     ...(settings.waterfall !== undefined && { waterfall: settings.waterfall }),
   });
   const lifecycleXml = renderLifecycleXml(configuration);
