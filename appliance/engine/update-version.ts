@@ -7,6 +7,7 @@ import type { Version } from '../model/object.ts';
 import type { HeadAnswer, UpdateVersion } from '../model/requests.ts';
 import { commitObject } from './commit.ts';
 import type { Core } from './core.ts';
+import { emitEvent } from './events.ts';
 import { requireObject } from './get.ts';
 import { checkKey, checkVersionId, shownVersionId } from './names.ts';
 
@@ -28,6 +29,8 @@ export async function updateVersion(core: Core, request: UpdateVersion): Promise
       return next;
     },
   });
+  const { event, key } = request;
+  if (event !== undefined) await emitEvent(core.context, event, { bucket, key, version: answer });
   return {
     bucket,
     version: answer,

@@ -3,7 +3,8 @@
 // quotes. Every refusal is a FirnError with an S3 code.
 
 import type { Bucket } from './bucket.ts';
-import type { EncryptionWish } from './encryption.ts';
+import type { Encryption, EncryptionWish } from './encryption.ts';
+import type { EventName } from './event-sink.ts';
 import type {
   ObjectChecksum,
   ChecksumAlgorithm,
@@ -47,7 +48,7 @@ export interface NewVersion extends VersionAttributes {
   storageClass: string;
   headers: Partial<Record<StoredHeader, string>>;
   metadata: Record<string, string>;
-  /** Undefined: the bytes lie as they come. The bucket's default is the api's to apply. */
+  /** Undefined: as the bucket's default says, else the bytes lie as they come. */
   encryption?: EncryptionWish;
 }
 
@@ -88,6 +89,8 @@ export interface GetObject extends VersionName {
   known?: Bucket;
   /** SSE-C: the key that the version was sealed with. */
   clientKey?: Uint8Array;
+  /** Of headObject: refuse SSE-C without its key, as HeadObject of S3 does; getObject always does. */
+  asksKey?: boolean;
 }
 
 export interface HeadAnswer {
@@ -129,6 +132,7 @@ export interface CopyObject extends ObjectName {
   replaceTags?: Record<string, string>;
   /** The copy's own: none of these is taken over from the source. */
   attributes?: Omit<VersionAttributes, 'tags'>;
+  /** Undefined: as the bucket's default says. Nothing of the source's is taken over. */
   encryption?: EncryptionWish;
   /** SSE-C: the key of the source. */
   sourceClientKey?: Uint8Array;
@@ -195,8 +199,15 @@ export interface PutPart extends UploadName {
   signal?: AbortSignal;
 }
 
+/** The part, and how its upload is sealed. */
+export interface PartAnswer extends UploadPart {
+  encryption?: Encryption;
+}
+
 export interface CompleteUpload extends UploadName {
   owner: string;
+  /** SSE-C: the key that the upload was begun with. */
+  clientKey?: Uint8Array;
   parts: { number: number; etag: string; checksum?: ObjectChecksum }[];
   checksum?: ObjectChecksum;
   checksumType?: 'FULL_OBJECT' | 'COMPOSITE';
@@ -233,6 +244,8 @@ export interface UpdateVersion extends VersionName {
    * attributes may differ: bytes, etag and dates stay. Throws what to answer.
    */
   change: (version: Version) => VersionAttributes;
+  /** What is told of it. */
+  event?: EventName;
 }
 
 /** started: 202. extended: 200 (a live copy's expiry was set anew). upgraded: 202. */
@@ -281,7 +294,7 @@ export interface ObjectStore {
   listVersions(query: ListVersionsQuery): Promise<ListVersionsAnswer>;
 
   createUpload(request: CreateUpload): Promise<Upload>;
-  putPart(request: PutPart): Promise<UploadPart>;
+  putPart(request: PutPart): Promise<PartAnswer>;
   /** UploadPartCopy. */
   copyPart(
     request: UploadName & {
@@ -292,7 +305,7 @@ export interface ObjectStore {
       clientKey?: Uint8Array;
       sourceClientKey?: Uint8Array;
     },
-  ): Promise<UploadPart>;
+  ): Promise<PartAnswer>;
   completeUpload(request: CompleteUpload): Promise<PutAnswer>;
   abortUpload(name: UploadName): Promise<void>;
   listUploads(query: ListUploadsQuery): Promise<ListUploadsAnswer>;
