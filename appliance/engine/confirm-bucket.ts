@@ -72,7 +72,7 @@ async function undo(core: ConfirmCore, confirming: Confirming): Promise<boolean>
       const version = draft.current;
       if (!alone || version?.id !== confirming.versionId) return false;
       // Not what Completes have recorded meanwhile: a refusal that was answered stays one (C3).
-      return draft.remove(version);
+      return draft.remove(version, 'unacknowledged');
     },
   });
   if (answer) core.context.count?.('creation-undone');

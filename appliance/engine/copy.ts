@@ -64,7 +64,12 @@ export async function copyObject(core: Core, request: CopyObject): Promise<CopyA
     signal,
   });
   const version: Omit<Version, 'id' | 'isNull'> = {
-    ...carried({ ...kept(request, source), owner: request.owner, storageClass }),
+    ...carried({
+      ...kept(request, source),
+      ...request.attributes,
+      owner: request.owner,
+      storageClass,
+    }),
     ...describe(core, bytes),
   };
   const checksum = summed.checksum();

@@ -1,6 +1,7 @@
 // DELETE. Unversioned: the null version goes. Versioned: a delete marker comes on top and nothing
-// goes. By version id: exactly that version goes. An absent key or version is a success (S3), never
-// an error; a version that comes back after an acknowledged DELETE is the danger (I2).
+// goes. By version id: exactly that version goes, unless a lock holds it (protection.ts). An absent
+// key or version is a success (S3), never an error; a version that comes back after an acknowledged
+// DELETE is the danger (I2).
 
 import { NULL_VERSION, newId, objectId } from '../model/ids.ts';
 import type { Version } from '../model/object.ts';
@@ -14,7 +15,10 @@ import { emitEvent } from './events.ts';
 import { checkKey, checkVersionId, shownVersionId, subjectOf } from './names.ts';
 import { newMarker, putOnTop } from './versions.ts';
 
-/** Durable on return. A repeat call by version id, or on an unversioned bucket, changes nothing. */
+/**
+ * Durable on return. A repeat call by version id, or on an unversioned bucket, changes nothing.
+ * AccessDenied where what would go is locked.
+ */
 export async function deleteObject(core: Core, request: DeleteObject): Promise<DeleteAnswer> {
   checkKey(request);
   checkVersionId(request.versionId);
@@ -59,6 +63,6 @@ async function removeVersion(
   const version = await draft.find(request.versionId ?? NULL_VERSION);
   checkDelete(request.conditions, version, subject);
   if (version === undefined) return {};
-  await draft.remove(version);
+  await draft.remove(version, request.bypassGovernance === true ? 'governed' : 'unprotected');
   return { removed: version };
 }

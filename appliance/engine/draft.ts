@@ -4,6 +4,7 @@
 // oldest first, into immutable blocks of at most 256; part lists above 64 become a block of their
 // own.
 
+import assert from 'node:assert/strict';
 import type { Clock, Random } from '../model/clock.ts';
 import { newLocationId, newVersionId } from '../model/ids.ts';
 import {
@@ -15,6 +16,7 @@ import type { Location } from '../model/location.ts';
 import type { MetadataStore } from '../model/metadata-store.ts';
 import type { Block, HistoryRef, ObjectDocument, Version } from '../model/object.ts';
 import { isSelected, loadParts, loadVersions, mayHold } from './history.ts';
+import { isLockedAlike, requireRelockable, requireRemovable, type Permit } from './protection.ts';
 
 /** What a commit of the draft does to bytes and blocks. */
 export interface Outcome {
@@ -121,14 +123,32 @@ export class Draft {
     this.#added.push(version);
   }
 
-  /** Takes a version out, wherever it is. False if it isn't there. */
-  async remove(version: Version): Promise<boolean> {
-    return this.#swap(version.id, undefined);
+  /**
+   * Takes a version out, wherever it is. False if it isn't there. Throws AccessDenied where a lock
+   * holds it that `permit` does not pass.
+   */
+  async remove(version: Version, permit: Permit = 'unprotected'): Promise<boolean> {
+    const now = this.#context.clock.now();
+    return this.#swap(version.id, undefined, (old) =>
+      requireRemovable(old, { permit, now, object: this.object }),
+    );
   }
 
-  /** Puts `version` in the place of the one with its id. False if that isn't there. */
+  /**
+   * Puts `version` in the place of the one with its id, locked as it is. False if that isn't there.
+   */
   async replace(version: Version): Promise<boolean> {
-    return this.#swap(version.id, version);
+    return this.#swap(version.id, version, (old) =>
+      assert(isLockedAlike(old, version), 'what moves a version leaves its locks'),
+    );
+  }
+
+  /** The same for who may change locks too. Throws AccessDenied where the old ones forbid it. */
+  async relock(version: Version, mayBypass: boolean): Promise<boolean> {
+    const now = this.#context.clock.now();
+    return this.#swap(version.id, version, (old) =>
+      requireRelockable(old, version, { mayBypass, now, object: this.object }),
+    );
   }
 
   /** What a Complete with this id came to: a version id or 'refused' (C2, C3). */
@@ -151,7 +171,7 @@ export class Draft {
     this.#operations = kept.length === 0 ? undefined : Object.fromEntries(kept);
   }
 
-  /** Takes everything out, operations too: for a key whose bucket is gone. */
+  /** Takes everything out, locked or not, operations too: for a key whose bucket is gone. */
   async clear(): Promise<void> {
     for (const entry of this.#history) this.#dropped.push(...(await this.#versionsOf(entry)));
     this.#dropped.push(...this.#versions);
@@ -209,11 +229,17 @@ export class Draft {
     return undefined;
   }
 
-  async #swap(id: string, next: Version | undefined): Promise<boolean> {
+  /** `check` sees the version as it is now, and throws where it may not be changed so. */
+  async #swap(
+    id: string,
+    next: Version | undefined,
+    check: (old: Version) => void,
+  ): Promise<boolean> {
     const at = await this.#place((version) => version.id === id, id);
     if (at === undefined) return false;
-    this.#changed = true;
     const old = at.versions[at.index] as Version;
+    check(old);
+    this.#changed = true;
     const changed = at.entry === undefined ? at.versions : [...at.versions];
     if (next === undefined) changed.splice(at.index, 1);
     else changed[at.index] = next;

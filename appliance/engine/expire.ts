@@ -1,9 +1,10 @@
 // Deletion by a policy. It happens only to the very version that was judged, in the place where it
 // was judged to be: a key that was overwritten between the look and the act keeps its new version,
-// and a marker that got company stays. The danger is an unattended DELETE of what nobody decided
-// about.
+// and a marker that got company stays. What is locked stays until it no longer is. The danger is an
+// unattended DELETE of what nobody decided about.
 
 import type { Bucket } from '../model/bucket.ts';
+import { isFirnError } from '../model/errors.ts';
 import { newId, objectId } from '../model/ids.ts';
 import type { Version } from '../model/object.ts';
 import { commitObject } from './commit.ts';
@@ -26,11 +27,23 @@ export interface Expiry {
   place: 'current' | 'noncurrent' | 'lone';
 }
 
-/** `lost`: the key has changed since; the next pass judges anew. */
-export type ExpiryOutcome = 'expired' | 'lost';
+/**
+ * `lost`: the key has changed since; the next pass judges anew. `locked`: retention or a hold keeps
+ * it; a later pass tries again.
+ */
+export type ExpiryOutcome = 'expired' | 'locked' | 'lost';
 
 /** Durable on return. A repeat call answers `lost`. Throws as commitObject does. */
 export async function expireVersion(core: Core, expiry: Expiry): Promise<ExpiryOutcome> {
+  try {
+    return await expireUnlocked(core, expiry);
+  } catch (error) {
+    if (isFirnError(error, 'AccessDenied')) return 'locked';
+    throw error;
+  }
+}
+
+async function expireUnlocked(core: Core, expiry: Expiry): Promise<'expired' | 'lost'> {
   const { bucket, key, versionId, effect } = expiry;
   const row = await core.buckets.fresh(bucket.name);
   if (row?.value.id !== bucket.id || row.value.state !== 'live') return 'lost';

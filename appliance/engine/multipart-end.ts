@@ -4,6 +4,7 @@
 // undoes an acknowledged DELETE (C2), 412 answered and the object committed all the same (C3), an
 // abort that frees what a Complete has just named (C1).
 
+import type { Bucket } from '../model/bucket.ts';
 import { FirnError, isFirnError } from '../model/errors.ts';
 import { afterPrefix, objectId } from '../model/ids.ts';
 import { UPLOAD_KEPT_MS } from '../model/limits.ts';
@@ -19,6 +20,7 @@ import type { Draft } from './draft.ts';
 import { emitEvent } from './events.ts';
 import { listGarbage } from './garbage.ts';
 import { carried } from './names.ts';
+import { withDefaultRetention } from './protection.ts';
 import {
   locationsOfPart,
   noSuchUpload,
@@ -99,7 +101,7 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
     object,
     reason: 'overwrite',
     heldUntil,
-    change: (draft) => decide(draft, { upload, subject, isNull }),
+    change: (draft) => decide(draft, { upload, bucket: bucket.value, subject, isNull }),
   });
   const { answer } = committed;
   if (answer.refused !== undefined) {
@@ -131,8 +133,9 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
  */
 async function decide(
   draft: Draft,
-  { upload, subject, isNull }: { upload: Upload; subject: string; isNull: boolean },
+  of: { upload: Upload; bucket: Bucket; subject: string; isNull: boolean },
 ): Promise<{ versionId: string; isNull: boolean; refused?: FirnError }> {
+  const { upload, bucket, subject, isNull } = of;
   const { operation, conditions } = upload.completing as Completing;
   const before = draft.operation(operation);
   if (before === REFUSED) return { versionId: '', isNull, refused: refusal(undefined, subject) };
@@ -147,7 +150,8 @@ async function decide(
     draft.record(operation, REFUSED);
     return { versionId: '', isNull, refused: refusal(error, subject) };
   }
-  const version = await putOnTop(draft, isNull ? 'off' : 'enabled', fieldsOf(upload));
+  const made = withDefaultRetention(bucket, fieldsOf(upload));
+  const version = await putOnTop(draft, isNull ? 'off' : 'enabled', made);
   draft.record(operation, version.id);
   return { versionId: version.id, isNull };
 }

@@ -21,6 +21,7 @@ import {
   shownVersionId,
   subjectOf,
 } from './names.ts';
+import { withDefaultRetention } from './protection.ts';
 import { storeBytes, type StoredBytes } from './store-bytes.ts';
 import { putOnTop } from './versions.ts';
 
@@ -95,6 +96,7 @@ export interface VersionToCommit {
 /** Puts freshly stored bytes on top of their key. */
 export async function commitVersion(core: Core, made: VersionToCommit): Promise<PutAnswer> {
   const { bucket, key, conditions, event } = made;
+  const version = withDefaultRetention(bucket, made.version);
   const object = objectId(bucket.id, key);
   const subject = subjectOf({ bucket: bucket.name, key });
   const { answer, created } = await commitObject(core, {
@@ -104,7 +106,7 @@ export async function commitVersion(core: Core, made: VersionToCommit): Promise<
     conditional: isConditional(conditions),
     change: (draft) => {
       checkWrite(conditions, draft.current, subject);
-      return putOnTop(draft, bucket.versioning, made.version);
+      return putOnTop(draft, bucket.versioning, version);
     },
   });
   await confirmBucket(core, { bucket, object, created, versionId: answer.id });

@@ -1,6 +1,6 @@
 // Changes what a version carries beside its bytes: tags, ACL, retention, hold. The same one
 // compare-and-swap as a PUT, so that a tag set while the object is moved, or overwritten, lands on
-// the version it was meant for or is refused.
+// the version it was meant for or is refused, and a lock is never loosened by who may not.
 
 import { objectId } from '../model/ids.ts';
 import type { Version } from '../model/object.ts';
@@ -13,7 +13,7 @@ import { checkKey, checkVersionId, shownVersionId } from './names.ts';
 
 /**
  * Durable on return. A repeat call changes nothing. NoSuchKey, NoSuchVersion, MethodNotAllowed (a
- * delete marker has no attributes), and what `change` throws.
+ * delete marker has no attributes), AccessDenied (protection.ts), and what `change` throws.
  */
 export async function updateVersion(core: Core, request: UpdateVersion): Promise<HeadAnswer> {
   checkKey(request);
@@ -25,7 +25,7 @@ export async function updateVersion(core: Core, request: UpdateVersion): Promise
     change: async (draft) => {
       const version = requireObject(await draft.find(request.versionId), request);
       const next = withAttributes(version, request.change(version));
-      await draft.replace(next);
+      await draft.relock(next, request.bypassGovernance === true);
       return next;
     },
   });

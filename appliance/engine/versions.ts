@@ -1,14 +1,14 @@
 // How a version comes to stand on top of a key, by the bucket's versioning state. Off or suspended:
 // the null version is replaced, all others stay. Enabled: nothing is replaced. The danger is the
 // null version written before versioning was enabled: it is a version like any, and only another
-// null version or a DELETE that names it may take its place.
+// null version or a DELETE that names it may take its place, and neither may while it is locked.
 
 import type { Bucket } from '../model/bucket.ts';
 import { NULL_VERSION } from '../model/ids.ts';
 import type { Version } from '../model/object.ts';
 import type { Draft } from './draft.ts';
 
-/** Puts `version` on top; returns it with its id. */
+/** Puts `version` on top; returns it with its id. AccessDenied where the null version is locked. */
 export async function putOnTop(
   draft: Draft,
   versioning: Bucket['versioning'],

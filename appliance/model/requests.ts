@@ -239,6 +239,8 @@ export interface RestoreObject extends VersionName {
 }
 
 export interface UpdateVersion extends VersionName {
+  /** May shorten or take off a retention in GOVERNANCE mode. */
+  bypassGovernance?: boolean;
   /**
    * Pure; sees the version as it is now, and runs again where another commit came first. Only
    * attributes may differ: bytes, etag and dates stay. Throws what to answer.

@@ -27,7 +27,7 @@ export interface DeleteCounts {
   deletedBytes: number;
   markers: number;
   aborted: number;
-  /** The key changed between look and act. */
+  /** The key changed between look and act, or a lock holds the version. */
   spared: number;
   disagreements: number;
 }
@@ -144,7 +144,7 @@ export class DeleteBatches {
       effect,
       place: placeOf(facts),
     });
-    if (outcome === 'lost') this.counts.spared += 1;
+    if (outcome !== 'expired') this.counts.spared += 1;
     else if (effect === 'add-delete-marker') this.counts.markers += 1;
     else {
       this.counts.deleted += 1;
