@@ -5,7 +5,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, openSync, closeSync, readFileSync } from 'node:fs';
-import { fsyncSync, linkSync, rmSync, writeFileSync } from 'node:fs';
+import { fsyncSync, linkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
@@ -13,6 +13,7 @@ import type { Document } from 'yaml';
 import { z } from 'zod';
 import { FirnError } from './appliance/model/errors.ts';
 import { KiB } from './appliance/model/limits.ts';
+import { readKeys, writeKeys } from './appliance/engine/named-keys.ts';
 import { settings } from './settings.ts';
 import type { Parsed, TierConfig } from './settings.ts';
 
@@ -23,7 +24,7 @@ export interface Config extends Omit<
   /** Absolute. */
   data: string;
   masterKeyFile: string;
-  encryption: { keyRingFile: string; keys: string[] };
+  encryption: { keyRingFile: string; keys: string[]; defaultKey?: string | undefined };
   processes: number;
   tiers: Record<string, TierConfig>;
   storageClasses: Record<string, string>;
@@ -321,12 +322,44 @@ export function loadMasterKey(config: Config): Uint8Array {
   });
 }
 
-/** Writes a secret file durably unless there is one; false if there was. */
-export function writeOnce(path: string, text: string): boolean {
+/** The keys of SSE-KMS; none where there is no file yet. */
+export function loadNamedKeys(config: Config): Map<string, Uint8Array> {
+  const path = config.encryption.keyRingFile;
+  if (!existsSync(path)) return new Map();
+  if ((statSync(path).mode & 0o007) !== 0) {
+    throw new FirnError('SettingsInvalid', `${path} is open to every user of this host`, {
+      subject: path,
+      hint: `chmod 600 ${path}`,
+    });
+  }
+  return readKeys(readFileSync(path, 'utf8'), path);
+}
+
+/** Durable on return, whole or as before: what a key has sealed is lost without it. */
+export function saveNamedKeys(config: Config, keys: ReadonlyMap<string, Uint8Array>): void {
+  const path = config.encryption.keyRingFile;
+  const draft = writeDraft(path, writeKeys(keys));
+  renameSync(draft, path);
+  syncFolder(dirname(path));
+}
+
+function writeDraft(path: string, text: string): string {
   mkdirSync(dirname(path), { recursive: true });
   const draft = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
   writeFileSync(draft, text, { mode: 0o600, flush: true });
   chmodSync(draft, 0o600);
+  return draft;
+}
+
+function syncFolder(path: string): void {
+  const folder = openSync(path, 'r');
+  fsyncSync(folder);
+  closeSync(folder);
+}
+
+/** Writes a secret file durably unless there is one; false if there was. */
+export function writeOnce(path: string, text: string): boolean {
+  const draft = writeDraft(path, text);
   try {
     linkSync(draft, path);
   } catch (error) {
@@ -335,9 +368,7 @@ export function writeOnce(path: string, text: string): boolean {
   } finally {
     rmSync(draft, { force: true });
   }
-  const folder = openSync(dirname(path), 'r');
-  fsyncSync(folder);
-  closeSync(folder);
+  syncFolder(dirname(path));
   return true;
 }
 

@@ -43,6 +43,7 @@ import {
   loggerOf,
   metadataOf,
   openAll,
+  prepareNamedKeys,
   STOP_MS,
   storeIdOf,
   watchFence,
@@ -237,6 +238,7 @@ async function runPrimary(config: Config): Promise<void> {
     const accounts = new Accounts(accountsContext(config, own, store));
     await accounts.open();
     await ensureRoot(config, accounts);
+    await prepareNamedKeys(config, own, store);
     go = { storeId, clockOffsetMs: own.clock.offsetMs };
     const port = await supervisor.go();
     // Only now: the children have founded the drives of a fresh store.

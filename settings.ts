@@ -100,6 +100,7 @@ export const settings = z.strictObject({
     .strictObject({
       keyRingFile: z.string().optional(),
       keys: z.array(z.string().regex(/^[A-Za-z0-9._:/-]{1,128}$/)).default([]),
+      defaultKey: z.string().optional(),
     })
     .prefault({}),
   notifications: z

@@ -6,7 +6,7 @@ import type { Server } from 'node:http';
 import { join, relative } from 'node:path';
 import { pino } from 'pino';
 import type { Logger } from 'pino';
-import { loadMasterKey, secretOf } from './config.ts';
+import { loadMasterKey, loadNamedKeys, saveNamedKeys, secretOf } from './config.ts';
 import type { Config } from './config.ts';
 import type { TierConfig } from './settings.ts';
 import { buildMetadata } from './appliance/metadata/build.ts';
@@ -19,6 +19,8 @@ import type { Pack } from './appliance/model/location.ts';
 import type { MetadataStore, Row } from './appliance/model/metadata-store.ts';
 import type { Tier } from './appliance/model/tier.ts';
 import type { EngineContext } from './appliance/engine/context.ts';
+import { KEY_BYTES } from './appliance/engine/envelope.ts';
+import { FileKeys, lostKeys, proveKeys } from './appliance/engine/named-keys.ts';
 import { Notifications } from './appliance/engine/notifications.ts';
 import type { ColdTierSettings } from './tiers/cold/build.ts';
 import type { EngineClock } from './appliance/process/clock.ts';
@@ -243,7 +245,7 @@ export const dayMs = (seconds: number | undefined): number =>
 function contextOf(
   config: Config,
   own: Own,
-  opened: { store: MetadataStore; tiers: Map<string, Tier>; packer: EngineContext['packer'] },
+  opened: Pick<EngineContext, 'store' | 'tiers' | 'packer' | 'checksums'>,
 ): EngineContext {
   const { debug } = config;
   return {
@@ -253,10 +255,40 @@ function contextOf(
     events: new Notifications({ store: opened.store, clock: own.clock, random: own.random }),
     classes: new Map(Object.entries(config.storageClasses)),
     masterKey: loadMasterKey(config),
+    namedKeys: new FileKeys({
+      keys: loadNamedKeys(config),
+      defaultKeyId: config.encryption.defaultKey,
+      random: own.random,
+    }),
     graceMs: debug.graceSeconds === undefined ? GRACE_MS : debug.graceSeconds * 1000,
     restoreDayMs: dayMs(debug.restoreDaySeconds),
     staleMs: staleMs(opened.store),
   };
+}
+
+/**
+ * Makes the named keys that settings name and the file has not, and proves that the rest are those
+ * that this store knows. A key that was in use and is gone from the file is never made anew: that
+ * would hide its loss until somebody reads. Once, before anything is served.
+ */
+export async function prepareNamedKeys(
+  config: Config,
+  own: Own,
+  store: MetadataStore,
+): Promise<void> {
+  const keys = loadNamedKeys(config);
+  const context = { store, random: own.random };
+  const lost = await lostKeys(context, config.encryption.keys, keys);
+  if (lost.length > 0) {
+    throw new FirnError('SettingsInvalid', `the file of named keys has lost ${lost.join(', ')}`, {
+      subject: config.encryption.keyRingFile,
+      hint: 'bring it back from a copy; or take the name out of encryption.keys to give it up',
+    });
+  }
+  const missing = config.encryption.keys.filter((keyId) => !keys.has(keyId));
+  for (const keyId of missing) keys.set(keyId, own.random.bytes(KEY_BYTES));
+  if (missing.length > 0) saveNamedKeys(config, keys);
+  await proveKeys(context, keys);
 }
 
 /** Enough of a context for accounts, before any tier is open. */
@@ -294,7 +326,9 @@ export async function openAll(config: Config, own: Own, from: FromStore): Promis
     await notePlaces(config, store);
     const { buildPacker } = await import('./tiers/pack/packer.ts');
     const packer = buildPacker({ spoolDirectory: join(config.data, 'spool'), random: own.random });
-    return { storeId, store, context: contextOf(config, own, { store, tiers, packer }), close };
+    const { checksums } = await import('./tiers/checksum.ts');
+    const context = contextOf(config, own, { store, tiers, packer, checksums });
+    return { storeId, store, context, close };
   } catch (error) {
     await close();
     throw error;

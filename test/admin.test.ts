@@ -21,6 +21,8 @@ import { runCli } from '../appliance/cli/run.ts';
 import { Accounts } from '../appliance/engine/accounts.ts';
 import type { EngineContext } from '../appliance/engine/context.ts';
 import { buildEngine } from '../appliance/engine/build.ts';
+import { FileKeys } from '../appliance/engine/named-keys.ts';
+import { checksums } from '../tiers/checksum.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type {
   CostReportAnswer,
@@ -90,6 +92,8 @@ async function bench(t: ExecutionContext, options: Partial<AdminOptions> = {}) {
     events: silentEvents,
     classes,
     masterKey: new Uint8Array(32).fill(7),
+    namedKeys: new FileKeys({ keys: new Map(), random }),
+    checksums,
     graceMs: DAY_MS,
     restoreDayMs: DAY_MS,
     staleMs: 0,

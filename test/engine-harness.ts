@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { buildEngine } from '../appliance/engine/build.ts';
 import type { EngineContext, EngineCount } from '../appliance/engine/context.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
+import { FileKeys } from '../appliance/engine/named-keys.ts';
 import type { Clock, Random } from '../appliance/model/clock.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { isFirnError, type ErrorCode } from '../appliance/model/errors.ts';
@@ -20,6 +21,7 @@ import type { Packer } from '../appliance/model/packer.ts';
 import type { Garbage } from '../appliance/model/records.ts';
 import type { PutObject } from '../appliance/model/requests.ts';
 import type { Body, Tier } from '../appliance/model/tier.ts';
+import { checksums } from '../tiers/checksum.ts';
 import { Crash, MemoryMetadataStore } from './memory-store.ts';
 import { MemoryTier } from './memory-tier.ts';
 
@@ -100,6 +102,8 @@ export function contextOf(
     events: { emit: () => undefined },
     classes: CLASSES,
     masterKey: new Uint8Array(32).fill(7),
+    namedKeys: new FileKeys({ keys: new Map(), random: cryptoRandom }),
+    checksums,
     graceMs: GRACE_MS,
     restoreDayMs: DAY_MS,
     staleMs: 0,

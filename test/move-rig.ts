@@ -19,6 +19,7 @@ import { loadParts } from '../appliance/engine/history.ts';
 import { allVersions } from '../appliance/engine/inventory.ts';
 import { takeLease, type HeldLease } from '../appliance/engine/lease.ts';
 import type { MovingVersion } from '../appliance/engine/move.ts';
+import { FileKeys } from '../appliance/engine/named-keys.ts';
 import type { Bucket } from '../appliance/model/bucket.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type { ObjectEvent } from '../appliance/model/event-sink.ts';
@@ -27,7 +28,7 @@ import { GRACE_MS } from '../appliance/model/limits.ts';
 import type { Location, Pack } from '../appliance/model/location.ts';
 import type { ObjectDocument, Part, Version } from '../appliance/model/object.ts';
 import type { Body } from '../appliance/model/tier.ts';
-import { checksumOf } from '../tiers/checksum.ts';
+import { checksumOf, checksums } from '../tiers/checksum.ts';
 import type { Turn } from '../workers/base/worker.ts';
 import { buildPacker } from '../tiers/pack/packer.ts';
 import { Crash, MemoryMetadataStore } from './memory-store.ts';
@@ -105,6 +106,8 @@ export async function newRig(): Promise<Rig> {
       ['DEEP_ARCHIVE', 'archive'],
     ]),
     masterKey: new Uint8Array(32),
+    namedKeys: new FileKeys({ keys: new Map(), random }),
+    checksums,
     graceMs: GRACE_MS,
     restoreDayMs: DAY_MS,
     staleMs: 0,

@@ -13,6 +13,8 @@ import { expireVersion } from '../appliance/engine/expire.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
 import { inventory } from '../appliance/engine/inventory.ts';
 import { takeLease } from '../appliance/engine/lease.ts';
+import { FileKeys } from '../appliance/engine/named-keys.ts';
+import { checksums } from '../tiers/checksum.ts';
 import { resumeMoves } from '../appliance/engine/resume.ts';
 import { buildMetadata } from '../appliance/metadata/build.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
@@ -203,6 +205,8 @@ async function newAppliance(options: ApplianceOptions = {}): Promise<Appliance> 
       ['DEEP_ARCHIVE', 'archive'],
     ]),
     masterKey: new Uint8Array(32),
+    namedKeys: new FileKeys({ keys: new Map(), random }),
+    checksums,
     graceMs: options.graceMs ?? GRACE_MS,
     restoreDayMs: options.restoreDayMs ?? DAY_MS,
     staleMs: options.mongo === undefined ? 0 : 1000,

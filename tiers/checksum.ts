@@ -57,6 +57,9 @@ export function checksumOf(bytes: Uint8Array): string {
   return checksumText(kernel.whole(bytes));
 }
 
+/** As the engine is given it (StoredChecksums of the model). */
+export const checksums = { of: checksumOf, open: (): ChecksumStream => new ChecksumStream() };
+
 /** A running checksum. `digest` may be asked at any time and does not end the stream. */
 export class ChecksumStream {
   readonly #stream = kernel.open();

@@ -1,10 +1,11 @@
 // What every operation of the engine is given. One object, built once a process by the front door.
 
 import type { Clock, Random } from '../model/clock.ts';
+import type { NamedKeys } from '../model/encryption.ts';
 import type { EventSink } from '../model/event-sink.ts';
 import type { MetadataStore } from '../model/metadata-store.ts';
 import type { Packer } from '../model/packer.ts';
-import type { Tier } from '../model/tier.ts';
+import type { StoredChecksums, Tier } from '../model/tier.ts';
 
 /** What the engine counts beside events: contention and repairs that no answer shows. */
 export type EngineCount =
@@ -23,8 +24,11 @@ export interface EngineContext {
   events: EventSink;
   /** Storage class → name of its tier. */
   classes: ReadonlyMap<string, string>;
-  /** Seals secret keys at rest (AES-256). */
+  /** Seals secret keys at rest, and data keys of SSE-S3 (AES-256). */
   masterKey: Uint8Array;
+  /** Seal data keys of SSE-KMS. */
+  namedKeys: NamedKeys;
+  checksums: StoredChecksums;
   /** GRACE_MS, shorter only under debug settings. */
   graceMs: number;
   /**

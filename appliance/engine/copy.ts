@@ -1,15 +1,18 @@
 // CopyObject: read, store again, commit as a PUT. Two objects never share a location: what frees
 // one would free the other. The new bytes' MD5 is compared with the source's where the source has
-// one, so that a copy can't launder damage.
+// one, so that a copy can't launder damage. What it is sealed by is the request's and its bucket's to
+// say; nothing of the source's encryption is taken over.
 
 import { newChecksum, checksumOf } from '../model/checksum.ts';
 import { FirnError } from '../model/errors.ts';
+import { objectId } from '../model/ids.ts';
 import { PUT_BYTES_MAX } from '../model/limits.ts';
 import type { ChecksumAlgorithm, ObjectChecksum, Version } from '../model/object.ts';
 import type { CopyAnswer, CopyObject } from '../model/requests.ts';
 import type { Body } from '../model/tier.ts';
 import { checkCopySource } from './conditions.ts';
 import type { Core } from './core.ts';
+import { newEnvelope, openEnvelope, wishOf } from './envelope.ts';
 import { findObject, requireOnline, type Found } from './get.ts';
 import {
   carried,
@@ -51,7 +54,15 @@ export async function copyObject(core: Core, request: CopyObject): Promise<CopyA
   }
   const fromCopy = requireOnline(context, source, subject);
   const { key, signal, conditions } = request;
-  const body = await open(core, found, { fromCopy, signal });
+  const dataKey = await openEnvelope(context, {
+    object: found.object,
+    encryption: source.encryption,
+    clientKey: request.sourceClientKey,
+  });
+  const wish = wishOf(request.encryption, bucket);
+  const envelope =
+    wish === undefined ? undefined : await newEnvelope(context, objectId(bucket.id, key), wish);
+  const body = await open(core, found, { fromCopy, dataKey, signal });
   const summed = sumFor(request, source, body);
   const bytes = await storeBytes(context, {
     tier,
@@ -59,9 +70,9 @@ export async function copyObject(core: Core, request: CopyObject): Promise<CopyA
     key,
     body: summed.body,
     sizeBytes: source.sizeBytes,
-    // The etag of a multipart object is no MD5 of its bytes.
-    contentMd5: source.partCount === undefined ? source.etag : undefined,
+    contentMd5: md5Of(source),
     signal,
+    envelope,
   });
   const version: Omit<Version, 'id' | 'isNull'> = {
     ...carried({
@@ -72,6 +83,7 @@ export async function copyObject(core: Core, request: CopyObject): Promise<CopyA
     }),
     ...describe(core, bytes),
   };
+  if (envelope !== undefined) version.encryption = envelope.encryption;
   const checksum = summed.checksum();
   if (checksum !== undefined) version.checksum = checksum;
   const state = await core.buckets.still(bucket);
@@ -83,6 +95,12 @@ export async function copyObject(core: Core, request: CopyObject): Promise<CopyA
     event: 's3:ObjectCreated:Copy',
   });
   return { ...answer, sourceVersionId: shownVersionId(found.bucket, source) };
+}
+
+/** MD5 of the source's bytes, where its etag is that: not of several parts, nor of sealed bytes. */
+function md5Of({ partCount, encryption, etag }: Version): string | undefined {
+  const isPlain = encryption === undefined || encryption.kind === 'SSE-S3';
+  return partCount === undefined && isPlain ? etag : undefined;
 }
 
 /** Headers, metadata and tags: the request's where it replaces them, else the source's. */
@@ -103,6 +121,7 @@ function refuseIdle(request: CopyObject): void {
     request.replaceMetadata !== undefined ||
     request.replaceTags !== undefined ||
     request.checksumAlgorithm !== undefined ||
+    request.encryption !== undefined ||
     // Also the class that it has: that is how clients write an object anew (aws s3 cp onto itself).
     request.storageClass !== undefined;
   if (changes) return;
@@ -116,7 +135,11 @@ function refuseIdle(request: CopyObject): void {
 function open(
   core: Core,
   found: Found,
-  options: { fromCopy: boolean; signal: AbortSignal | undefined },
+  options: {
+    fromCopy: boolean;
+    dataKey: Uint8Array | undefined;
+    signal: AbortSignal | undefined;
+  },
 ): Promise<Body> {
   const { object, version, parts } = found;
   const range = { offset: 0, length: version.sizeBytes };

@@ -22,6 +22,7 @@ import type {
   ListVersionsAnswer,
   ListVersionsQuery,
   ObjectStore,
+  PartAnswer,
   PutAnswer,
   PutObject,
   PutPart,
@@ -30,7 +31,7 @@ import type {
   UpdateVersion,
   UploadName,
 } from '../model/requests.ts';
-import type { Upload, UploadPart } from '../model/object.ts';
+import type { Upload } from '../model/object.ts';
 import { createBucket, deleteBucket, listBuckets, updateBucket } from './buckets.ts';
 import { copyObject } from './copy.ts';
 import type { Core } from './core.ts';
@@ -123,11 +124,11 @@ export class Engine implements ObjectStore {
     return createUpload(this.core, request);
   }
 
-  putPart(request: PutPart): Promise<UploadPart> {
+  putPart(request: PutPart): Promise<PartAnswer> {
     return putPart(this.core, request);
   }
 
-  copyPart(request: CopyPart): Promise<UploadPart> {
+  copyPart(request: CopyPart): Promise<PartAnswer> {
     return copyPart(this.core, request);
   }
 

@@ -10,6 +10,7 @@ import type { ByteRange } from '../model/tier.ts';
 import { checkRead } from './conditions.ts';
 import type { EngineContext } from './context.ts';
 import type { Core } from './core.ts';
+import { openEnvelope } from './envelope.ts';
 import { findVersion, loadParts, reread } from './history.ts';
 import { checkKey, checkVersionId, isArchived, shownVersionId, subjectOf } from './names.ts';
 import { rangeOfPart, resolveRange } from './range.ts';
@@ -107,12 +108,19 @@ function shownRestore(context: EngineContext, version: Version): Restore | undef
   return liveRestore(context, version);
 }
 
-/** Everything up to the bytes: conditions and range resolved. */
+interface Resolved {
+  found: Found;
+  answer: HeadAnswer;
+  /** Of an encrypted version. */
+  dataKey: Uint8Array | undefined;
+}
+
+/** Everything up to the bytes: key, conditions and range resolved. */
 async function resolve(
   core: Core,
   request: GetObject,
-  options: { parts: boolean },
-): Promise<{ found: Found; answer: HeadAnswer }> {
+  options: { parts: boolean; key: boolean },
+): Promise<Resolved> {
   const { partNumber } = request;
   if (request.range !== undefined && partNumber !== undefined) {
     throw new FirnError('InvalidRequest', 'Cannot specify both Range header and partNumber');
@@ -123,11 +131,13 @@ async function resolve(
   });
   const { bucket, version } = found;
   const subject = subjectOf(request);
-  checkRead(request.conditions, version, subject);
   let range: ByteRange = { offset: 0, length: version.sizeBytes };
-  if (partNumber !== undefined) {
-    range = rangeOfPart(version, found.parts, partNumber);
-  } else if (request.range !== undefined) {
+  // S3 finds a part missing before it asks for a key.
+  if (partNumber !== undefined) range = rangeOfPart(version, found.parts, partNumber);
+  const opening = options.key ? dataKeyOf(core, request, found) : undefined;
+  const dataKey = opening === undefined ? undefined : await opening;
+  checkRead(request.conditions, version, subject);
+  if (request.range !== undefined) {
     range = resolveRange(request.range, version.sizeBytes, subject);
   }
   const answer: HeadAnswer = {
@@ -138,12 +148,23 @@ async function resolve(
     partial: request.range !== undefined || partNumber !== undefined,
     restore: shownRestore(core.context, version),
   };
-  return { found, answer };
+  return { found, answer, dataKey };
+}
+
+/** Undefined where nothing is sealed and no key was brought: that waits for nothing. */
+function dataKeyOf(
+  core: Core,
+  { clientKey }: GetObject,
+  { object, version }: Found,
+): Promise<Uint8Array | undefined> | undefined {
+  const { encryption } = version;
+  if (encryption === undefined && clientKey === undefined) return undefined;
+  return openEnvelope(core.context, { object, encryption, clientKey });
 }
 
 /** What HEAD answers; archived objects too. */
 export async function headObject(core: Core, request: GetObject): Promise<HeadAnswer> {
-  return (await resolve(core, request, { parts: false })).answer;
+  return (await resolve(core, request, { parts: false, key: request.asksKey === true })).answer;
 }
 
 /**
@@ -151,12 +172,20 @@ export async function headObject(core: Core, request: GetObject): Promise<HeadAn
  * is live: by class, also while a fresh object's bytes are still hot, because S3 shows it so.
  */
 export async function getObject(core: Core, request: GetObject): Promise<GetAnswer> {
-  const { found, answer } = await resolve(core, request, { parts: true });
+  const { found, answer, dataKey } = await resolve(core, request, { parts: true, key: true });
   const { object, version, parts } = found;
   const fromCopy = requireOnline(core.context, version, subjectOf(request));
   const { range } = answer;
   const { signal } = request;
-  const body = await readVersion(core, { object, version, parts, fromCopy, range, signal });
+  const body = await readVersion(core, {
+    object,
+    version,
+    parts,
+    fromCopy,
+    range,
+    dataKey,
+    signal,
+  });
   core.accessDays?.note(object, version);
   return { ...answer, body };
 }

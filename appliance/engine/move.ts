@@ -167,7 +167,7 @@ async function copyPart(
   const { context } = core;
   const { bucketId, key, object } = moving;
   const signal = options.signal === undefined ? {} : { signal: options.signal };
-  const body = await options.spans.read(part.location, part.etag);
+  const body = await options.spans.read(part.location, part.checksum);
   const stored = await tierNamed(core, options.tier).put({
     id: newLocationId(context.clock, context.random),
     sizeBytes: part.sizeBytes,

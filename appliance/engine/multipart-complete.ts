@@ -14,6 +14,7 @@ import type { CompleteUpload, PutAnswer } from '../model/requests.ts';
 import { insertBlocks } from './commit.ts';
 import { checkWrite } from './conditions.ts';
 import type { Core } from './core.ts';
+import { openEnvelope } from './envelope.ts';
 import { listGarbage } from './garbage.ts';
 import { rollForward, versionOf } from './multipart-end.ts';
 import { shownVersionId, subjectOf } from './names.ts';
@@ -28,6 +29,7 @@ export async function completeUpload(core: Core, request: CompleteUpload): Promi
   for (;;) {
     const { bucket, row } = await readUpload(core, request);
     const upload = row.value;
+    await checkClientKey(core, upload, request);
     if (upload.state === 'completed') return repeated(bucket, upload, request);
     if (isEnded(upload.state)) throw noSuchUpload(request);
     if (upload.state === 'completing') {
@@ -45,6 +47,16 @@ export async function completeUpload(core: Core, request: CompleteUpload): Promi
     if (end.outcome === 'refused') throw end.error;
     throw noSuchUpload(request);
   }
+}
+
+/** Who completes an upload under SSE-C brings its key, as for each of its parts. */
+async function checkClientKey(
+  core: Core,
+  { bucketId, key, encryption }: Upload,
+  { clientKey }: CompleteUpload,
+): Promise<void> {
+  if (clientKey === undefined && encryption?.kind !== 'SSE-C') return;
+  await openEnvelope(core.context, { object: objectId(bucketId, key), encryption, clientKey });
 }
 
 function checkList(request: CompleteUpload): void {
@@ -131,8 +143,9 @@ async function chosenParts(core: Core, request: CompleteUpload): Promise<Part[]>
         sum !== undefined && own?.algorithm === sum.algorithm && own.value !== sum.value;
       if (plainEtag(asked.etag) !== value.etag || differs) throw invalidPart(value.number, request);
       wanted.delete(value.number);
-      const { number, location, sizeBytes, etag, checksum } = value;
+      const { number, location, sizeBytes, etag, checksum, nonce } = value;
       const part: Part = { number, location, sizeBytes, etag, checksum };
+      if (nonce !== undefined) part.nonce = nonce;
       if (own !== undefined) part.clientChecksum = own;
       chosen.push(part);
     }

@@ -6,6 +6,7 @@ import type { Upload } from '../model/object.ts';
 import type { CreateUpload } from '../model/requests.ts';
 import { noSuchBucket } from './bucket-rows.ts';
 import type { Core } from './core.ts';
+import { newEnvelope, wishOf } from './envelope.ts';
 import { carried, checkKey, checkMetadata, landingTier } from './names.ts';
 import { uploadRowId } from './upload-rows.ts';
 
@@ -29,7 +30,10 @@ export async function createUpload(core: Core, request: CreateUpload): Promise<U
   };
   if (checksumAlgorithm !== undefined) upload.checksumAlgorithm = checksumAlgorithm;
   if (checksumType !== undefined) upload.checksumType = checksumType;
-  const id = uploadRowId(objectId(bucket.id, key), upload.uploadId);
+  const object = objectId(bucket.id, key);
+  const wish = wishOf(request.encryption, bucket);
+  if (wish !== undefined) upload.encryption = (await newEnvelope(context, object, wish)).encryption;
+  const id = uploadRowId(object, upload.uploadId);
   const result = await context.store.insert('uploads', id, upload);
   // As A6: a deletion that did not see this row has not begun, or this look sees it.
   const now = await core.buckets.fresh(bucket.name);

@@ -56,6 +56,7 @@ function fieldsOf(upload: Upload): Omit<Version, 'id' | 'isNull'> {
   const { at, sizeBytes, etag, parts, partsBlock, partCount, checksum, operation } = completing;
   const version: Omit<Version, 'id' | 'isNull'> = {
     ...carried(upload),
+    ...(upload.encryption !== undefined && { encryption: upload.encryption }),
     deleteMarker: false,
     lastModified: at,
     sizeBytes,

@@ -12,6 +12,7 @@ import type { CommitResult, Row } from '../model/metadata-store.ts';
 import type { Upload, UploadPart } from '../model/object.ts';
 import type {
   ListPartsAnswer,
+  PartAnswer,
   PutPart,
   ReadConditions,
   UploadName,
@@ -20,6 +21,7 @@ import type {
 import type { Body, ByteRange } from '../model/tier.ts';
 import { checkCopySource } from './conditions.ts';
 import type { Core } from './core.ts';
+import { openEnvelope, type NewEnvelope } from './envelope.ts';
 import { findObject, requireOnline } from './get.ts';
 import { listGarbage, listHeals } from './garbage.ts';
 import { landingTier, subjectOf } from './names.ts';
@@ -35,8 +37,11 @@ import {
   uploadRowId,
 } from './upload-rows.ts';
 
-/** The part, durable on return. A repeat call with the same number replaces it. */
-export async function putPart(core: Core, request: PutPart): Promise<UploadPart> {
+/**
+ * The part, durable on return. A repeat call with the same number replaces it. InvalidRequest without
+ * the client's key that the upload was begun with.
+ */
+export async function putPart(core: Core, request: PutPart): Promise<PartAnswer> {
   const { context } = core;
   const { number } = request;
   if (!Number.isInteger(number) || number < 1 || number > PARTS_MAX) {
@@ -49,6 +54,8 @@ export async function putPart(core: Core, request: PutPart): Promise<UploadPart>
   const { bucket, row } = await readUpload(core, request);
   if (row.value.state !== 'open') throw noSuchUpload(request);
   const { key, sizeBytes, contentMd5, signal } = request;
+  const object = objectId(bucket.id, key);
+  const envelope = await envelopeOf(core, row.value, request);
   const summed = new SummedBody(row.value, request);
   const { stored, ...bytes } = await storeBytes(context, {
     tier: landingTier(context, row.value.storageClass),
@@ -59,6 +66,7 @@ export async function putPart(core: Core, request: PutPart): Promise<UploadPart>
     contentMd5,
     signal,
     keepsEmpty: true,
+    envelope,
   });
   if (stored === undefined) throw new FirnError('InternalError', 'a part without a place');
   const { location, checksum } = stored;
@@ -73,11 +81,25 @@ export async function putPart(core: Core, request: PutPart): Promise<UploadPart>
     lastModified: context.clock.now(),
     replaced: [],
   };
+  if (bytes.nonce !== undefined) part.nonce = bytes.nonce;
   const clientChecksum = summed.checksum();
   if (clientChecksum !== undefined) part.clientChecksum = clientChecksum;
-  const written = await writePart(core, { part, location, object: objectId(bucket.id, key) });
-  await requireStanding(core, { ...request, object: objectId(bucket.id, key), written });
-  return written.value;
+  const written = await writePart(core, { part, location, object });
+  await requireStanding(core, { ...request, object, written });
+  if (envelope === undefined) return written.value;
+  return { ...written.value, encryption: envelope.encryption };
+}
+
+/** All parts of an upload are sealed by its one data key. */
+async function envelopeOf(
+  core: Core,
+  { bucketId, key, encryption }: Upload,
+  { clientKey }: PutPart,
+): Promise<NewEnvelope | undefined> {
+  if (encryption === undefined && clientKey === undefined) return undefined;
+  const object = objectId(bucketId, key);
+  const dataKey = await openEnvelope(core.context, { object, encryption, clientKey });
+  return encryption && dataKey && { encryption, dataKey };
 }
 
 /**
@@ -187,11 +209,14 @@ export interface CopyPart extends UploadName {
   source: VersionName;
   range?: ByteRange;
   sourceConditions?: ReadConditions;
+  /** SSE-C: the keys of the upload and of the source. */
+  clientKey?: Uint8Array;
+  sourceClientKey?: Uint8Array;
 }
 
 /** A part made of another object's bytes. InvalidRange when the range is not within them. */
-export async function copyPart(core: Core, request: CopyPart): Promise<UploadPart> {
-  const { source, range, sourceConditions, ...name } = request;
+export async function copyPart(core: Core, request: CopyPart): Promise<PartAnswer> {
+  const { source, range, sourceConditions, sourceClientKey, ...name } = request;
   const { object, version, parts } = await findObject(core, source, { parts: true });
   checkCopySource(sourceConditions, version, subjectOf(source));
   const fromCopy = requireOnline(core.context, version, subjectOf(source));
@@ -205,7 +230,11 @@ export async function copyPart(core: Core, request: CopyPart): Promise<UploadPar
   if (wanted.length > PUT_BYTES_MAX) {
     throw new FirnError('InvalidRequest', 'The specified copy source is larger than the maximum');
   }
-  const body = await readVersion(core, { object, version, parts, fromCopy, range: wanted });
+  const { encryption } = version;
+  const sealed = { object, encryption, clientKey: sourceClientKey };
+  const dataKey = await openEnvelope(core.context, sealed);
+  const reading = { object, version, parts, fromCopy, dataKey, range: wanted };
+  const body = await readVersion(core, reading);
   return putPart(core, { ...name, body, sizeBytes: wanted.length });
 }
 

@@ -6,8 +6,6 @@
 // members resume.ts commits, or a blob without a row, which the sweep lists. A member that changed
 // meanwhile loses, and its bytes in the pack are dead from the start.
 
-import { createHash } from 'node:crypto';
-
 import type { Clock } from '../model/clock.ts';
 import { FirnError, isFirnError } from '../model/errors.ts';
 import { locationBirth, newLocationId } from '../model/ids.ts';
@@ -220,7 +218,7 @@ function entryOf(moving: MovingVersion, { failures, spans, options }: Opening): 
       try {
         const [only] = moving.parts;
         if (moving.parts.length === 1 && only !== undefined) {
-          return await spans.read(only.location, only.etag);
+          return await spans.read(only.location, only.checksum);
         }
         return bytesOf(moving, failures, spans);
       } catch (error) {
@@ -233,7 +231,7 @@ function entryOf(moving: MovingVersion, { failures, spans, options }: Opening): 
 
 function readPart(core: Core, part: Part, signal?: AbortSignal): Promise<Body> {
   const more = signal === undefined ? {} : { signal };
-  return core.locations.read(part.location, { etag: part.etag, ...more });
+  return core.locations.read(part.location, { checksum: part.checksum, ...more });
 }
 
 /** The parts' bytes behind one another; a failure is noted against the version. */
@@ -244,7 +242,7 @@ async function* bytesOf(
 ): AsyncGenerator<Uint8Array> {
   try {
     for (const part of moving.parts) {
-      const body = await spans.read(part.location, part.etag);
+      const body = await spans.read(part.location, part.checksum);
       if (body instanceof Uint8Array) yield body;
       else yield* body;
     }
@@ -266,7 +264,7 @@ function zipSource(members: MovingVersion[], built: BuiltPack): Source {
   };
 }
 
-/** Exactly the version's bytes, each part held against its MD5 as it passes. */
+/** Exactly the version's bytes, each part held against its checksum as it passes. */
 function alone(core: Core, moving: MovingVersion, signal?: AbortSignal): Source {
   const [only] = moving.parts;
   const source: Source = {
@@ -294,14 +292,14 @@ async function* checkedParts(
   signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   for (const part of moving.parts) {
-    const md5 = createHash('md5');
+    const sum = core.context.checksums.open();
     const body = await readPart(core, part, signal);
     for await (const chunk of body instanceof Uint8Array ? [body] : body) {
-      md5.update(chunk);
+      sum.update(chunk);
       yield chunk;
     }
-    if (md5.digest('hex') === part.etag) continue;
-    throw new FirnError('Corrupt', `part ${part.number} does not match its MD5 while it is moved`, {
+    if (sum.digest() === part.checksum) continue;
+    throw new FirnError('Corrupt', `part ${part.number} does not match its sum while it is moved`, {
       subject: `${moving.bucket}/${moving.key}`,
     });
   }

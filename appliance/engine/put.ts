@@ -12,6 +12,7 @@ import { commitObject } from './commit.ts';
 import { checkWrite, isConditional } from './conditions.ts';
 import { confirmBucket } from './confirm-bucket.ts';
 import type { Core } from './core.ts';
+import { newEnvelope, wishOf } from './envelope.ts';
 import { emitEvent } from './events.ts';
 import {
   carried,
@@ -38,6 +39,9 @@ export async function putObject(core: Core, request: PutObject): Promise<PutAnsw
   const { key, body, sizeBytes, contentMd5, signal, conditions } = request;
   if (isConditional(conditions)) await refuseEarly(core, bucket, request);
   const bucketId = bucket.id;
+  const wish = wishOf(request.encryption, bucket);
+  const envelope =
+    wish === undefined ? undefined : await newEnvelope(context, objectId(bucketId, key), wish);
   const bytes = await storeBytes(context, {
     tier,
     bucketId,
@@ -46,11 +50,13 @@ export async function putObject(core: Core, request: PutObject): Promise<PutAnsw
     sizeBytes,
     contentMd5,
     signal,
+    envelope,
   });
   const version: Omit<Version, 'id' | 'isNull'> = {
     ...carried(request),
     ...describe(core, bytes),
   };
+  if (envelope !== undefined) version.encryption = envelope.encryption;
   const checksum = request.checksum?.();
   if (checksum !== undefined) version.checksum = checksum;
   // A stream may have taken hours, and versioning may have been enabled meanwhile.
@@ -69,11 +75,14 @@ export function describe(
   core: Core,
   bytes: StoredBytes,
 ): Pick<Version, 'deleteMarker' | 'lastModified' | 'sizeBytes' | 'etag' | 'parts' | 'operation'> {
-  const { stored, sizeBytes, etag } = bytes;
-  const parts: Part[] =
-    stored === undefined
-      ? []
-      : [{ number: 1, location: stored.location, sizeBytes, etag, checksum: stored.checksum }];
+  const { stored, sizeBytes, etag, nonce } = bytes;
+  const parts: Part[] = [];
+  if (stored !== undefined) {
+    const { location, checksum } = stored;
+    const part: Part = { number: 1, location, sizeBytes, etag, checksum };
+    if (nonce !== undefined) part.nonce = nonce;
+    parts.push(part);
+  }
   return {
     deleteMarker: false,
     lastModified: core.context.clock.now(),

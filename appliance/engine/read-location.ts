@@ -1,11 +1,11 @@
 // Reading the bytes of any location, also of one inside a pack. Shared by GET and by every move.
 // The danger: bytes of a cloud's pack that nobody can check by range are handed out wrong; so what
-// is read whole out of a remote pack is compared with the part's MD5 before its last byte goes out.
+// is read whole out of a remote pack is compared with the part's own checksum before its last byte
+// goes out. That is a sum of the bytes as stored: sealed ones are compared without any key.
 
-import { createHash, hash } from 'node:crypto';
 import { FirnError } from '../model/errors.ts';
 import type { BlobLocation, Location, Pack, PackLocation } from '../model/location.ts';
-import type { Body, ByteRange, ReadOptions, Tier } from '../model/tier.ts';
+import type { Body, ByteRange, ReadOptions, StoredChecksums, Tier } from '../model/tier.ts';
 import type { EngineContext } from './context.ts';
 import { Recent } from './recent.ts';
 
@@ -22,8 +22,8 @@ export interface Place {
 }
 
 export interface ReadLocation extends ReadOptions {
-  /** MD5 of the location's bytes (a part's etag): compared where the tier can't check by itself. */
-  etag?: string;
+  /** Part.checksum of the location's bytes: compared where the tier can't check by itself. */
+  checksum?: string;
 }
 
 export class LocationReader {
@@ -69,7 +69,7 @@ export class LocationReader {
   }
 
   async #readPacked(location: PackLocation, options: ReadLocation): Promise<Body> {
-    const { range, signal, etag } = options;
+    const { range, signal, checksum } = options;
     const { tier, blob, offset } = await this.place(location);
     const within: ByteRange = {
       offset: offset + (range?.offset ?? 0),
@@ -81,8 +81,10 @@ export class LocationReader {
       signal === undefined ? { range: within } : { range: within, signal },
     );
     const whole = within.length === location.length;
-    if (etag === undefined || !whole || blob.kind !== 'remote') return body;
-    return matching(body, { etag, lengthBytes: location.length, subject: location.id });
+    if (checksum === undefined || !whole || blob.kind !== 'remote') return body;
+    const { checksums } = this.#context;
+    const { id: subject, length: lengthBytes } = location;
+    return matching(body, { checksum, checksums, lengthBytes, subject });
   }
 
   #tier(location: { tier: string; id: string }): Tier {
@@ -103,15 +105,16 @@ export class LocationReader {
 }
 
 interface Wanted {
-  etag: string;
+  checksum: string;
+  checksums: StoredChecksums;
   lengthBytes: number;
   subject: string;
 }
 
 function matching(body: Body, wanted: Wanted): Body {
   if (!(body instanceof Uint8Array)) return matchingStream(body, wanted);
-  if (body.length !== wanted.lengthBytes || hash('md5', body) !== wanted.etag)
-    throw corrupt(wanted);
+  const { checksum, checksums, lengthBytes } = wanted;
+  if (body.length !== lengthBytes || checksums.of(body) !== checksum) throw corrupt(wanted);
   return body;
 }
 
@@ -122,13 +125,14 @@ async function* matchingStream(
   body: AsyncIterable<Uint8Array>,
   wanted: Wanted,
 ): AsyncGenerator<Uint8Array> {
-  const md5 = createHash('md5');
+  const { checksum, checksums, lengthBytes } = wanted;
+  const sum = checksums.open();
   let bytes = 0;
   for await (const chunk of body) {
-    md5.update(chunk);
+    sum.update(chunk);
     bytes += chunk.length;
-    if (bytes >= wanted.lengthBytes) {
-      if (bytes > wanted.lengthBytes || md5.digest('hex') !== wanted.etag) throw corrupt(wanted);
+    if (bytes >= lengthBytes) {
+      if (bytes > lengthBytes || sum.digest() !== checksum) throw corrupt(wanted);
       yield chunk;
       return;
     }

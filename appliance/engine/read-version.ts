@@ -3,6 +3,7 @@
 // them damaged, reads the document once more and goes on at the same byte in the new place. Only
 // when the document still names the place that failed is the failure the answer.
 
+import assert from 'node:assert/strict';
 import { FirnError, isFirnError } from '../model/errors.ts';
 import type { Location } from '../model/location.ts';
 import type { ObjectDocument, Part, Version } from '../model/object.ts';
@@ -10,6 +11,7 @@ import type { Body, ByteRange } from '../model/tier.ts';
 import type { Core } from './core.ts';
 import { findById, loadParts, reread } from './history.ts';
 import { stretchesOf, type Stretch } from './range.ts';
+import { openBytes, sealOfPart } from './sealed-bytes.ts';
 
 export interface VersionToRead {
   /** objectId. */
@@ -20,6 +22,8 @@ export interface VersionToRead {
   /** Read the restored copy instead of the parts' own places. */
   fromCopy: boolean;
   range: ByteRange;
+  /** What opens the parts (openEnvelope); undefined exactly where the version is not encrypted. */
+  dataKey: Uint8Array | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -35,6 +39,8 @@ interface Reading extends VersionToRead {
  * stream). Small ranges of one part come as an array that is the caller's.
  */
 export async function readVersion(core: Core, wanted: VersionToRead): Promise<Body> {
+  const isSealed = wanted.version.encryption !== undefined;
+  assert.equal(wanted.dataKey !== undefined, isSealed, 'sealed bytes are never handed out');
   const stretches = stretchesOf(wanted.parts, wanted.range);
   const first = stretches[0];
   if (first === undefined) return new Uint8Array(0);
@@ -77,16 +83,19 @@ async function open(reading: Reading, stretch: Stretch, done: number): Promise<B
   }
 }
 
-function openAt(reading: Reading, stretch: Stretch, done: number): Promise<Body> {
+async function openAt(reading: Reading, stretch: Stretch, done: number): Promise<Body> {
   const location = reading.places[stretch.index] as Location;
-  const { etag, sizeBytes } = reading.parts[stretch.index] as Part;
+  const part = reading.parts[stretch.index] as Part;
+  const { checksum, sizeBytes } = part;
+  const seal = sealOfPart(part, reading.dataKey);
   const range = { offset: stretch.offset + done, length: stretch.length - done };
   const { signal } = reading;
   const whole = range.length === sizeBytes;
-  return reading.core.locations.read(location, {
-    ...(whole ? { etag } : { range }),
+  const body = await reading.core.locations.read(location, {
+    ...(whole ? { checksum } : { range }),
     ...(signal === undefined ? {} : { signal }),
   });
+  return seal === undefined ? body : openBytes(body, seal, range.offset);
 }
 
 /**

@@ -66,22 +66,22 @@ export class SpanReader {
   }
 
   /** The bytes of a location, as LocationReader.read; small ones of packs out of their span. */
-  async read(location: Location, etag: string): Promise<Body> {
+  async read(location: Location, checksum: string): Promise<Body> {
     const span = this.#spanOf.get(location.id);
     if (span === undefined || location.kind !== 'pack' || span.length === location.length) {
-      return this.#alone(location, etag);
+      return this.#alone(location, checksum);
     }
     const bytes = await this.#bytesOf(span);
     span.left -= 1;
     if (span.left === 0) this.#read.delete(span);
-    if (bytes === undefined) return this.#alone(location, etag);
+    if (bytes === undefined) return this.#alone(location, checksum);
     const from = location.offset - span.offset;
     return bytes.subarray(from, from + location.length);
   }
 
-  #alone(location: Location, etag: string): Promise<Body> {
+  #alone(location: Location, checksum: string): Promise<Body> {
     const signal = this.#signal === undefined ? {} : { signal: this.#signal };
-    return this.#core.locations.read(location, { etag, ...signal });
+    return this.#core.locations.read(location, { checksum, ...signal });
   }
 
   /** Undefined: it can't be read as a whole. */

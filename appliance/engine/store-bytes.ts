@@ -1,6 +1,7 @@
 // A request's body on its way into a tier: counted, its MD5 taken, both compared with what the
-// client announced before the tier may call the blob whole. The danger: a truncated or altered body
-// that is acknowledged. Small bodies are hashed in one call (8 µs for 4 KiB) while the tier's I/O
+// client announced before the tier may call the blob whole, and sealed where that is asked for. The
+// danger: a truncated or altered body that is acknowledged, or one that lies in the clear although
+// it was to be sealed. Small bodies are hashed in one call (8 µs for 4 KiB) while the tier's I/O
 // runs.
 
 import { createHash, hash } from 'node:crypto';
@@ -10,6 +11,8 @@ import { PUT_BYTES_MAX, SMALL_BYTES_MAX } from '../model/limits.ts';
 import type { BlobLocation } from '../model/location.ts';
 import type { Body, PutRequest, Tier } from '../model/tier.ts';
 import type { EngineContext } from './context.ts';
+import type { NewEnvelope } from './envelope.ts';
+import { COUNTER_BYTES, SealingBody, sealingCipher, type PartSeal } from './sealed-bytes.ts';
 
 export interface NewBytes {
   tier: string;
@@ -22,14 +25,18 @@ export interface NewBytes {
   signal?: AbortSignal | undefined;
   /** A body without bytes becomes an empty blob: a part's row needs a location. */
   keepsEmpty?: boolean;
+  /** Seals the bytes; each call under a counter of its own. */
+  envelope?: NewEnvelope | undefined;
 }
 
 export interface StoredBytes {
   /** Undefined for a body without bytes: there is nothing to keep. */
   stored: { location: BlobLocation; checksum: string } | undefined;
   sizeBytes: number;
-  /** MD5 as hex. */
+  /** MD5 as hex: of the plain bytes, but of the sealed ones under SSE-C and SSE-KMS (as S3 has it). */
   etag: string;
+  /** Part.nonce, where the bytes are sealed. */
+  nonce?: string;
 }
 
 /** MD5 of nothing. */
@@ -117,6 +124,7 @@ async function storeWhole(
     if (contentMd5 !== undefined && contentMd5 !== EMPTY_ETAG) throw wrongDigest();
     return { stored: undefined, sizeBytes, etag: EMPTY_ETAG };
   }
+  if (bytes.envelope !== undefined) return sealWhole(context, bytes, body, bytes.envelope);
   const request = putRequest(context, bytes, body);
   request.sizeBytes = sizeBytes;
   if (contentMd5 !== undefined) {
@@ -131,16 +139,63 @@ async function storeWhole(
   return { stored: await putting, sizeBytes, etag };
 }
 
+function newSeal(context: EngineContext, { dataKey }: NewEnvelope): PartSeal {
+  return { dataKey, counter: context.random.bytes(COUNTER_BYTES) };
+}
+
+const nonceOf = ({ counter }: PartSeal): string => Buffer.from(counter).toString('base64');
+
+/** Clients compare the ETag of SSE-S3 with their own MD5; of the others S3 promises no such thing. */
+const hasPlainEtag = ({ encryption }: NewEnvelope): boolean => encryption.kind === 'SSE-S3';
+
+async function sealWhole(
+  context: EngineContext,
+  bytes: NewBytes,
+  body: Uint8Array,
+  envelope: NewEnvelope,
+): Promise<StoredBytes> {
+  const { contentMd5 } = bytes;
+  const isPlain = hasPlainEtag(envelope);
+  const md5 = isPlain || contentMd5 !== undefined ? hash('md5', body) : undefined;
+  if (contentMd5 !== undefined && contentMd5 !== md5) throw wrongDigest();
+  const seal = newSeal(context, envelope);
+  const sealed = sealingCipher(seal).update(body);
+  const request = putRequest(context, bytes, sealed);
+  request.sizeBytes = sealed.length;
+  const putting = tierOf(context, bytes.tier).put(request);
+  const etag = isPlain && md5 !== undefined ? md5 : hash('md5', sealed);
+  return { stored: await putting, sizeBytes: body.length, etag, nonce: nonceOf(seal) };
+}
+
 async function storeStream(
   context: EngineContext,
   bytes: NewBytes,
   body: AsyncIterable<Uint8Array>,
 ): Promise<StoredBytes> {
-  const passing = new PassingBody(body, bytes.sizeBytes, bytes.contentMd5);
+  if (bytes.envelope !== undefined) return sealStream(context, bytes, body, bytes.envelope);
+  const passing = new PassingBody(body, bytes);
   const request = putRequest(context, bytes, passing);
   if (bytes.sizeBytes !== undefined) request.sizeBytes = bytes.sizeBytes;
   const stored = await tierOf(context, bytes.tier).put(request);
   return { stored, sizeBytes: passing.bytes, etag: passing.etag };
+}
+
+async function sealStream(
+  context: EngineContext,
+  bytes: NewBytes,
+  body: AsyncIterable<Uint8Array>,
+  envelope: NewEnvelope,
+): Promise<StoredBytes> {
+  const seal = newSeal(context, envelope);
+  const isPlain = hasPlainEtag(envelope);
+  const hashes = isPlain || bytes.contentMd5 !== undefined;
+  const passing = new PassingBody(body, bytes, hashes);
+  const sealing = new SealingBody(passing, seal, !isPlain);
+  const request = putRequest(context, bytes, sealing);
+  if (bytes.sizeBytes !== undefined) request.sizeBytes = bytes.sizeBytes;
+  const stored = await tierOf(context, bytes.tier).put(request);
+  const etag = isPlain ? passing.etag : sealing.md5;
+  return { stored, sizeBytes: passing.bytes, etag, nonce: nonceOf(seal) };
 }
 
 /** Counts and hashes what passes; throws into the tier's put when it is not what was announced. */
@@ -150,29 +205,32 @@ class PassingBody implements AsyncIterable<Uint8Array> {
   readonly #source: AsyncIterable<Uint8Array>;
   readonly #sizeBytes: number | undefined;
   readonly #contentMd5: string | undefined;
+  readonly #hashes: boolean;
 
   constructor(
     source: AsyncIterable<Uint8Array>,
-    sizeBytes: number | undefined,
-    contentMd5: string | undefined,
+    announced: Pick<NewBytes, 'sizeBytes' | 'contentMd5'>,
+    hashes = true,
   ) {
     this.#source = source;
-    this.#sizeBytes = sizeBytes;
-    this.#contentMd5 = contentMd5;
+    this.#sizeBytes = announced.sizeBytes;
+    this.#contentMd5 = announced.contentMd5;
+    this.#hashes = hashes;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    const md5 = createHash('md5');
+    const md5 = this.#hashes ? createHash('md5') : undefined;
     const wanted = this.#sizeBytes;
     for await (const chunk of this.#source) {
       this.bytes += chunk.length;
       if (this.bytes > (wanted ?? PUT_BYTES_MAX)) {
         throw wanted === undefined ? tooLarge() : incomplete(wanted, this.bytes);
       }
-      md5.update(chunk);
+      md5?.update(chunk);
       yield chunk;
     }
     if (wanted !== undefined && this.bytes !== wanted) throw incomplete(wanted, this.bytes);
+    if (md5 === undefined) return;
     this.etag = md5.digest('hex');
     if (this.#contentMd5 !== undefined && this.#contentMd5 !== this.etag) throw wrongDigest();
   }

@@ -32,6 +32,12 @@ export interface Stored {
   checksum: string;
 }
 
+/** XXH3-64, the checksum of all stored bytes, as 16 hex digits: in one piece and by stream. */
+export interface StoredChecksums {
+  of(bytes: Uint8Array): string;
+  open(): { update(bytes: Uint8Array): void; digest(): string };
+}
+
 export interface ByteRange {
   /** First byte. */
   offset: number;
