@@ -9,7 +9,13 @@ import {
 } from '@aws-sdk/client-s3';
 import test, { type ExecutionContext } from 'ava';
 import aws4 from 'aws4';
-import { createCRC32, createCRC64 } from 'hash-wasm';
+import {
+  createCRC32,
+  createCRC64,
+  createXXHash128,
+  createXXHash3,
+  createXXHash64,
+} from 'hash-wasm';
 import {
   CHECKSUM_ALGORITHMS,
   checksumOf,
@@ -246,12 +252,19 @@ test('a timestamp that is no instant is refused', (t) => {
 });
 
 const VECTORS: Record<ChecksumAlgorithm, string> = {
-  // The check values of the CRC catalogue, and FIPS 180 by OpenSSL's command line, of "123456789".
+  // Of "123456789": the check values of the CRC catalogue, FIPS 180 and RFC 1321 by OpenSSL's
+  // command line, and what the reference implementation of xxHash says (as in its bindings).
   CRC32: 'y/Q5Jg==',
   CRC32C: '4waSgw==',
   CRC64NVME: 'rosUhgp5mIg=',
+  MD5: 'JfnnlDI7RTiF9RgfG2JNCw==',
   SHA1: '98O8HYCOBHMq32eZZczDTKeuNEE=',
   SHA256: 'FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=',
+  SHA512:
+    '2eZ2LdHI6vbWGzxhkvxAjU1tXxF20MKRabwk5xw/J0rSf81YEbMT1oH35V7ALXPUmclUVba1u1A6z1dPuo/+hQ==',
+  XXHASH64: 'jLhB20DmroM=',
+  XXHASH3: 'ctyxi2ehff8=',
+  XXHASH128: 'MxGUd+3l3NXpcWQnaB1YYA==',
 };
 
 const base64OfHex = (hex: string): string => Buffer.from(hex, 'hex').toString('base64');
@@ -273,12 +286,14 @@ test('a checksum does not depend on how the bytes arrive, and is the one of an i
     CRC32C: (bytes) => crc32ByHashWasm(bytes, 0x82f63b78),
     CRC64NVME: (bytes) => crc64ByHashWasm(bytes, '9a6c9329ac4bc9b5'),
   };
-  for (let round = 0; round < 60; round++) {
-    const bytes = randomBytes(Math.floor(random() * 3000));
+  // Every few bytes up to 260, where xxHash's rules change; lengths with whole strides of lanes.
+  for (let round = 0; round < 140; round++) {
+    const size = round < 90 ? round * 3 : Math.floor(random() * (round < 130 ? 3000 : 90_000));
+    const bytes = randomBytes(size);
     for (const algorithm of CHECKSUM_ALGORITHMS) {
       const running = newChecksum(algorithm);
       for (let at = 0; at < bytes.length;) {
-        const length = Math.floor(random() * 70);
+        const length = Math.floor(random() * (round < 130 ? 70 : 20_000));
         running.update(bytes.subarray(at, at + length));
         at += length;
       }
@@ -331,6 +346,23 @@ test('a checksum of checksums is of the raw digests, and is refused where a part
   t.is(checksumOfParts('SHA256', 'FULL_OBJECT', parts), undefined);
   t.is(checksumOfParts('SHA1', 'COMPOSITE', parts), undefined);
   t.is(checksumOfParts('SHA256', 'COMPOSITE', [...parts, { sizeBytes: 1 }]), undefined);
+});
+
+test('XXH64, XXH3 and XXH128 are those of the reference implementation at every length', async (t) => {
+  const oracles = {
+    XXHASH64: await createXXHash64(),
+    XXHASH3: await createXXHash3(),
+    XXHASH128: await createXXHash128(),
+  };
+  for (let size = 0; size < 1100; size += size < 300 ? 1 : 7) {
+    const bytes = randomBytes(size);
+    for (const algorithm of ['XXHASH64', 'XXHASH3', 'XXHASH128'] as const) {
+      const expected = oracles[algorithm].init().update(bytes).digest();
+      if (checksumOf(algorithm, bytes) === base64OfHex(expected)) continue;
+      t.fail(`${algorithm} of ${bytes.toString('hex')}`);
+    }
+  }
+  t.pass();
 });
 
 async function crc32ByHashWasm(bytes: Uint8Array, polynomial: number): Promise<string> {

@@ -1,41 +1,45 @@
-// S3's checksums: CRC32, CRC32C, CRC64NVME, SHA1, SHA256, as streams of pieces and as base64. The
-// danger: a sum that is wrong for one split of the bytes refuses a good upload, and one that is
-// combined wrongly vouches for an object nobody wrote. A full-object CRC of a multipart upload is
-// combined from its parts' CRCs without reading a byte (1 µs a part, 6 µs where all lengths
-// differ). CRC32 is zlib's (3–4 GB/s), SHA is OpenSSL's; the other two are tables of eight bytes a
-// step.
+// S3's ten checksums, as streams of pieces and as base64. The danger: a sum that is wrong for one
+// split of the bytes refuses a good upload, and one that is combined wrongly vouches for an object
+// nobody wrote. A full-object CRC of a multipart upload is combined from its parts' CRCs without
+// reading a byte (1 µs a part, 6 µs where all lengths differ). CRC32 is zlib's, SHA and MD5 are
+// OpenSSL's, the loops of all others are our own (hash-loops.ts).
 
 import assert from 'node:assert/strict';
 import { createHash, hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
+import {
+  CRC32C_POLYNOMIAL,
+  CRC64NVME_POLYNOMIAL,
+  updateCrc32c,
+  updateCrc64,
+} from './hash-loops.ts';
 import type { ChecksumAlgorithm, ObjectChecksum } from './object.ts';
-
-export const CHECKSUM_ALGORITHMS: readonly ChecksumAlgorithm[] = [
-  'CRC32',
-  'CRC32C',
-  'CRC64NVME',
-  'SHA1',
-  'SHA256',
-];
-
-export type CrcAlgorithm = 'CRC32' | 'CRC32C' | 'CRC64NVME';
+import { Xxh3, Xxh64 } from './xxhash.ts';
 
 const DIGEST_BYTES: Record<ChecksumAlgorithm, number> = {
   CRC32: 4,
   CRC32C: 4,
   CRC64NVME: 8,
+  MD5: 16,
   SHA1: 20,
   SHA256: 32,
+  SHA512: 64,
+  XXHASH64: 8,
+  XXHASH3: 8,
+  XXHASH128: 16,
 };
 
+export const CHECKSUM_ALGORITHMS = Object.keys(DIGEST_BYTES) as readonly ChecksumAlgorithm[];
+
+export type CrcAlgorithm = 'CRC32' | 'CRC32C' | 'CRC64NVME';
+
+/** What S3 sums with where the client does not. */
+export const DEFAULT_CHECKSUM = 'CRC64NVME';
+
 /** `x-amz-checksum-<this>`. */
-export const CHECKSUM_HEADERS: Record<ChecksumAlgorithm, string> = {
-  CRC32: 'x-amz-checksum-crc32',
-  CRC32C: 'x-amz-checksum-crc32c',
-  CRC64NVME: 'x-amz-checksum-crc64nvme',
-  SHA1: 'x-amz-checksum-sha1',
-  SHA256: 'x-amz-checksum-sha256',
-};
+export const CHECKSUM_HEADERS = Object.fromEntries(
+  CHECKSUM_ALGORITHMS.map((algorithm) => [algorithm, `x-amz-checksum-${algorithm.toLowerCase()}`]),
+) as Record<ChecksumAlgorithm, string>;
 
 export function isChecksumAlgorithm(name: string): name is ChecksumAlgorithm {
   return Object.hasOwn(DIGEST_BYTES, name);
@@ -63,33 +67,32 @@ export function newChecksum(algorithm: ChecksumAlgorithm): RunningChecksum {
     case 'CRC32':
       return new RunningCrc32();
     case 'CRC32C':
-      return new RunningCrc32c();
     case 'CRC64NVME':
-      return new RunningCrc64();
+      return new RunningCrc(algorithm);
+    case 'XXHASH64':
+      return running(algorithm, new Xxh64());
+    case 'XXHASH3':
+      return running(algorithm, new Xxh3(8));
+    case 'XXHASH128':
+      return running(algorithm, new Xxh3(16));
+    case 'MD5':
     case 'SHA1':
-    case 'SHA256': {
-      const state = createHash(algorithm);
-      return {
-        algorithm,
-        update: (bytes) => void state.update(bytes),
-        digest: () => state.digest('base64'),
-      };
-    }
+    case 'SHA256':
+    case 'SHA512':
+      return running(algorithm, createHash(algorithm));
   }
 }
 
 /** Base64 of one piece. */
 export function checksumOf(algorithm: ChecksumAlgorithm, bytes: Uint8Array): string {
-  if (algorithm === 'SHA1' || algorithm === 'SHA256') return hash(algorithm, bytes, 'base64');
-  const running = newChecksum(algorithm);
-  running.update(bytes);
-  return running.digest();
+  if (isCryptographic(algorithm)) return hash(algorithm, bytes, 'base64');
+  const sum = newChecksum(algorithm);
+  sum.update(bytes);
+  return sum.digest();
 }
 
-function base64OfUint32(value: number): string {
-  const bytes = Buffer.allocUnsafe(4);
-  bytes.writeUInt32BE(value >>> 0);
-  return bytes.toString('base64');
+function isCryptographic(algorithm: ChecksumAlgorithm): boolean {
+  return algorithm === 'MD5' || algorithm.startsWith('SHA');
 }
 
 class RunningCrc32 implements RunningChecksum {
@@ -101,144 +104,53 @@ class RunningCrc32 implements RunningChecksum {
   }
 
   digest(): string {
-    return base64OfUint32(this.#state);
-  }
-}
-
-/** Reflected polynomials. */
-const POLYNOMIALS: Record<CrcAlgorithm, bigint> = {
-  CRC32: 0xedb88320n,
-  CRC32C: 0x82f63b78n,
-  CRC64NVME: 0x9a6c9329ac4bc9b5n,
-};
-
-/**
- * Eight tables of 256 entries one behind the other: entry [t][b] is the CRC of byte b followed by t
- * zero bytes. Low and high halves apart, because JavaScript's integers have 32 bits.
- */
-function slicingTables(algorithm: CrcAlgorithm): { low: Int32Array; high: Int32Array } {
-  const polynomial = POLYNOMIALS[algorithm];
-  const low = new Int32Array(8 * 256);
-  const high = new Int32Array(8 * 256);
-  const entries: bigint[] = [];
-  for (let b = 0; b < 256; b++) {
-    let value = BigInt(b);
-    for (let bit = 0; bit < 8; bit++) value = value & 1n ? (value >> 1n) ^ polynomial : value >> 1n;
-    entries.push(value);
-  }
-  const running = [...entries];
-  for (let t = 0; t < 8; t++) {
-    for (let b = 0; b < 256; b++) {
-      const value = running[b] as bigint;
-      low[t * 256 + b] = Number(value & 0xffffffffn) | 0;
-      high[t * 256 + b] = Number(value >> 32n) | 0;
-      running[b] = (entries[Number(value & 0xffn)] as bigint) ^ (value >> 8n);
-    }
-  }
-  return { low, high };
-}
-
-// Made at first use: 2,048 BigInt steps that a process without such clients never pays.
-let crc32cTable: Int32Array | undefined;
-let crc64Tables: { low: Int32Array; high: Int32Array } | undefined;
-
-function updateCrc32c(table: Int32Array, state: number, bytes: Uint8Array): number {
-  let crc = state;
-  let i = 0;
-  const last = bytes.length - 7;
-  for (; i < last; i += 8) {
-    const a =
-      crc ^
-      ((bytes[i] as number) |
-        ((bytes[i + 1] as number) << 8) |
-        ((bytes[i + 2] as number) << 16) |
-        ((bytes[i + 3] as number) << 24));
-    crc =
-      (table[1792 + (a & 255)] as number) ^
-      (table[1536 + ((a >>> 8) & 255)] as number) ^
-      (table[1280 + ((a >>> 16) & 255)] as number) ^
-      (table[1024 + (a >>> 24)] as number) ^
-      (table[768 + (bytes[i + 4] as number)] as number) ^
-      (table[512 + (bytes[i + 5] as number)] as number) ^
-      (table[256 + (bytes[i + 6] as number)] as number) ^
-      (table[bytes[i + 7] as number] as number);
-  }
-  for (; i < bytes.length; i++) {
-    crc = (table[(crc ^ (bytes[i] as number)) & 255] as number) ^ (crc >>> 8);
-  }
-  return crc;
-}
-
-class RunningCrc32c implements RunningChecksum {
-  readonly algorithm = 'CRC32C';
-  readonly #table = (crc32cTable ??= slicingTables('CRC32C').low);
-  #state = -1;
-
-  update(bytes: Uint8Array): void {
-    this.#state = updateCrc32c(this.#table, this.#state, bytes);
-  }
-
-  digest(): string {
-    return base64OfUint32(~this.#state);
-  }
-}
-
-class RunningCrc64 implements RunningChecksum {
-  readonly algorithm = 'CRC64NVME';
-  readonly #tables = (crc64Tables ??= slicingTables('CRC64NVME'));
-  #low = -1;
-  #high = -1;
-
-  update(bytes: Uint8Array): void {
-    const { low: tableLow, high: tableHigh } = this.#tables;
-    let low = this.#low;
-    let high = this.#high;
-    let i = 0;
-    const last = bytes.length - 7;
-    for (; i < last; i += 8) {
-      const b0 = 1792 + ((low ^ (bytes[i] as number)) & 255);
-      const b1 = 1536 + (((low >>> 8) ^ (bytes[i + 1] as number)) & 255);
-      const b2 = 1280 + (((low >>> 16) ^ (bytes[i + 2] as number)) & 255);
-      const b3 = 1024 + ((low >>> 24) ^ (bytes[i + 3] as number));
-      const b4 = 768 + ((high ^ (bytes[i + 4] as number)) & 255);
-      const b5 = 512 + (((high >>> 8) ^ (bytes[i + 5] as number)) & 255);
-      const b6 = 256 + (((high >>> 16) ^ (bytes[i + 6] as number)) & 255);
-      const b7 = (high >>> 24) ^ (bytes[i + 7] as number);
-      low =
-        (tableLow[b0] as number) ^
-        (tableLow[b1] as number) ^
-        (tableLow[b2] as number) ^
-        (tableLow[b3] as number) ^
-        (tableLow[b4] as number) ^
-        (tableLow[b5] as number) ^
-        (tableLow[b6] as number) ^
-        (tableLow[b7] as number);
-      high =
-        (tableHigh[b0] as number) ^
-        (tableHigh[b1] as number) ^
-        (tableHigh[b2] as number) ^
-        (tableHigh[b3] as number) ^
-        (tableHigh[b4] as number) ^
-        (tableHigh[b5] as number) ^
-        (tableHigh[b6] as number) ^
-        (tableHigh[b7] as number);
-    }
-    for (; i < bytes.length; i++) {
-      const index = (low ^ (bytes[i] as number)) & 255;
-      low = ((low >>> 8) | (high << 24)) ^ (tableLow[index] as number);
-      high = (high >>> 8) ^ (tableHigh[index] as number);
-    }
-    this.#low = low;
-    this.#high = high;
-  }
-
-  digest(): string {
-    const bytes = Buffer.allocUnsafe(8);
-    bytes.writeInt32BE(~this.#high, 0);
-    bytes.writeInt32BE(~this.#low, 4);
+    const bytes = Buffer.allocUnsafe(4);
+    bytes.writeUInt32BE(this.#state);
     return bytes.toString('base64');
   }
 }
+
+/** CRC32C and CRC64NVME: the state is the inverted CRC, little-endian. */
+class RunningCrc implements RunningChecksum {
+  readonly algorithm: 'CRC32C' | 'CRC64NVME';
+  readonly #state = Buffer.alloc(8);
+
+  constructor(algorithm: 'CRC32C' | 'CRC64NVME') {
+    this.algorithm = algorithm;
+    this.#state.fill(0xff, 0, DIGEST_BYTES[algorithm]);
+  }
+
+  update(bytes: Uint8Array): void {
+    if (this.algorithm === 'CRC32C') updateCrc32c(this.#state, bytes);
+    else updateCrc64(this.#state, bytes);
+  }
+
+  digest(): string {
+    const width = DIGEST_BYTES[this.algorithm];
+    const bytes = Buffer.allocUnsafe(width);
+    for (let i = 0; i < width; i++) bytes[i] = ~(this.#state[width - 1 - i] as number);
+    return bytes.toString('base64');
+  }
+}
+
+/** What is a class elsewhere, as one of ours. */
+function running(
+  algorithm: ChecksumAlgorithm,
+  hash: { update(bytes: Uint8Array): unknown; digest(): Buffer },
+): RunningChecksum {
+  return {
+    algorithm,
+    update: (bytes) => void hash.update(bytes),
+    digest: () => hash.digest().toString('base64'),
+  };
+}
+
+/** Reflected. */
+const POLYNOMIALS: Record<CrcAlgorithm, bigint> = {
+  CRC32: 0xedb88320n,
+  CRC32C: CRC32C_POLYNOMIAL,
+  CRC64NVME: CRC64NVME_POLYNOMIAL,
+};
 
 /** A polynomial over GF(2), reflected: bit 0 of `low` is the highest power. */
 interface Polynomial {
@@ -347,8 +259,8 @@ export function compositeChecksum(algorithm: ChecksumAlgorithm, values: readonly
 }
 
 /**
- * The checksum of an object made of parts; undefined where a part has none of that algorithm. SHA1
- * and SHA256 can't be combined: FULL_OBJECT is for CRCs only.
+ * The checksum of an object made of parts; undefined where a part has none of that algorithm. Only
+ * CRCs can be combined: FULL_OBJECT is for them alone.
  */
 export function checksumOfParts(
   algorithm: ChecksumAlgorithm,

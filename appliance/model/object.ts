@@ -8,7 +8,17 @@ import type { LockMode } from './bucket.ts';
 import type { Encryption } from './encryption.ts';
 import type { Location } from './location.ts';
 
-export type ChecksumAlgorithm = 'CRC32' | 'CRC32C' | 'CRC64NVME' | 'SHA1' | 'SHA256';
+export type ChecksumAlgorithm =
+  | 'CRC32'
+  | 'CRC32C'
+  | 'CRC64NVME'
+  | 'MD5'
+  | 'SHA1'
+  | 'SHA256'
+  | 'SHA512'
+  | 'XXHASH64'
+  | 'XXHASH3'
+  | 'XXHASH128';
 
 export interface ObjectChecksum {
   algorithm: ChecksumAlgorithm;
@@ -21,11 +31,11 @@ export interface Part {
   number: number;
   location: Location;
   sizeBytes: number;
-  /** MD5, 32 hex digits. */
+  /** MD5, 32 hex digits; of the sealed bytes under SSE-C and SSE-KMS. */
   etag: string;
-  /** Where the part's bytes are sealed: its nonce, base64. */
+  /** Where the part's bytes are sealed: the first counter block, base64. */
   nonce?: string;
-  /** XXH3-64 of the part's bytes, 16 hex digits: what every move verifies against. */
+  /** XXH3-64 of the part's bytes as stored, 16 hex digits: what every move verifies against. */
   checksum: string;
   /** The client's own checksum of this part, if it sent one. */
   clientChecksum?: ObjectChecksum;
