@@ -33,10 +33,34 @@ import { getBucketNotification } from './operations/get-bucket-notification-conf
 import { getBucketLogging } from './operations/get-bucket-logging.ts';
 import { putBucketNotification } from './operations/put-bucket-notification-configuration.ts';
 import { putBucketLogging } from './operations/put-bucket-logging.ts';
+import { putObjectLockConfiguration } from './operations/put-object-lock-configuration.ts';
+import { getObjectLockConfiguration } from './operations/get-object-lock-configuration.ts';
+import { putObjectRetention } from './operations/put-object-retention.ts';
+import { getObjectRetention } from './operations/get-object-retention.ts';
+import { putObjectLegalHold } from './operations/put-object-legal-hold.ts';
+import { getObjectLegalHold } from './operations/get-object-legal-hold.ts';
+import { putObjectTagging } from './operations/put-object-tagging.ts';
+import { getObjectTagging } from './operations/get-object-tagging.ts';
+import { deleteObjectTagging } from './operations/delete-object-tagging.ts';
+import { putBucketTagging } from './operations/put-bucket-tagging.ts';
+import { getBucketTagging } from './operations/get-bucket-tagging.ts';
+import { deleteBucketTagging } from './operations/delete-bucket-tagging.ts';
 import type { Operation } from './request/request.ts';
 import type { Level } from './input/target.ts';
 
 export const OPERATIONS: readonly Operation[] = [
+  putObjectLockConfiguration,
+  getObjectLockConfiguration,
+  putObjectRetention,
+  getObjectRetention,
+  putObjectLegalHold,
+  getObjectLegalHold,
+  putObjectTagging,
+  getObjectTagging,
+  deleteObjectTagging,
+  putBucketTagging,
+  getBucketTagging,
+  deleteBucketTagging,
   putBucketLogging,
   putBucketNotification,
   getBucketLogging,
@@ -129,17 +153,12 @@ export const UNIMPLEMENTED_OPERATIONS: readonly UnimplementedOperation[] = [
   row('PutBucketReplication', 'PUT bucket replication'),
   row('GetBucketRequestPayment', 'GET bucket requestPayment'),
   row('PutBucketRequestPayment', 'PUT bucket requestPayment'),
-  row('DeleteBucketTagging', 'DELETE bucket tagging'),
-  row('GetBucketTagging', 'GET bucket tagging'),
-  row('PutBucketTagging', 'PUT bucket tagging'),
   row('DeleteBucketWebsite', 'DELETE bucket website'),
   row('GetBucketWebsite', 'GET bucket website'),
   row('PutBucketWebsite', 'PUT bucket website'),
   row('DeletePublicAccessBlock', 'DELETE bucket publicAccessBlock'),
   row('GetPublicAccessBlock', 'GET bucket publicAccessBlock'),
   row('PutPublicAccessBlock', 'PUT bucket publicAccessBlock'),
-  row('GetObjectLockConfiguration', 'GET bucket object-lock'),
-  row('PutObjectLockConfiguration', 'PUT bucket object-lock'),
   row('CreateSession', 'GET bucket session'),
   row('PostObject', 'POST bucket'),
   row('GetObjectAcl', 'GET object acl'),
@@ -150,14 +169,7 @@ export const UNIMPLEMENTED_OPERATIONS: readonly UnimplementedOperation[] = [
   row('PutObjectAnnotation', 'PUT object annotation'),
   row('ListObjectAnnotations', 'GET object annotations'),
   row('UpdateObjectEncryption', 'PUT object encryption'),
-  row('GetObjectLegalHold', 'GET object legal-hold'),
-  row('PutObjectLegalHold', 'PUT object legal-hold'),
   row('RenameObject', 'PUT object renameObject'),
-  row('GetObjectRetention', 'GET object retention'),
-  row('PutObjectRetention', 'PUT object retention'),
   row('SelectObjectContent', 'POST object select'),
-  row('DeleteObjectTagging', 'DELETE object tagging'),
-  row('GetObjectTagging', 'GET object tagging'),
-  row('PutObjectTagging', 'PUT object tagging'),
   row('GetObjectTorrent', 'GET object torrent'),
 ];

@@ -5,6 +5,7 @@
 import type { CopyObject } from '../../../appliance/model/requests.ts';
 import { writeConditionsOf } from '../request/conditions.ts';
 import { copySourceOf } from '../access/copy-source.ts';
+import { lockOf } from '../access/object-lock.ts';
 import { timeText } from '../request/listing.ts';
 import {
   checksumAlgorithmOf,
@@ -29,6 +30,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const replacesMetadata = directiveOf(request, 'x-amz-metadata-directive');
   const replacesTags = directiveOf(request, 'x-amz-tagging-directive');
   const { source, conditions: sourceConditions } = await copySourceOf(request);
+  const attributes = await lockOf(request);
   const { headers } = request;
   const conditions = writeConditionsOf(headers);
   const checksumAlgorithm = checksumAlgorithmOf(headers);
@@ -37,6 +39,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
     key: request.key,
     source,
     owner: request.identity.account,
+    attributes,
     ...(headers['x-amz-storage-class'] !== undefined && { storageClass: storageClassOf(request) }),
     signal: abortSignalOf(request),
     ...(sourceConditions !== undefined && { sourceConditions }),

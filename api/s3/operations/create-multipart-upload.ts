@@ -3,6 +3,7 @@
 import { isCrc } from '../../../appliance/model/checksum.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { CreateUpload } from '../../../appliance/model/requests.ts';
+import { lockOf } from '../access/object-lock.ts';
 import {
   checksumAlgorithmOf,
   checksumTypeOf,
@@ -26,6 +27,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
     headers: storedHeadersOf(headers),
     metadata: metadataOf(headers),
     ...(tags !== undefined && { tags }),
+    ...(await lockOf(request)),
     ...checksum,
   });
   const answered: string[] = [];

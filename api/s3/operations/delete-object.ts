@@ -2,6 +2,7 @@
 // no error.
 
 import type { DeleteAnswer, DeleteObject } from '../../../appliance/model/requests.ts';
+import { bypassesGovernance } from '../access/object-lock.ts';
 import { deleteConditionsOf } from '../request/conditions.ts';
 import {
   actionOnVersion,
@@ -19,6 +20,9 @@ async function run(request: OwnedRequest): Promise<Answer> {
   };
   const versionId = versionIdOf(request.query);
   if (versionId !== undefined) asked.versionId = versionId;
+  if (await bypassesGovernance(request, { key: request.key, versionId })) {
+    asked.bypassGovernance = true;
+  }
   const conditions = deleteConditionsOf(request.headers);
   if (conditions !== undefined) asked.conditions = conditions;
   return { status: 204, headers: headersOf(await request.settings.engine.deleteObject(asked)) };

@@ -7,6 +7,7 @@ import type { DeleteObject, WriteConditions } from '../../../appliance/model/req
 import { etagOf } from '../request/conditions.ts';
 import { visibleError } from '../answer/errors.ts';
 import { authorizeAction } from '../access/authorize.ts';
+import { bypassesGovernance } from '../access/object-lock.ts';
 import { invalidArgument, isVersionId } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { checkKey } from '../input/target.ts';
@@ -83,6 +84,7 @@ async function deleteOne(request: OwnedRequest, asked: Asked, quiet: boolean): P
     await authorizeAction(request, action, { bucket: request.owned, key, versionId });
     const wanted: DeleteObject = { bucket: request.bucket, key, owner: request.identity.account };
     if (versionId !== undefined) wanted.versionId = versionId;
+    if (await bypassesGovernance(request, { key, versionId })) wanted.bypassGovernance = true;
     if (asked.conditions !== undefined) wanted.conditions = asked.conditions;
     const done = await request.settings.engine.deleteObject(wanted);
     if (quiet) return '';

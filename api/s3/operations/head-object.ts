@@ -1,5 +1,6 @@
 // HeadObject: what GetObject would say, without the bytes; also for what is archived.
 
+import { isLocked, pushLock } from '../access/object-lock.ts';
 import { actionOnVersion } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { describeRead, notModified, readOf } from '../request/read-object.ts';
@@ -9,9 +10,11 @@ async function run(request: OwnedRequest): Promise<Answer> {
   read.known = request.owned;
   try {
     const answer = await request.settings.engine.headObject(read);
+    const headers = describeRead(request, read, answer);
+    if (isLocked(answer)) await pushLock(headers, request, answer);
     return {
       status: answer.partial ? 206 : 200,
-      headers: describeRead(request, read, answer),
+      headers,
       sizeBytes: answer.range.length,
     };
   } catch (error) {

@@ -1,4 +1,5 @@
-// PutBucketVersioning: on or suspended; off is only what never was on.
+// PutBucketVersioning: on or suspended; off is only what never was on. Where object lock is on it
+// stays enabled.
 
 import type { Bucket } from '../../../appliance/model/bucket.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
@@ -14,10 +15,15 @@ async function run(request: OwnedRequest): Promise<Answer> {
     throw new FirnError('NotImplemented', 'MFA delete is not implemented.');
   if (mfaDelete !== 'Disabled') throw malformed('MfaDelete must be Enabled or Disabled');
   const versioning = versioningOf(textOf(fields.one('Status')));
-  await request.settings.engine.updateBucket(request.bucket, (bucket) => ({
-    ...bucket,
-    versioning,
-  }));
+  await request.settings.engine.updateBucket(request.bucket, (bucket) => {
+    if (bucket.objectLock === undefined || versioning === 'enabled') {
+      return { ...bucket, versioning };
+    }
+    throw new FirnError(
+      'InvalidBucketState',
+      'An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.',
+    );
+  });
   return { status: 200 };
 }
 

@@ -2,6 +2,7 @@
 // larger one as a stream that throws before its last piece if anything about it is wrong.
 
 import type { PutObject } from '../../../appliance/model/requests.ts';
+import { lockOf } from '../access/object-lock.ts';
 import { writeConditionsOf } from '../request/conditions.ts';
 import {
   etagHeader,
@@ -25,7 +26,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
     const value = query.get(name);
     if (value !== undefined) throw invalidArgument(`${name} has no place here`, name, value);
   }
-  const put = newVersionOf(request);
+  const put = Object.assign(newVersionOf(request), await lockOf(request));
   const conditions = writeConditionsOf(headers);
   if (conditions !== undefined) put.conditions = conditions;
   const { body, sizeBytes, contentMd5, checksum } = await request.payload.open();

@@ -17,6 +17,7 @@ import type {
 import type { HeadAnswer, NewVersion } from '../../../appliance/model/requests.ts';
 import { decodeQuery } from '../../../appliance/model/signature.ts';
 import { invalidArgument, type S3Request } from './request.ts';
+import { objectTagsOf } from './tags.ts';
 import type { RequestHeaders } from '../input/request-headers.ts';
 
 const STORED_HEADERS: readonly StoredHeader[] = [
@@ -29,13 +30,12 @@ const STORED_HEADERS: readonly StoredHeader[] = [
   'x-amz-website-redirect-location',
 ];
 const META_PREFIX = 'x-amz-meta-';
-const TAGS_MAX = 10;
 
 /** Prefixes of headers that ask for what isn't there yet: refused, never ignored. */
 const UNIMPLEMENTED = [
   'x-amz-server-side-encryption',
   'x-amz-copy-source-server-side-encryption',
-  'x-amz-object-lock-',
+
   'x-amz-grant-',
   'x-amz-write-offset-bytes',
   'x-amz-mfa',
@@ -129,21 +129,7 @@ export function tagsOf(headers: RequestHeaders): Record<string, string> | undefi
   if (text === undefined) return undefined;
   const pairs = decodeQuery(text);
   if (pairs === undefined) throw invalidArgument('bad encoding', 'x-amz-tagging', text);
-  const tags: Record<string, string> = {};
-  for (const [key, value] of pairs) {
-    const wrong =
-      key === '' ||
-      key === '__proto__' ||
-      key.length > 128 ||
-      value.length > 256 ||
-      Object.hasOwn(tags, key);
-    if (wrong) throw new FirnError('InvalidTag', 'A tag is empty, too long or there twice.');
-    tags[key] = value;
-  }
-  if (pairs.length > TAGS_MAX) {
-    throw new FirnError('InvalidTag', 'Object tags cannot be greater than 10.');
-  }
-  return tags;
+  return objectTagsOf(pairs);
 }
 
 /** x-amz-storage-class, STANDARD without. Throws InvalidStorageClass. */
@@ -246,12 +232,15 @@ export function describeVersion(request: S3Request, answer: HeadAnswer): string[
     headers.push('x-amz-storage-class', version.storageClass);
   }
   if (answer.restore !== undefined) headers.push('x-amz-restore', restoreHeader(answer.restore));
-  if (version.tags !== undefined) {
-    headers.push('x-amz-tagging-count', String(Object.keys(version.tags).length));
-  }
+  if (version.tags !== undefined) pushTaggingCount(headers, version.tags);
   if (answer.partial) headers.push('Content-Range', contentRange(answer));
   pushExpiration(headers, request, answer);
   return headers;
+}
+
+function pushTaggingCount(into: string[], tags: Record<string, string>): void {
+  const count = Object.keys(tags).length;
+  if (count > 0) into.push('x-amz-tagging-count', String(count));
 }
 
 function contentRange({ range, version }: HeadAnswer): string {

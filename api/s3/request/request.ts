@@ -104,6 +104,11 @@ export function versionIdOf(query: Query): string | undefined {
   throw invalidArgument('this is no version id', 'versionId', text);
 }
 
+/** x-amz-version-id, where there are versions. */
+export function versionIdHeader({ versionId }: { versionId: string | undefined }): string[] {
+  return versionId === undefined ? [] : ['x-amz-version-id', versionId];
+}
+
 export function isVersionId(text: string): boolean {
   return VERSION_ID.test(text);
 }

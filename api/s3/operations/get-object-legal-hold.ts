@@ -1,0 +1,29 @@
+// GetObjectLegalHold: ON or OFF, once it was ever set.
+
+import { legalHoldXml, requireLockable } from '../request/object-lock.ts';
+import { versionIdOf } from '../request/request.ts';
+import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
+import { notLocked } from './get-object-retention.ts';
+
+async function run({ bucket, key, query, settings, owned }: OwnedRequest): Promise<Answer> {
+  const versionId = versionIdOf(query);
+  requireLockable(owned);
+  const { version } = await settings.engine.headObject({
+    bucket,
+    key,
+    ...(versionId !== undefined && { versionId }),
+  });
+  if (version.legalHold === undefined) throw notLocked();
+  // Anything but a plain false holds.
+  return { status: 200, xml: legalHoldXml(version.legalHold !== false) };
+}
+
+export const getObjectLegalHold: Operation = {
+  name: 'GetObjectLegalHold',
+  method: 'GET',
+  level: 'object',
+  subresource: 'legal-hold',
+  access: 'bucket',
+  action: 's3:GetObjectLegalHold',
+  run,
+};
