@@ -130,6 +130,7 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
     region: config.region,
     locationConstraints: config.locationConstraints,
     newBuckets: config.newBuckets,
+    namedKeys: context.namedKeys,
     waterfall: evaluationOf(config).waterfall,
     accessLogMs: config.accessLogSeconds * 1000,
     notificationTargets: {

@@ -6,7 +6,7 @@
 import { FirnError, isFirnError } from '../model/errors.ts';
 import { locationBirth, objectId } from '../model/ids.ts';
 import { PARTS_MAX, PUT_BYTES_MAX } from '../model/limits.ts';
-import { newChecksum, type RunningChecksum } from '../model/checksum.ts';
+import { DEFAULT_CHECKSUM, newChecksum, type RunningChecksum } from '../model/checksum.ts';
 import type { BlobLocation } from '../model/location.ts';
 import type { CommitResult, Row } from '../model/metadata-store.ts';
 import type { Upload, UploadPart } from '../model/object.ts';
@@ -94,8 +94,11 @@ export async function putPart(core: Core, request: PutPart): Promise<PartAnswer>
 async function envelopeOf(
   core: Core,
   { bucketId, key, encryption }: Upload,
-  { clientKey }: PutPart,
+  { clientKey, asksEncryption }: PutPart,
 ): Promise<NewEnvelope | undefined> {
+  if (encryption === undefined && asksEncryption === true) {
+    throw new FirnError('InvalidArgument', 'The upload was begun without encryption.');
+  }
   if (encryption === undefined && clientKey === undefined) return undefined;
   const object = objectId(bucketId, key);
   const dataKey = await openEnvelope(core.context, { object, encryption, clientKey });
@@ -103,8 +106,8 @@ async function envelopeOf(
 }
 
 /**
- * A part's checksum: the client's own, else ours where the upload asks for one of every part (an
- * upload of FULL_OBJECT type combines them).
+ * A part's checksum: of the kind that the upload asks for, else the client's own, else S3's default
+ * (an upload of FULL_OBJECT type combines them).
  */
 class SummedBody {
   readonly body: Body;
@@ -113,8 +116,9 @@ class SummedBody {
 
   constructor(upload: Upload, request: PutPart) {
     this.#request = request;
-    const { checksumAlgorithm } = upload;
-    this.#running = checksumAlgorithm === undefined ? undefined : newChecksum(checksumAlgorithm);
+    const own = request.checksumAlgorithm;
+    const wanted = upload.checksumAlgorithm ?? own ?? DEFAULT_CHECKSUM;
+    this.#running = wanted === own ? undefined : newChecksum(wanted);
     this.body =
       this.#running === undefined || request.body instanceof Uint8Array
         ? request.body
@@ -123,9 +127,8 @@ class SummedBody {
 
   /** After the body has ended. */
   checksum(): UploadPart['clientChecksum'] {
-    const own = this.#request.checksum?.();
     const running = this.#running;
-    if (running === undefined || own?.algorithm === running.algorithm) return own;
+    if (running === undefined) return this.#request.checksum?.();
     if (this.#request.body instanceof Uint8Array) running.update(this.#request.body);
     return { algorithm: running.algorithm, type: 'FULL_OBJECT', value: running.digest() };
   }
@@ -212,6 +215,7 @@ export interface CopyPart extends UploadName {
   /** SSE-C: the keys of the upload and of the source. */
   clientKey?: Uint8Array;
   sourceClientKey?: Uint8Array;
+  asksEncryption?: boolean;
 }
 
 /** A part made of another object's bytes. InvalidRange when the range is not within them. */

@@ -130,6 +130,8 @@ export interface CopyObject extends ObjectName {
   /** Undefined: keep the source's. */
   replaceMetadata?: Pick<NewVersion, 'headers' | 'metadata'>;
   replaceTags?: Record<string, string>;
+  /** x-amz-website-redirect-location: a copy never has its source's. */
+  redirectLocation?: string;
   /** The copy's own: none of these is taken over from the source. */
   attributes?: Omit<VersionAttributes, 'tags'>;
   /** Undefined: as the bucket's default says. Nothing of the source's is taken over. */
@@ -193,9 +195,13 @@ export interface PutPart extends UploadName {
   body: Body;
   sizeBytes?: number;
   contentMd5?: string;
+  /** Read after the body has ended, of `checksumAlgorithm`: as in PutObject. */
   checksum?: () => ObjectChecksum | undefined;
+  checksumAlgorithm?: ChecksumAlgorithm;
   /** SSE-C: the key that the upload was begun with. */
   clientKey?: Uint8Array;
+  /** The client counts on encryption: refused where the upload has none. */
+  asksEncryption?: boolean;
   signal?: AbortSignal;
 }
 
@@ -306,6 +312,7 @@ export interface ObjectStore {
       sourceConditions?: ReadConditions;
       clientKey?: Uint8Array;
       sourceClientKey?: Uint8Array;
+      asksEncryption?: boolean;
     },
   ): Promise<PartAnswer>;
   completeUpload(request: CompleteUpload): Promise<PutAnswer>;

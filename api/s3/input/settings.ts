@@ -4,6 +4,7 @@
 import type { Ownership } from '../../../appliance/model/access.ts';
 import type { Bucket } from '../../../appliance/model/bucket.ts';
 import type { Clock, Random } from '../../../appliance/model/clock.ts';
+import type { NamedKeys } from '../../../appliance/model/encryption.ts';
 import type { Version } from '../../../appliance/model/object.ts';
 import type { NotificationRule } from '../../../appliance/model/notification.ts';
 import type { ObjectStore } from '../../../appliance/model/requests.ts';
@@ -64,6 +65,8 @@ export interface S3Settings {
   region: string;
   /** Accepted, kept and answered beside the region's own name. */
   locationConstraints?: readonly string[];
+  /** Keys of SSE-KMS that a bucket may name as its default; where absent nothing is checked. */
+  namedKeys?: Pick<NamedKeys, 'defaultKeyId' | 'has'>;
   /** Default: BucketOwnerEnforced, the public blocked. */
   newBuckets?: NewBuckets;
   /** Buckets are also hosts below it (bucket.DOMAIN). */

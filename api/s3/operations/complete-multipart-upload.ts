@@ -1,17 +1,14 @@
 // CompleteMultipartUpload: makes one object of the parts listed, once; a repeat answers the same.
 
-import {
-  CHECKSUM_ALGORITHMS,
-  CHECKSUM_HEADERS,
-  isChecksumValue,
-} from '../../../appliance/model/checksum.ts';
+import { CHECKSUM_ALGORITHMS, CHECKSUM_HEADERS } from '../../../appliance/model/checksum.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { MiB, PARTS_MAX } from '../../../appliance/model/limits.ts';
 import type { ObjectChecksum } from '../../../appliance/model/object.ts';
 import type { CompleteUpload } from '../../../appliance/model/requests.ts';
-import { invalidChecksum } from '../body/payload-plan.ts';
+import { checkChecksumValue } from '../body/payload-plan.ts';
 import { checksumOfFields, checksumXml, CHECKSUM_ELEMENTS } from '../request/checksum-xml.ts';
 import { encodePath } from '../../../appliance/model/signature.ts';
+import { clientKeyOf, pushEncryption } from '../request/encryption-headers.ts';
 import { etagOf, writeConditionsOf } from '../request/conditions.ts';
 import { checksumTypeOf, etagHeader, pushExpiration } from '../request/object-headers.ts';
 import {
@@ -32,11 +29,13 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const name = uploadNameOf(request);
   const { headers, bucket, key } = request;
   const whole = wholeOf(request);
+  const clientKey = clientKeyOf(headers);
   // Checksum headers speak of the object here, not of this body.
   const bytes = await request.payload.gather(BODY_BYTES_MAX, { checksums: 'ignored' });
   const answer = await request.settings.engine.completeUpload({
     ...name,
     ...whole,
+    ...(clientKey !== undefined && { clientKey }),
     owner: request.identity.account,
     parts: partsOf(parseXml(bytes, 'CompleteMultipartUpload')),
   });
@@ -44,6 +43,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const answered: string[] = [];
   if (answer.versionId !== undefined) answered.push('x-amz-version-id', answer.versionId);
   pushExpiration(answered, request, answer);
+  pushEncryption(answered, version.encryption, headers);
   return {
     status: 200,
     headers: answered,
@@ -87,7 +87,7 @@ function checksumOf(
   if (found.length > 1) throw new FirnError('InvalidRequest', 'Expecting a single checksum.');
   const value = headers[CHECKSUM_HEADERS[algorithm]] as string;
   const [sum, count] = value.split('-', 2) as [string, string | undefined];
-  if (!isChecksumValue(algorithm, sum)) throw invalidChecksum(CHECKSUM_HEADERS[algorithm]);
+  checkChecksumValue(algorithm, sum);
   return { algorithm, type: count === undefined ? type : 'COMPOSITE', value };
 }
 

@@ -6,6 +6,7 @@ import type { CopyObject } from '../../../appliance/model/requests.ts';
 import { writeConditionsOf } from '../request/conditions.ts';
 import { copySourceOf } from '../access/copy-source.ts';
 import { lockOf } from '../access/object-lock.ts';
+import { encryptionWishOf, pushWritten, sourceClientKeyOf } from '../request/encryption-headers.ts';
 import { timeText } from '../request/listing.ts';
 import {
   checksumAlgorithmOf,
@@ -34,6 +35,8 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const { headers } = request;
   const conditions = writeConditionsOf(headers);
   const checksumAlgorithm = checksumAlgorithmOf(headers);
+  const encryption = encryptionWishOf(headers);
+  const sourceClientKey = sourceClientKeyOf(headers);
   const copy: CopyObject = {
     bucket: request.bucket,
     key: request.key,
@@ -45,6 +48,8 @@ async function run(request: OwnedRequest): Promise<Answer> {
     ...(sourceConditions !== undefined && { sourceConditions }),
     ...(conditions !== undefined && { conditions }),
     ...(checksumAlgorithm !== undefined && { checksumAlgorithm }),
+    ...(encryption !== undefined && { encryption }),
+    ...(sourceClientKey !== undefined && { sourceClientKey }),
     ...(replacesTags && { replaceTags: tagsOf(headers) ?? {} }),
     ...(replacesMetadata && {
       replaceMetadata: { headers: storedHeadersOf(headers), metadata: metadataOf(headers) },
@@ -58,6 +63,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   }
   pushExpiration(answered, request, answer);
   const { version } = answer;
+  pushWritten(answered, version.encryption, headers);
   return {
     status: 200,
     headers: answered,

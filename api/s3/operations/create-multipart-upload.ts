@@ -4,6 +4,7 @@ import { isCrc } from '../../../appliance/model/checksum.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { CreateUpload } from '../../../appliance/model/requests.ts';
 import { lockOf } from '../access/object-lock.ts';
+import { encryptionWishOf, pushWritten } from '../request/encryption-headers.ts';
 import {
   checksumAlgorithmOf,
   checksumTypeOf,
@@ -19,6 +20,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const { headers } = request;
   const tags = tagsOf(headers);
   const checksum = checksumOf(request);
+  const encryption = encryptionWishOf(headers);
   const upload = await request.settings.engine.createUpload({
     bucket: request.bucket,
     key: request.key,
@@ -28,9 +30,11 @@ async function run(request: OwnedRequest): Promise<Answer> {
     metadata: metadataOf(headers),
     ...(tags !== undefined && { tags }),
     ...(await lockOf(request)),
+    ...(encryption !== undefined && { encryption }),
     ...checksum,
   });
   const answered: string[] = [];
+  pushWritten(answered, upload.encryption, headers);
   if (checksum?.checksumAlgorithm !== undefined) {
     answered.push('x-amz-checksum-algorithm', checksum.checksumAlgorithm);
     answered.push('x-amz-checksum-type', checksum.checksumType as string);

@@ -4,6 +4,7 @@
 import type { PutObject } from '../../../appliance/model/requests.ts';
 import { lockOf } from '../access/object-lock.ts';
 import { writeConditionsOf } from '../request/conditions.ts';
+import { encryptionWishOf, pushWritten } from '../request/encryption-headers.ts';
 import {
   etagHeader,
   metadataOf,
@@ -38,6 +39,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const answered = ['ETag', etagHeader(answer.version.etag)];
   if (answer.versionId !== undefined) answered.push('x-amz-version-id', answer.versionId);
   pushChecksum(answered, answer.version.checksum);
+  pushWritten(answered, answer.version.encryption, headers);
   pushExpiration(answered, request, answer);
   return { status: 200, headers: answered };
 }
@@ -57,6 +59,8 @@ function newVersionOf(request: OwnedRequest): PutObject {
   };
   const tags = tagsOf(headers);
   if (tags !== undefined) put.tags = tags;
+  const encryption = encryptionWishOf(headers);
+  if (encryption !== undefined) put.encryption = encryption;
   return put;
 }
 

@@ -3,6 +3,12 @@
 
 import { copyRangeOf } from '../request/conditions.ts';
 import { copySourceOf } from '../access/copy-source.ts';
+import {
+  asksEncryption,
+  clientKeyOf,
+  pushEncryption,
+  sourceClientKeyOf,
+} from '../request/encryption-headers.ts';
 import { timeText } from '../request/listing.ts';
 import { etagHeader } from '../request/object-headers.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
@@ -15,15 +21,21 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const number = partNumberOf(request);
   const range = copyRangeOf(request.headers['x-amz-copy-source-range']);
   const { source, conditions } = await copySourceOf(request);
+  const clientKey = clientKeyOf(request.headers);
+  const sourceClientKey = sourceClientKeyOf(request.headers);
   const part = await request.settings.engine.copyPart({
     ...name,
     number,
     source,
     ...(range !== undefined && { range }),
     ...(conditions !== undefined && { sourceConditions: conditions }),
+    ...(clientKey !== undefined && { clientKey }),
+    ...(sourceClientKey !== undefined && { sourceClientKey }),
+    ...(asksEncryption(request.headers) && { asksEncryption: true }),
   });
   const headers =
     source.versionId === undefined ? [] : ['x-amz-copy-source-version-id', source.versionId];
+  pushEncryption(headers, part.encryption, request.headers);
   return {
     status: 200,
     headers,

@@ -16,6 +16,7 @@ import type {
 } from '../../../appliance/model/object.ts';
 import type { HeadAnswer, NewVersion } from '../../../appliance/model/requests.ts';
 import { decodeQuery } from '../../../appliance/model/signature.ts';
+import { pushEncryption } from './encryption-headers.ts';
 import { invalidArgument, type S3Request } from './request.ts';
 import { objectTagsOf } from './tags.ts';
 import type { RequestHeaders } from '../input/request-headers.ts';
@@ -32,14 +33,7 @@ const STORED_HEADERS: readonly StoredHeader[] = [
 const META_PREFIX = 'x-amz-meta-';
 
 /** Prefixes of headers that ask for what isn't there yet: refused, never ignored. */
-const UNIMPLEMENTED = [
-  'x-amz-server-side-encryption',
-  'x-amz-copy-source-server-side-encryption',
-
-  'x-amz-grant-',
-  'x-amz-write-offset-bytes',
-  'x-amz-mfa',
-];
+const UNIMPLEMENTED = ['x-amz-grant-', 'x-amz-write-offset-bytes', 'x-amz-mfa'];
 /** With bucket-owner-enforced ownership these two say what holds anyway. */
 const ACCEPTED_ACLS = new Set(['private', 'bucket-owner-full-control']);
 
@@ -233,6 +227,7 @@ export function describeVersion(request: S3Request, answer: HeadAnswer): string[
   }
   if (answer.restore !== undefined) headers.push('x-amz-restore', restoreHeader(answer.restore));
   if (version.tags !== undefined) pushTaggingCount(headers, version.tags);
+  pushEncryption(headers, version.encryption, request.headers);
   if (answer.partial) headers.push('Content-Range', contentRange(answer));
   pushExpiration(headers, request, answer);
   return headers;

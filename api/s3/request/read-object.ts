@@ -5,6 +5,7 @@ import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';
 import { PARTS_MAX } from '../../../appliance/model/limits.ts';
 import type { GetObject, HeadAnswer } from '../../../appliance/model/requests.ts';
 import { etagOf, rangeOf, readConditionsOf } from './conditions.ts';
+import { clientKeyOf, refuseWish } from './encryption-headers.ts';
 import {
   describeVersion,
   etagHeader,
@@ -17,7 +18,10 @@ import { integerParameter, versionIdOf, type Answer, type S3Request } from './re
 /** Throws InvalidArgument, InvalidRequest, InvalidRange. */
 export async function readOf(request: S3Request): Promise<GetObject> {
   const { headers, query } = request;
-  const read: GetObject = { bucket: request.bucket, key: request.key };
+  const read: GetObject = { bucket: request.bucket, key: request.key, asksKey: true };
+  refuseWish(headers);
+  const clientKey = clientKeyOf(headers);
+  if (clientKey !== undefined) read.clientKey = clientKey;
   const conditions = readConditionsOf(headers);
   if (conditions !== undefined) read.conditions = conditions;
   const range = rangeOf(headers['range']);
