@@ -7,13 +7,8 @@
 import { createHash, type Hash } from 'node:crypto';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { PUT_BYTES_MAX } from '../../../appliance/model/limits.ts';
-import {
-  chunkSignature,
-  EMPTY_SHA256,
-  equalDigests,
-  trailerSignature,
-  type ChunkContext,
-} from '../../../appliance/model/signature.ts';
+import { EMPTY_SHA256 } from '../../../appliance/model/signature.ts';
+import type { ChunkCheck } from './chunk-check.ts';
 
 /** S3's least size of any chunk but the last. */
 const CHUNK_BYTES_MIN = 8192;
@@ -22,7 +17,7 @@ const TRAILER_BYTES_MAX = 16_384;
 
 export interface ChunkedOptions {
   /** Where chunks are signed: what the first signature goes on from. */
-  signed: (ChunkContext & { seed: string }) | undefined;
+  signed: ChunkCheck | undefined;
   /** x-amz-decoded-content-length. */
   decodedBytes: number;
   /** Lower-case names that x-amz-trailer announced; undefined where the kind has no trailer. */
@@ -36,7 +31,7 @@ const badTrailer = (message: string): FirnError => new FirnError('MalformedTrail
 const badSignature = (): FirnError =>
   new FirnError('SignatureDoesNotMatch', 'A chunk of the body does not match its signature.');
 
-const SIZE_LINE = /^([0-9a-fA-F]{1,16})(?:;chunk-signature=([0-9a-zA-Z]+))?$/;
+const SIZE_LINE = /^([0-9a-fA-F]{1,16})(?:;chunk-signature=([0-9a-zA-Z*]+))?$/;
 
 export class ChunkedDecoder {
   readonly #options: ChunkedOptions;
@@ -130,9 +125,9 @@ export class ChunkedDecoder {
   #verifyChunk(sha256: string): void {
     const { signed } = this.#options;
     if (signed === undefined) return;
-    const expected = chunkSignature(signed, this.#previousSignature, sha256);
-    if (!equalDigests(expected, this.#claimed)) throw badSignature();
-    this.#previousSignature = expected;
+    const signature = signed.chunk(this.#previousSignature, sha256, this.#claimed);
+    if (signature === undefined) throw badSignature();
+    this.#previousSignature = signature;
   }
 
   #readDataEnd(raw: Buffer, at: number): number {
@@ -171,8 +166,7 @@ export class ChunkedDecoder {
     if (mustBeSigned) {
       if (signature === undefined) throw badTrailer('x-amz-trailer-signature is missing.');
       const text = [...values].map(([name, value]) => `${name}:${value}\n`).join('');
-      const wanted = trailerSignature(signed, this.#previousSignature, text);
-      if (!equalDigests(wanted, signature)) throw badSignature();
+      if (!signed.isTrailer(this.#previousSignature, text, signature)) throw badSignature();
     } else if (signature !== undefined) {
       throw badTrailer('x-amz-trailer-signature has no place in this kind of body.');
     }

@@ -10,12 +10,14 @@ import {
   scopeText,
   type SigningScope,
 } from '../../../appliance/model/signature.ts';
+import { ECDSA_ALGORITHM, ecdsaScopeText } from '../../../appliance/model/signature-ecdsa.ts';
 import type { RequestHeaders } from '../input/request-headers.ts';
 import type { Query } from '../input/target.ts';
 
 /** What a client's requests of a day have in common. */
 export interface Credential {
   readonly accessKey: string;
+  /** Of ECDSA the region is empty: the region set of the request says where it counts. */
   readonly scope: SigningScope;
   readonly scopeText: string;
   /** Lower-case names, as signed. */
@@ -24,8 +26,11 @@ export interface Credential {
   readonly signedNames: string;
 }
 
+export type Algorithm = typeof ALGORITHM | typeof ECDSA_ALGORITHM;
+
 export interface Claim {
   kind: 'header' | 'presigned';
+  algorithm: Algorithm;
   credential: Credential;
   signature: string;
   /** YYYYMMDDTHHMMSSZ. */
@@ -49,6 +54,7 @@ const QUERY_NAMES = [
 export const AUTH_PARAMETERS: ReadonlySet<string> = new Set([
   ...QUERY_NAMES.map((name) => name.toLowerCase()),
   'x-amz-security-token',
+  'x-amz-region-set',
   'x-amz-content-sha256',
 ]);
 
@@ -80,7 +86,7 @@ function isSignatureParameter([name]: readonly [string, string]): boolean {
 }
 
 const HEADER_FORM =
-  /^AWS4-HMAC-SHA256 +Credential=([^, ]+) *, *SignedHeaders=([^, ]+) *, *Signature=([^, ]+)$/;
+  /^AWS4-(?:HMAC|ECDSA-P256)-SHA256 +Credential=([^, ]+) *, *SignedHeaders=([^, ]+) *, *Signature=([^, ]+)$/;
 
 const SIGNATURE_HEX = /^[0-9a-f]{64}$/;
 const SIGNATURE_CHARACTERS = 64;
@@ -96,28 +102,33 @@ function claimOfHeader(authorization: string, headers: RequestHeaders): Claim {
   let credential = SIGNATURE_HEX.test(signature)
     ? known.get(authorization.slice(0, end))
     : undefined;
-  if (credential === undefined) ({ credential, signature } = takeApart(authorization));
+  let algorithm: Algorithm = ALGORITHM;
+  if (credential === undefined) {
+    ({ algorithm, credential, signature } = takeApart(authorization));
+  }
   const { timestamp, at } = dateOf(headers);
   if (credential.scope.day !== timestamp.slice(0, 8)) {
     throw malformedHeader(`the credential's date is not that of the request`);
   }
-  return { kind: 'header', credential, signature, timestamp, at, expiresSeconds: 0 };
+  return { kind: 'header', algorithm, credential, signature, timestamp, at, expiresSeconds: 0 };
 }
 
-function takeApart(authorization: string): { credential: Credential; signature: string } {
-  checkAlgorithm(authorization.split(' ', 1)[0] as string);
+function takeApart(authorization: string): Pick<Claim, 'algorithm' | 'credential' | 'signature'> {
+  const algorithm = algorithmOf(authorization.split(' ', 1)[0] as string);
   const match = HEADER_FORM.exec(authorization);
   if (match === null) {
     throw malformedHeader('it must hold Credential, SignedHeaders and Signature');
   }
   const [, text, signedNames, signature] = match as unknown as [string, string, string, string];
-  const credential = credentialOf({ text, signedNames }, 'AuthorizationHeaderMalformed');
+  const named = { text, signedNames, algorithm };
+  const credential = credentialOf(named, 'AuthorizationHeaderMalformed');
   const before = authorization.slice(0, -signature.length);
-  if (SIGNATURE_HEX.test(signature) && before.length <= KNOWN_CHARACTERS_MAX) {
+  const isKept = algorithm === ALGORITHM && SIGNATURE_HEX.test(signature);
+  if (isKept && before.length <= KNOWN_CHARACTERS_MAX) {
     if (known.size >= KNOWN_MAX) known.clear();
     known.set(before, credential);
   }
-  return { credential, signature };
+  return { algorithm, credential, signature };
 }
 
 function claimOfQuery(query: Query): Claim {
@@ -126,12 +137,12 @@ function claimOfQuery(query: Query): Claim {
     const found = query.pairs.filter((pair) => pair[0] === name);
     const value = found[0]?.[1];
     if (found.length !== 1 || value === undefined || value === '') {
-      if (name === 'X-Amz-Algorithm' && query.has('AWSAccessKeyId')) checkAlgorithm('AWS');
+      if (name === 'X-Amz-Algorithm' && query.has('AWSAccessKeyId')) algorithmOf('AWS');
       throw malformedQuery(`${name} must be there once`);
     }
     values.push(value);
   }
-  const [algorithm, text, timestamp, expires, signedNames, signature] = values as [
+  const [scheme, text, timestamp, expires, signedNames, signature] = values as [
     string,
     string,
     string,
@@ -139,54 +150,55 @@ function claimOfQuery(query: Query): Claim {
     string,
     string,
   ];
-  checkAlgorithm(algorithm);
+  const algorithm = algorithmOf(scheme);
   const at = parseTimestamp(timestamp);
   if (at === undefined) throw malformedQuery('X-Amz-Date must be in the form YYYYMMDDTHHMMSSZ');
   const expiresSeconds = /^\d{1,9}$/.test(expires) ? Number(expires) : 0;
   if (expiresSeconds < 1 || expiresSeconds > PRESIGN_SECONDS_MAX) {
     throw malformedQuery(`X-Amz-Expires must be from 1 to ${PRESIGN_SECONDS_MAX}`);
   }
-  const credential = credentialOf({ text, signedNames }, 'AuthorizationQueryParametersError');
+  const named = { text, signedNames, algorithm };
+  const credential = credentialOf(named, 'AuthorizationQueryParametersError');
   if (credential.scope.day !== timestamp.slice(0, 8)) {
     throw malformedQuery(`the credential's date is not that of X-Amz-Date`);
   }
-  return { kind: 'presigned', credential, signature, timestamp, at, expiresSeconds };
+  return { kind: 'presigned', algorithm, credential, signature, timestamp, at, expiresSeconds };
 }
 
-function checkAlgorithm(scheme: string): void {
-  if (scheme === ALGORITHM) return;
+function algorithmOf(scheme: string): Algorithm {
+  if (scheme === ALGORITHM || scheme === ECDSA_ALGORITHM) return scheme;
   if (scheme === 'AWS') {
     throw new FirnError(
       'InvalidRequest',
       `The authorization mechanism you have provided is not supported. Please use ${ALGORITHM}.`,
     );
   }
-  if (scheme.startsWith('AWS4-ECDSA')) {
-    throw new FirnError('NotImplemented', 'Signatures by elliptic curves are not implemented.');
-  }
   throw new FirnError('InvalidArgument', 'Unsupported authorization type.');
 }
 
 function credentialOf(
-  { text, signedNames }: { text: string; signedNames: string },
+  { text, signedNames, algorithm }: { text: string; signedNames: string; algorithm: Algorithm },
   code: S3Code,
 ): Credential {
   const parts = text.split('/');
   const terminator = parts.pop();
   const service = parts.pop();
-  const region = parts.pop();
+  const isEcdsa = algorithm === ECDSA_ALGORITHM;
+  const region = isEcdsa ? '' : parts.pop();
   const day = parts.pop();
   // An access key may hold slashes: what is left is all its own.
   const accessKey = parts.join('/');
-  if (accessKey === '' || !day || !region || !service || terminator !== 'aws4_request') {
+  const hasPlace = isEcdsa || Boolean(region);
+  if (accessKey === '' || !day || !hasPlace || !service || terminator !== 'aws4_request') {
     throw new FirnError(
       code,
       'The credential is malformed: expecting KEY/YYYYMMDD/REGION/SERVICE/aws4_request.',
     );
   }
-  const scope = { day, region, service };
+  const scope = { day, region: region ?? '', service };
   const signedHeaders = signedNames.split(';');
-  return { accessKey, scope, scopeText: scopeText(scope), signedHeaders, signedNames };
+  const placeText = isEcdsa ? ecdsaScopeText(scope) : scopeText(scope);
+  return { accessKey, scope, scopeText: placeText, signedHeaders, signedNames };
 }
 
 /** x-amz-date, else Date. */

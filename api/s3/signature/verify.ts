@@ -14,12 +14,19 @@ import {
   stringToSign,
   UNSIGNED_PAYLOAD,
   type CanonicalParts,
-  type ChunkContext,
   type SigningKey,
 } from '../../../appliance/model/signature.ts';
+import {
+  coversRegion,
+  ECDSA_ALGORITHM,
+  ecdsaPublicKey,
+  ecdsaStringToSign,
+  isEcdsaSigned,
+} from '../../../appliance/model/signature-ecdsa.ts';
 import type { RequestHeaders } from '../input/request-headers.ts';
 import type { S3Settings } from '../input/settings.ts';
 import type { Target } from '../input/target.ts';
+import { EcdsaChunks, HmacChunks, type ChunkCheck } from './chunk-check.ts';
 import {
   malformedHeader,
   malformedQuery,
@@ -42,7 +49,7 @@ export interface Identity {
   /** Hex SHA-256 of the body as the client claims it, UNSIGNED-PAYLOAD or a streaming keyword. */
   payloadHash: string;
   /** What the signatures of an aws-chunked body go on from. */
-  chunks: (ChunkContext & { seed: string }) | undefined;
+  chunks: ChunkCheck | undefined;
 }
 
 export interface RequestToVerify {
@@ -64,7 +71,7 @@ export async function verifyRequest(
   const { headers, target } = request;
   if (isUnsigned(headers, target)) return anonymous(headers);
   const claim = readClaim(headers, target.query);
-  checkScope(claim, settings.region);
+  checkScope(claim, request, settings.region);
   checkTime(claim, settings.clock.wall());
   checkSignedHeaders(claim, headers);
   const payloadHash = payloadHashOf(claim, request);
@@ -77,7 +84,7 @@ export async function verifyRequest(
       { details: { AWSAccessKeyId: credential.accessKey } },
     );
   }
-  const key = keyOf(credential, secret.secretKey);
+  const check = headCheck(claim, secret.secretKey);
   const parts: CanonicalParts = {
     method: request.method,
     path: encodePath(target.path),
@@ -86,8 +93,8 @@ export async function verifyRequest(
     headerLines: headerLines(credential.signedHeaders, headers),
     payloadHash,
   };
-  const matches = (form: CanonicalParts): boolean => isSigned(form, claim, key);
-  if (!isSigned(parts, claim, key) && !otherForms(parts, claim, request).some(matches)) {
+  const matches = (form: CanonicalParts): boolean => isSigned(form, claim, check);
+  if (!matches(parts) && !otherForms(parts, claim, request).some(matches)) {
     throw mismatch(claim, canonicalRequest(parts));
   }
   return {
@@ -95,12 +102,7 @@ export async function verifyRequest(
     accessKey: credential.accessKey,
     kind: claim.kind,
     payloadHash,
-    chunks: {
-      timestamp: claim.timestamp,
-      scope: credential.scopeText,
-      key,
-      seed: claim.signature,
-    },
+    chunks: check.chunks,
   };
 }
 
@@ -115,10 +117,35 @@ function anonymous(headers: RequestHeaders): Identity {
   return { account, accessKey: '', kind: 'anonymous', payloadHash, chunks: undefined };
 }
 
-function isSigned(parts: CanonicalParts, claim: Claim, key: SigningKey): boolean {
-  const canonical = canonicalBytes(canonicalRequest(parts));
-  const text = stringToSign(claim.timestamp, claim.credential.scopeText, canonical);
-  return equalDigests(hmacHex(key, text), claim.signature);
+interface HeadCheck {
+  isSigned(text: string): boolean;
+  chunks: ChunkCheck;
+}
+
+function headCheck(claim: Claim, secretKey: string): HeadCheck {
+  const { credential, signature, timestamp } = claim;
+  const { accessKey, scopeText: scope } = credential;
+  if (claim.algorithm === ECDSA_ALGORITHM) {
+    const key = ecdsaPublicKey({ accessKey, secretKey });
+    return {
+      isSigned: (text) => isEcdsaSigned(key, text, signature),
+      chunks: new EcdsaChunks({ timestamp, scope, key }, signature),
+    };
+  }
+  const key = keyOf(credential, secretKey);
+  return {
+    isSigned: (text) => equalDigests(hmacHex(key, text), signature),
+    chunks: new HmacChunks({ timestamp, scope, key }, signature),
+  };
+}
+
+function isSigned(parts: CanonicalParts, claim: Claim, check: HeadCheck): boolean {
+  return check.isSigned(textToSign(claim, canonicalRequest(parts)));
+}
+
+function textToSign({ algorithm, timestamp, credential }: Claim, canonical: string): string {
+  const made = algorithm === ECDSA_ALGORITHM ? ecdsaStringToSign : stringToSign;
+  return made(timestamp, credential.scopeText, canonicalBytes(canonical));
 }
 
 /** By credential: the secret last seen with it, and the key made of that. */
@@ -132,15 +159,24 @@ function keyOf(credential: Credential, secretKey: string): SigningKey {
   return key;
 }
 
-function checkScope(claim: Claim, region: string): void {
+function checkScope(claim: Claim, request: RequestToVerify, region: string): void {
   const { scope } = claim.credential;
-  if (scope.region === region && scope.service === 's3') return;
+  const isEcdsa = claim.algorithm === ECDSA_ALGORITHM;
+  const set = isEcdsa ? regionSetOf(claim, request) : scope.region;
+  const isHere = isEcdsa ? coversRegion(set, region) : set === region;
+  if (isHere && scope.service === 's3') return;
   const malformed = claim.kind === 'header' ? malformedHeader : malformedQuery;
   if (scope.service !== 's3') throw malformed(`expecting the service s3`);
   // SDKs read Region and try again with it.
-  throw malformed(`the region '${scope.region}' is wrong; expecting '${region}'`, {
+  throw malformed(`the region '${set}' is wrong; expecting '${region}'`, {
     Region: region,
   });
+}
+
+/** Signed as any x-amz-* header, or in the query of a presigned URL. */
+function regionSetOf(claim: Claim, { headers, target }: RequestToVerify): string {
+  const inQuery = claim.kind === 'presigned' ? target.query.get('X-Amz-Region-Set') : undefined;
+  return inQuery ?? headers['x-amz-region-set'] ?? '';
 }
 
 function checkTime(claim: Claim, wall: number): void {
@@ -194,6 +230,8 @@ const KEYWORDS = new Set([
   UNSIGNED_PAYLOAD,
   'STREAMING-AWS4-HMAC-SHA256-PAYLOAD',
   'STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER',
+  'STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD',
+  'STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER',
   UNSIGNED_TRAILER,
 ]);
 const SHA256_HEX = /^[0-9a-f]{64}$/;
@@ -207,14 +245,16 @@ function payloadHashOf(claim: Claim, request: RequestToVerify): string {
     throw new FirnError('InvalidRequest', 'The header x-amz-content-sha256 is required.');
   }
   checkPayloadHash(value);
+  if (value.startsWith('STREAMING-AWS4-') && !value.includes(claim.algorithm)) {
+    throw new FirnError('InvalidArgument', 'Head and body must be signed by one algorithm.', {
+      details: { ArgumentName: 'x-amz-content-sha256', ArgumentValue: value },
+    });
+  }
   return value;
 }
 
 function checkPayloadHash(value: string): void {
   if (SHA256_HEX.test(value) || KEYWORDS.has(value)) return;
-  if (value.startsWith('STREAMING-AWS4-ECDSA-')) {
-    throw new FirnError('NotImplemented', 'Signatures by elliptic curves are not implemented.');
-  }
   throw new FirnError(
     'InvalidArgument',
     'x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING keyword or a SHA-256 in hex.',
@@ -272,14 +312,14 @@ function canonicalBytes(canonical: string): string | Uint8Array {
 }
 
 function mismatch(claim: Claim, canonical: string): FirnError {
-  const { accessKey, scopeText: scope } = claim.credential;
+  const { accessKey } = claim.credential;
   return new FirnError(
     'SignatureDoesNotMatch',
     'The request signature we calculated does not match the signature you provided. Check your key and signing method.',
     {
       details: {
         AWSAccessKeyId: accessKey,
-        StringToSign: stringToSign(claim.timestamp, scope, canonicalBytes(canonical)),
+        StringToSign: textToSign(claim, canonical),
         SignatureProvided: claim.signature,
         CanonicalRequest: canonical,
       },
