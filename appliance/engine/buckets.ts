@@ -177,7 +177,7 @@ async function finishDeletion(core: Core, row: Row<Bucket>): Promise<boolean> {
   let empty = !(await holdsKey(core, id));
   if (empty) {
     // A Complete under way may still make a key: so the keys are looked for behind this.
-    await endUploadsOf(core, id);
+    await endUploadsOf(core, row.value);
     empty = !(await holdsKey(core, id));
   }
   if (!empty) {

@@ -9,17 +9,21 @@ import { FirnError, isFirnError } from '../model/errors.ts';
 import { locationBirth } from '../model/ids.ts';
 import type { Location } from '../model/location.ts';
 import type { Change, CommitResult, Revision, Row } from '../model/metadata-store.ts';
+import type { Bucket } from '../model/bucket.ts';
+import { NOTHING, type Amount } from '../model/quota.ts';
 import type { ObjectDocument } from '../model/object.ts';
 import type { Garbage } from '../model/records.ts';
 import type { EngineContext } from './context.ts';
 import { Draft, type Outcome } from './draft.ts';
 import { listGarbage, listHeals } from './garbage.ts';
 import { reread } from './history.ts';
+import type { QuotaMeter } from './quota-meter.ts';
 import type { Writers } from './writers.ts';
 
 export interface CommitCore {
   readonly context: EngineContext;
   readonly writers: Writers;
+  readonly quotas?: Pick<QuotaMeter, 'note'>;
 }
 
 export interface Commit<A> {
@@ -37,6 +41,8 @@ export interface Commit<A> {
    * instant: it takes the place of the age of the locations, which may be days (B3).
    */
   heldUntil?: number;
+  /** Whose quotas count what the commit adds or takes out. */
+  bucket?: Bucket;
   /** The request has conditions: past the bound of attempts the answer is 409 (A4). */
   conditional?: boolean;
   /**
@@ -52,6 +58,8 @@ export interface Committed<A> {
   changed: boolean;
   /** The commit created the document (A6). */
   created: boolean;
+  /** Versions that came, less those that went. */
+  growth: Amount;
   /** Of the document as committed; undefined when removed or not changed. */
   revision: Revision | undefined;
 }
@@ -78,6 +86,10 @@ export async function commitObject<A>(core: CommitCore, commit: Commit<A>): Prom
     if (commit.fresh !== undefined) await listHeals(core.context, commit.fresh);
     const committed = await attemptUntilDone(core.context, commit);
     named = committed.changed;
+    if (commit.bucket !== undefined && core.quotas !== undefined) {
+      const noted = core.quotas.note(commit.bucket, committed.growth);
+      if (noted !== undefined) await noted;
+    }
     return committed;
   } catch (error) {
     // In doubt the bytes may be named: they are left to the sweep (B6).
@@ -134,7 +146,7 @@ async function attempt<A>(
   const answer = await commit.change(draft);
   const outcome = await draft.finish();
   if (outcome.kind === 'same') {
-    return { answer, changed: false, created: false, revision: undefined };
+    return { answer, changed: false, created: false, growth: NOTHING, revision: undefined };
   }
   const bound = namingBound(context, commit, outcome);
   if (outcome.blocks.length > 0) await insertBlocks(context, outcome.blocks);
@@ -147,7 +159,8 @@ async function attempt<A>(
   const result = await swap(context, { row, outcome, object: commit.object, notAfter });
   if (result.outcome === 'done') {
     const revision = outcome.kind === 'remove' ? undefined : result.revision;
-    return { answer, changed: true, created: row === undefined, revision };
+    const { growth } = outcome;
+    return { answer, changed: true, created: row === undefined, growth, revision };
   }
   context.count?.(result.outcome === 'expired' ? 'commit-expired' : 'commit-conflict');
   const blocks = outcome.blocks.map(({ id }) => id);

@@ -58,7 +58,7 @@ async function settleLateWrite(
   }
   // Gone: whatever this document holds was never acknowledged, or the scan would have found it.
   const { object } = confirming;
-  await commitObject(core, { object, reason: 'lost', change: (draft) => draft.clear() });
+  await commitObject(core, { object, reason: 'lost', bucket, change: (draft) => draft.clear() });
   throw noSuchBucket(bucket.name);
 }
 
@@ -67,6 +67,7 @@ async function undo(core: ConfirmCore, confirming: Confirming): Promise<boolean>
   const { answer } = await commitObject(core, {
     object: confirming.object,
     reason: 'lost',
+    bucket: confirming.bucket,
     change: async (draft) => {
       const alone = draft.base?.versions.length === 1 && draft.base.history.length === 0;
       const version = draft.current;

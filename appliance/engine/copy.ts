@@ -3,13 +3,15 @@
 // one, so that a copy can't launder damage. What it is sealed by is the request's and its bucket's to
 // say; nothing of the source's encryption is taken over.
 
-import { newChecksum, checksumOf } from '../model/checksum.ts';
+import { DEFAULT_CHECKSUM, newChecksum, checksumOf } from '../model/checksum.ts';
+import type { Bucket } from '../model/bucket.ts';
 import { FirnError } from '../model/errors.ts';
 import { objectId } from '../model/ids.ts';
 import { PUT_BYTES_MAX } from '../model/limits.ts';
 import type { ChecksumAlgorithm, ObjectChecksum, Version } from '../model/object.ts';
-import type { CopyAnswer, CopyObject } from '../model/requests.ts';
+import type { CopyAnswer, CopyObject, PutAnswer } from '../model/requests.ts';
 import type { Body } from '../model/tier.ts';
+import { withRoom } from './claim-room.ts';
 import { checkCopySource } from './conditions.ts';
 import type { Core } from './core.ts';
 import { newEnvelope, openEnvelope, wishOf } from './envelope.ts';
@@ -28,6 +30,7 @@ import { storeBytes } from './store-bytes.ts';
 
 /** What a copy gets when the request names no class (S3): not the source's. */
 const COPY_CLASS = 'STANDARD';
+const REDIRECT = 'x-amz-website-redirect-location';
 
 /**
  * Durable on return. InvalidRequest for a copy to itself that changes nothing, InvalidObjectState
@@ -53,6 +56,25 @@ export async function copyObject(core: Core, request: CopyObject): Promise<CopyA
     );
   }
   const fromCopy = requireOnline(context, source, subject);
+  const need = { key: request.key, bytes: source.sizeBytes, objects: 1 };
+  const answer = await withRoom(core, { bucket, need }, () =>
+    storeCopy(core, request, { found, fromCopy, bucket, tier, storageClass }),
+  );
+  return { ...answer, sourceVersionId: shownVersionId(found.bucket, source) };
+}
+
+interface Copying {
+  found: Found;
+  fromCopy: boolean;
+  bucket: Bucket;
+  tier: string;
+  storageClass: string;
+}
+
+async function storeCopy(core: Core, request: CopyObject, copying: Copying): Promise<PutAnswer> {
+  const { context } = core;
+  const { found, fromCopy, bucket, tier, storageClass } = copying;
+  const source = found.version;
   const { key, signal, conditions } = request;
   const dataKey = await openEnvelope(context, {
     object: found.object,
@@ -84,17 +106,15 @@ export async function copyObject(core: Core, request: CopyObject): Promise<CopyA
     ...describe(core, bytes),
   };
   if (envelope !== undefined) version.encryption = envelope.encryption;
-  const checksum = summed.checksum();
-  if (checksum !== undefined) version.checksum = checksum;
+  version.checksum = summed.checksum();
   const state = await core.buckets.still(bucket);
-  const answer = await commitVersion(core, {
+  return commitVersion(core, {
     bucket: state,
     key,
     version,
     conditions,
     event: 's3:ObjectCreated:Copy',
   });
-  return { ...answer, sourceVersionId: shownVersionId(found.bucket, source) };
 }
 
 /** MD5 of the source's bytes, where its etag is that: not of several parts, nor of sealed bytes. */
@@ -103,12 +123,18 @@ function md5Of({ partCount, encryption, etag }: Version): string | undefined {
   return partCount === undefined && isPlain ? etag : undefined;
 }
 
-/** Headers, metadata and tags: the request's where it replaces them, else the source's. */
+/**
+ * Headers, metadata and tags: the request's where it replaces them, else the source's. Where a site
+ * leads to is not copied (S3): only the request says it.
+ */
 function kept(
   request: CopyObject,
   source: Version,
 ): Pick<Version, 'headers' | 'metadata' | 'tags'> {
-  const { headers, metadata } = request.replaceMetadata ?? source;
+  const { metadata, headers: all } = request.replaceMetadata ?? source;
+  const headers = { ...all };
+  delete headers[REDIRECT];
+  if (request.redirectLocation !== undefined) headers[REDIRECT] = request.redirectLocation;
   const tags = request.replaceTags ?? source.tags;
   return tags === undefined ? { headers, metadata } : { headers, metadata, tags };
 }
@@ -122,6 +148,7 @@ function refuseIdle(request: CopyObject): void {
     request.replaceTags !== undefined ||
     request.checksumAlgorithm !== undefined ||
     request.encryption !== undefined ||
+    request.redirectLocation !== undefined ||
     // Also the class that it has: that is how clients write an object anew (aws s3 cp onto itself).
     request.storageClass !== undefined;
   if (changes) return;
@@ -149,17 +176,15 @@ function open(
 interface Summed {
   body: Body;
   /** After the body has ended. */
-  checksum(): ObjectChecksum | undefined;
+  checksum(): ObjectChecksum;
 }
 
 /** The copy's checksum: the source's, or one made on the way. */
 function sumFor(request: CopyObject, source: Version, body: Body): Summed {
   const whole = source.checksum?.type === 'FULL_OBJECT' ? source.checksum : undefined;
-  const algorithm: ChecksumAlgorithm | undefined =
-    request.checksumAlgorithm ?? source.checksum?.algorithm;
-  if (algorithm === undefined || whole?.algorithm === algorithm) {
-    return { body, checksum: () => whole };
-  }
+  const algorithm: ChecksumAlgorithm =
+    request.checksumAlgorithm ?? source.checksum?.algorithm ?? DEFAULT_CHECKSUM;
+  if (whole?.algorithm === algorithm) return { body, checksum: () => whole };
   if (body instanceof Uint8Array) {
     const value = checksumOf(algorithm, body);
     return { body, checksum: () => ({ algorithm, type: 'FULL_OBJECT', value }) };

@@ -4,6 +4,7 @@
 import { AccessDays } from './access-days.ts';
 import { BucketRows } from './bucket-rows.ts';
 import type { EngineContext } from './context.ts';
+import { QuotaMeter } from './quota-meter.ts';
 import { LocationReader } from './read-location.ts';
 import { Writers } from './writers.ts';
 
@@ -12,6 +13,7 @@ export interface Core {
   readonly writers: Writers;
   readonly buckets: BucketRows;
   readonly locations: LocationReader;
+  readonly quotas: QuotaMeter;
   /** Undefined where accesses are not kept. */
   readonly accessDays: AccessDays | undefined;
 }
@@ -23,6 +25,7 @@ export function buildCore(context: EngineContext): Core {
     writers,
     buckets: new BucketRows(context),
     locations: new LocationReader(context),
+    quotas: new QuotaMeter(context),
     accessDays: context.accessDays === true ? new AccessDays({ context, writers }) : undefined,
   };
 }

@@ -31,10 +31,13 @@ export async function deleteObject(core: Core, request: DeleteObject): Promise<D
   const { answer, created } = await commitObject(core, {
     object,
     reason: 'delete',
+    bucket,
     conditional: isConditional(conditions),
     change: async (draft): Promise<{ removed?: Version; made?: Version }> => {
       if (!marks) return { ...(await removeVersion(draft, request, subject)) };
       checkDelete(conditions, draft.current, subject);
+      // A condition about an object that never was: there is nothing to mark as deleted.
+      if (draft.current === undefined && isConditional(conditions)) return {};
       const at = core.context.clock.now();
       const marker = newMarker({ owner: request.owner, at, operation });
       return { made: await putOnTop(draft, bucket.versioning, marker) };

@@ -14,6 +14,7 @@ import {
 } from '../model/limits.ts';
 import type { Location } from '../model/location.ts';
 import type { MetadataStore } from '../model/metadata-store.ts';
+import type { Amount } from '../model/quota.ts';
 import type { Block, HistoryRef, ObjectDocument, Version } from '../model/object.ts';
 import { isSelected, loadParts, loadVersions, mayHold } from './history.ts';
 import { isLockedAlike, requireRelockable, requireRemovable, type Permit } from './protection.ts';
@@ -27,6 +28,8 @@ export interface Outcome {
   released: { locations: Location[]; blocks: string[] };
   /** Ids of locations and blocks newly named (B3). */
   named: string[];
+  /** Versions that came, less those that went. Quotas count it. */
+  growth: Amount;
   /** To be inserted before the commit, under these ids. */
   blocks: { id: string; value: Block }[];
 }
@@ -58,6 +61,19 @@ function weigh(version: Version): number {
     for (const [name, value] of Object.entries(map)) bytes += name.length + value.length + 4;
   }
   return bytes;
+}
+
+function growthOf(added: readonly Version[], dropped: readonly Version[]): Amount {
+  const growth = { bytes: 0, objects: 0 };
+  for (const version of added) {
+    growth.bytes += version.sizeBytes;
+    if (!version.deleteMarker) growth.objects += 1;
+  }
+  for (const version of dropped) {
+    growth.bytes -= version.sizeBytes;
+    if (!version.deleteMarker) growth.objects -= 1;
+  }
+  return growth;
 }
 
 export class Draft {
@@ -188,7 +204,8 @@ export class Draft {
     const blocks: Outcome['blocks'] = [];
     const released: Outcome['released'] = { locations: [], blocks: this.#droppedBlocks };
     if (!this.#changed && this.base !== undefined) {
-      return { kind: 'same', document: this.base, released, named: [], blocks };
+      const growth = growthOf([], []);
+      return { kind: 'same', document: this.base, released, growth, named: [], blocks };
     }
     this.#blockLongPartLists(blocks);
     await this.#balance();
@@ -203,8 +220,9 @@ export class Draft {
     const named = await this.#account(released);
     for (const { id } of blocks) named.push(id);
     const empty = this.#versions.length === 0 && this.#operations === undefined;
-    if (!empty) return { kind: 'write', document, released, named, blocks };
-    return { kind: this.base === undefined ? 'same' : 'remove', document, released, named, blocks };
+    const growth = growthOf(this.#added, this.#dropped);
+    const kind = this.base === undefined ? 'same' : 'remove';
+    return { kind: empty ? kind : 'write', document, released, growth, named, blocks };
   }
 
   async #versionsOf(entry: Entry): Promise<Version[]> {

@@ -57,10 +57,12 @@ export class Engine implements ObjectStore {
   }
 
   /**
-   * Writes what is noted behind answers (days of access). The store and tiers are closed by others.
+   * Writes what is noted behind answers (days of access, what quotas count). The store and tiers
+   * are closed by others.
    */
   async close(): Promise<void> {
     await this.core.accessDays?.close();
+    await this.core.quotas.close();
   }
 
   createBucket(request: CreateBucket): Promise<Bucket> {

@@ -53,6 +53,7 @@ async function expireUnlocked(core: Core, expiry: Expiry): Promise<'expired' | '
   const { answer } = await commitObject(core, {
     object: objectId(bucket.id, key),
     reason: 'delete',
+    bucket: row.value,
     async change(draft): Promise<Version | undefined> {
       const version = await draft.findById(versionId);
       if (version === undefined || !isInPlace(draft, version, expiry)) return undefined;

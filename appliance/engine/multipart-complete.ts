@@ -3,14 +3,22 @@
 // whoever crashes, and a repeated one gets the same answer for 48 h (C2).
 
 import { hash } from 'node:crypto';
-import { checksumOfParts } from '../model/checksum.ts';
+import { checksumOfParts, isCrc } from '../model/checksum.ts';
 import { FirnError } from '../model/errors.ts';
 import { newId, newLocationId, objectId } from '../model/ids.ts';
 import { OBJECT_BYTES_MAX, PARTS_INLINE_MAX, PARTS_MAX, PART_BYTES_MIN } from '../model/limits.ts';
 import type { Bucket } from '../model/bucket.ts';
 import type { Row } from '../model/metadata-store.ts';
-import type { Block, ObjectChecksum, ObjectDocument, Part, Upload } from '../model/object.ts';
+import type {
+  Block,
+  ChecksumAlgorithm,
+  ObjectChecksum,
+  ObjectDocument,
+  Part,
+  Upload,
+} from '../model/object.ts';
 import type { CompleteUpload, PutAnswer } from '../model/requests.ts';
+import { withRoom } from './claim-room.ts';
 import { insertBlocks } from './commit.ts';
 import { checkWrite } from './conditions.ts';
 import type { Core } from './core.ts';
@@ -38,9 +46,13 @@ export async function completeUpload(core: Core, request: CompleteUpload): Promi
       continue;
     }
     const completing = await choose(core, { bucket, upload, request });
-    const begun = await begin(core, row, completing);
-    if (begun === undefined) continue;
-    const end = await rollForward(core, begun);
+    // Its bytes are counted already, as parts.
+    const need = { key: request.key, bytes: 0, objects: 1 };
+    const end = await withRoom(core, { bucket, need }, async () => {
+      const begun = await begin(core, row, completing);
+      return begun && rollForward(core, begun);
+    });
+    if (end === undefined) continue;
     if (end.outcome === 'completed') {
       return { bucket, version: end.version, versionId: shownVersionId(bucket, end.version) };
     }
@@ -200,9 +212,11 @@ function checkChecksum(
   request: CompleteUpload,
 ): ObjectChecksum | undefined {
   const stated = request.checksum;
-  const algorithm = upload.checksumAlgorithm ?? stated?.algorithm;
+  const declared = upload.checksumAlgorithm ?? stated?.algorithm;
+  const algorithm = declared ?? commonCrc(chosen);
   if (algorithm === undefined) return undefined;
-  const usual = algorithm === 'CRC64NVME' ? 'FULL_OBJECT' : 'COMPOSITE';
+  const isWhole = declared === undefined || algorithm === 'CRC64NVME';
+  const usual = isWhole ? 'FULL_OBJECT' : 'COMPOSITE';
   const type = upload.checksumType ?? request.checksumType ?? stated?.type ?? usual;
   const computed = checksumOfParts(algorithm, type, chosen);
   if (stated === undefined) return computed;
@@ -218,6 +232,14 @@ function checkChecksum(
   throw new FirnError('BadDigest', `The ${algorithm} you specified did not match the parts`, {
     subject: subjectOf(request),
   });
+}
+
+/** Where nobody asked for a checksum: the CRC that all parts have, by S3's default or their own. */
+function commonCrc(chosen: readonly Part[]): ChecksumAlgorithm | undefined {
+  const algorithm = chosen[0]?.clientChecksum?.algorithm;
+  if (algorithm === undefined || !isCrc(algorithm)) return undefined;
+  const all = chosen.every(({ clientChecksum }) => clientChecksum?.algorithm === algorithm);
+  return all ? algorithm : undefined;
 }
 
 /** Open → completing (C1). Undefined: the upload was changed meanwhile. */

@@ -8,6 +8,7 @@ import type { Bucket } from '../model/bucket.ts';
 import { FirnError, isFirnError } from '../model/errors.ts';
 import { afterPrefix, objectId } from '../model/ids.ts';
 import { UPLOAD_KEPT_MS } from '../model/limits.ts';
+import { minus } from '../model/quota.ts';
 import type { Location } from '../model/location.ts';
 import type { Change, Row } from '../model/metadata-store.ts';
 import type { Block, Upload, Version } from '../model/object.ts';
@@ -90,7 +91,7 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
   const upload = row.value;
   const bucket = await core.buckets.fresh(completing.bucket);
   if (bucket?.value.id !== upload.bucketId) {
-    await endAborted(core, row);
+    await endAborted(core, row, undefined);
     return { outcome: 'ended' };
   }
   const object = objectId(upload.bucketId, upload.key);
@@ -109,6 +110,11 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
     await reopen(core, row);
     return { outcome: 'refused', error: answer.refused };
   }
+  if (committed.changed) {
+    // Counted as parts already: what it replaces goes, and one object comes.
+    const counted = { bytes: completing.sizeBytes, objects: 0 };
+    await core.quotas.note(bucket.value, minus(committed.growth, counted));
+  }
   const { versionId } = answer;
   try {
     // Never undone: another roller may have found the commit of this one and answered the client.
@@ -116,12 +122,12 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
     await confirmBucket(core, confirming);
   } catch (error) {
     if (!isFirnError(error, 'NoSuchBucket')) throw error;
-    await endAborted(core, row);
+    await endAborted(core, row, undefined);
     return { outcome: 'ended' };
   }
   const made: Upload = { ...upload, completing: { ...completing, isNull: answer.isNull } };
   const version = versionOf(made, versionId);
-  await endCompleted(core, { ...row, value: made }, versionId);
+  await endCompleted(core, { ...row, value: made }, { versionId, bucket: bucket.value });
   if (committed.changed) {
     const name = { bucket: bucket.value, key: upload.key };
     await emitEvent(core.context, 's3:ObjectCreated:CompleteMultipartUpload', { ...name, version });
@@ -184,7 +190,11 @@ async function swapUpload(core: Core, row: Row<Upload>, value: Upload): Promise<
   return (await core.context.store.replace(change)).outcome === 'done';
 }
 
-async function endCompleted(core: Core, row: Row<Upload>, versionId: string): Promise<void> {
+async function endCompleted(
+  core: Core,
+  row: Row<Upload>,
+  { versionId, bucket }: { versionId: string; bucket: Bucket },
+): Promise<void> {
   const upload = row.value;
   const { partsBlock, parts, ...completing } = upload.completing as Completing;
   const kept = new Set(parts.map((part) => part.location.id));
@@ -200,21 +210,24 @@ async function endCompleted(core: Core, row: Row<Upload>, versionId: string): Pr
     completing: { ...completing, parts: [] },
     result: { versionId, etag: completing.etag },
   };
-  if (await swapUpload(core, row, ended)) await dropParts(core, ended, kept);
+  if (await swapUpload(core, row, ended)) await dropParts(core, ended, { kept, bucket });
 }
 
-/** Open or completing → aborting → aborted; its parts are listed in between. */
-async function endAborted(core: Core, row: Row<Upload>): Promise<void> {
+/**
+ * Open or completing → aborting → aborted; its parts are listed in between. Without a bucket its
+ * quotas hear of it when they are counted next.
+ */
+async function endAborted(core: Core, row: Row<Upload>, bucket: Bucket | undefined): Promise<void> {
   const { completing, ...upload } = row.value;
   // Its parts are those of the rows; its block is named by nobody else.
   await listBlock(core, row.value, completing?.partsBlock);
   const aborting: Upload = { ...upload, state: 'aborting', endedAt: core.context.clock.now() };
   if (!(await swapUpload(core, row, aborting))) return;
-  await finishAbort(core, aborting);
+  await finishAbort(core, aborting, bucket);
 }
 
-async function finishAbort(core: Core, upload: Upload): Promise<void> {
-  await dropParts(core, upload, new Set());
+async function finishAbort(core: Core, upload: Upload, bucket: Bucket | undefined): Promise<void> {
+  await dropParts(core, upload, { kept: new Set(), bucket });
   const row = await core.context.store.get<Upload>('uploads', rowIdOf(upload));
   if (row?.value.state !== 'aborting') return;
   await swapUpload(core, row, { ...row.value, state: 'aborted' });
@@ -225,7 +238,11 @@ async function finishAbort(core: Core, upload: Upload): Promise<void> {
  * (C4), and removes the rows. Listing what a document names would be harmless (B4), and 10,000 rows
  * for nothing.
  */
-async function dropParts(core: Core, upload: Upload, kept: ReadonlySet<string>): Promise<void> {
+async function dropParts(
+  core: Core,
+  upload: Upload,
+  { kept, bucket }: { kept: ReadonlySet<string>; bucket: Bucket | undefined },
+): Promise<void> {
   const { context } = core;
   const object = objectId(upload.bucketId, upload.key);
   const { uploadId } = upload;
@@ -241,23 +258,30 @@ async function dropParts(core: Core, upload: Upload, kept: ReadonlySet<string>):
     const listing = { object, uploadId, reason: 'upload' } as const;
     if (locations.length > 0) await listGarbage(context, { locations, blocks: [] }, listing);
     // A row that changed meanwhile is its writer's to list and remove (C1).
-    await context.store.bulk(removals);
+    const results = await context.store.bulk(removals);
+    if (bucket === undefined) continue;
+    let bytes = 0;
+    for (const [i, { value }] of rows.entries()) {
+      const isGone = results[i]?.outcome === 'done' && !kept.has(value.location.id);
+      if (isGone) bytes -= value.sizeBytes;
+    }
+    await core.quotas.note(bucket, { bytes, objects: 0 });
   }
 }
 
 /** Ends an open upload. NoSuchUpload when it has ended, also by a Complete that was under way. */
 export async function abortUpload(core: Core, name: UploadName): Promise<void> {
   for (;;) {
-    const { row } = await readUpload(core, name);
+    const { bucket, row } = await readUpload(core, name);
     switch (row.value.state) {
       case 'open':
-        await endAborted(core, row);
+        await endAborted(core, row, bucket);
         break;
       case 'completing':
         await rollForward(core, row.value);
         continue;
       case 'aborting':
-        await finishAbort(core, row.value);
+        await finishAbort(core, row.value, bucket);
         return;
       case 'completed':
       case 'aborted':
@@ -281,10 +305,10 @@ export async function settleUpload(core: Core, row: Row<Upload>): Promise<boolea
     await rollForward(core, upload);
     return false;
   }
-  if (upload.state === 'aborting') await finishAbort(core, upload);
+  if (upload.state === 'aborting') await finishAbort(core, upload, undefined);
   // Rows that a crash between the end and this left behind; all are listed: what is named stays
   // (B4).
-  else await dropParts(core, upload, new Set());
+  else await dropParts(core, upload, { kept: new Set(), bucket: undefined });
   if (upload.state === 'aborting' || clock.now() < (upload.endedAt ?? 0) + UPLOAD_KEPT_MS) {
     return false;
   }
@@ -297,8 +321,8 @@ export async function settleUpload(core: Core, row: Row<Upload>): Promise<boolea
 }
 
 /** Ends every upload of a bucket that is being deleted (A6). */
-export async function endUploadsOf(core: Core, bucketId: string): Promise<void> {
-  const from = `${bucketId}/`;
+export async function endUploadsOf(core: Core, bucket: Bucket): Promise<void> {
+  const from = `${bucket.id}/`;
   const to = afterPrefix(from) as string;
   let after: string | undefined;
   for (;;) {
@@ -309,7 +333,7 @@ export async function endUploadsOf(core: Core, bucketId: string): Promise<void> 
       limit: 100,
     });
     for (const row of rows) {
-      if (row.value.state === 'open') await endAborted(core, row);
+      if (row.value.state === 'open') await endAborted(core, row, bucket);
       else if (row.value.state === 'completing') await rollForward(core, row.value);
     }
     const last = rows.at(-1);

@@ -7,6 +7,7 @@ import { FirnError, isFirnError } from '../model/errors.ts';
 import { locationBirth, objectId } from '../model/ids.ts';
 import { PARTS_MAX, PUT_BYTES_MAX } from '../model/limits.ts';
 import { DEFAULT_CHECKSUM, newChecksum, type RunningChecksum } from '../model/checksum.ts';
+import type { Bucket } from '../model/bucket.ts';
 import type { BlobLocation } from '../model/location.ts';
 import type { CommitResult, Row } from '../model/metadata-store.ts';
 import type { Upload, UploadPart } from '../model/object.ts';
@@ -25,6 +26,7 @@ import { openEnvelope, type NewEnvelope } from './envelope.ts';
 import { findObject, requireOnline } from './get.ts';
 import { listGarbage, listHeals } from './garbage.ts';
 import { landingTier, subjectOf } from './names.ts';
+import type { Claim } from './quota-meter.ts';
 import { readVersion } from './read-version.ts';
 import { storeBytes } from './store-bytes.ts';
 import {
@@ -42,7 +44,6 @@ import {
  * the client's key that the upload was begun with.
  */
 export async function putPart(core: Core, request: PutPart): Promise<PartAnswer> {
-  const { context } = core;
   const { number } = request;
   if (!Number.isInteger(number) || number < 1 || number > PARTS_MAX) {
     throw new FirnError(
@@ -53,12 +54,30 @@ export async function putPart(core: Core, request: PutPart): Promise<PartAnswer>
   }
   const { bucket, row } = await readUpload(core, request);
   if (row.value.state !== 'open') throw noSuchUpload(request);
-  const { key, sizeBytes, contentMd5, signal } = request;
+  const { body, sizeBytes } = request;
+  const known = body instanceof Uint8Array ? body.length : sizeBytes;
+  const claim = await core.quotas.claim(bucket, { bytes: known ?? 0, objects: 0 });
+  try {
+    const claimed = known === undefined ? claim : undefined;
+    return await storePart(core, request, { bucket, upload: row.value, claimed });
+  } finally {
+    claim?.end();
+  }
+}
+
+async function storePart(
+  core: Core,
+  request: PutPart,
+  of: { bucket: Bucket; upload: Upload; claimed: Claim | undefined },
+): Promise<PartAnswer> {
+  const { context } = core;
+  const { bucket, upload } = of;
+  const { key, sizeBytes, contentMd5, signal, number } = request;
   const object = objectId(bucket.id, key);
-  const envelope = await envelopeOf(core, row.value, request);
-  const summed = new SummedBody(row.value, request);
+  const envelope = await envelopeOf(core, upload, request);
+  const summed = new SummedBody(upload, request);
   const { stored, ...bytes } = await storeBytes(context, {
-    tier: landingTier(context, row.value.storageClass),
+    tier: landingTier(context, upload.storageClass),
     bucketId: bucket.id,
     key,
     body: summed.body,
@@ -69,6 +88,7 @@ export async function putPart(core: Core, request: PutPart): Promise<PartAnswer>
     envelope,
   });
   if (stored === undefined) throw new FirnError('InternalError', 'a part without a place');
+  await of.claimed?.atLeast(bytes.sizeBytes);
   const { location, checksum } = stored;
   const part: UploadPart = {
     format: 1,
@@ -84,8 +104,8 @@ export async function putPart(core: Core, request: PutPart): Promise<PartAnswer>
   if (bytes.nonce !== undefined) part.nonce = bytes.nonce;
   const clientChecksum = summed.checksum();
   if (clientChecksum !== undefined) part.clientChecksum = clientChecksum;
-  const written = await writePart(core, { part, location, object });
-  await requireStanding(core, { ...request, object, written });
+  const written = await writePart(core, { part, location, object, bucket });
+  await requireStanding(core, { ...request, object, written, bucketRow: bucket });
   if (envelope === undefined) return written.value;
   return { ...written.value, encryption: envelope.encryption };
 }
@@ -148,6 +168,7 @@ interface NewPart {
   part: UploadPart;
   location: BlobLocation;
   object: string;
+  bucket: Bucket;
 }
 
 /** Inserts the part's row or replaces it; a replaced part's location stays in the row (C1). */
@@ -170,7 +191,11 @@ async function writePart(core: Core, made: NewPart): Promise<Row<UploadPart>> {
         const expected = old.revision;
         result = await store.replace({ table: 'parts', id, expected, value }, options);
       }
-      if (result.outcome === 'done') return { id, revision: result.revision, value };
+      if (result.outcome === 'done') {
+        const bytes = part.sizeBytes - (old?.value.sizeBytes ?? 0);
+        await core.quotas.note(made.bucket, { bytes, objects: 0 });
+        return { id, revision: result.revision, value };
+      }
       if (result.outcome === 'expired') {
         throw new FirnError('RequestTimeout', 'the part took longer than half a grace to arrive');
       }
@@ -195,7 +220,7 @@ async function release(
 /** C1, second half: an upload that has ended meanwhile will not look at this row again. */
 async function requireStanding(
   core: Core,
-  written: UploadName & { object: string; written: Row<UploadPart> },
+  written: UploadName & { object: string; written: Row<UploadPart>; bucketRow: Bucket },
 ): Promise<void> {
   const { store } = core.context;
   const { object, uploadId } = written;
@@ -203,7 +228,10 @@ async function requireStanding(
   if (!isEnded(upload?.value.state)) return;
   const row = written.written;
   await release(core, { object, part: row.value }, locationsOfPart(row.value));
-  await store.remove('parts', row.id, row.revision);
+  const { outcome } = await store.remove('parts', row.id, row.revision);
+  if (outcome === 'done') {
+    await core.quotas.note(written.bucketRow, { bytes: -row.value.sizeBytes, objects: 0 });
+  }
   throw noSuchUpload(written);
 }
 

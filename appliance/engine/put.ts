@@ -8,6 +8,7 @@ import type { EventName } from '../model/event-sink.ts';
 import { newId, objectId } from '../model/ids.ts';
 import type { ObjectDocument, Part, Version } from '../model/object.ts';
 import type { PutAnswer, PutObject, WriteConditions } from '../model/requests.ts';
+import { withRoom } from './claim-room.ts';
 import { commitObject } from './commit.ts';
 import { checkWrite, isConditional } from './conditions.ts';
 import { confirmBucket } from './confirm-bucket.ts';
@@ -23,6 +24,7 @@ import {
   subjectOf,
 } from './names.ts';
 import { withDefaultRetention } from './protection.ts';
+import type { Claim } from './quota-meter.ts';
 import { storeBytes, type StoredBytes } from './store-bytes.ts';
 import { putOnTop } from './versions.ts';
 
@@ -36,8 +38,26 @@ export async function putObject(core: Core, request: PutObject): Promise<PutAnsw
   checkMetadata(request.metadata);
   const tier = landingTier(context, request.storageClass);
   const bucket = await core.buckets.live(request.bucket);
-  const { key, body, sizeBytes, contentMd5, signal, conditions } = request;
+  const { conditions } = request;
   if (isConditional(conditions)) await refuseEarly(core, bucket, request);
+  const need = { key: request.key, bytes: sizeOf(request) ?? 0, objects: 1 };
+  return withRoom(core, { bucket, need }, (claim) =>
+    storeObject(core, request, { bucket, tier, claim }),
+  );
+}
+
+/** Undefined: nobody knows before the body has ended. */
+function sizeOf({ body, sizeBytes }: PutObject): number | undefined {
+  return body instanceof Uint8Array ? body.length : sizeBytes;
+}
+
+async function storeObject(
+  core: Core,
+  request: PutObject,
+  { bucket, tier, claim }: { bucket: Bucket; tier: string; claim: Claim | undefined },
+): Promise<PutAnswer> {
+  const { context } = core;
+  const { key, body, sizeBytes, contentMd5, signal, conditions } = request;
   const bucketId = bucket.id;
   const wish = wishOf(request.encryption, bucket);
   const envelope =
@@ -52,6 +72,8 @@ export async function putObject(core: Core, request: PutObject): Promise<PutAnsw
     signal,
     envelope,
   });
+  // Refused here, the bytes are left to the sweep (B5).
+  if (claim !== undefined && sizeOf(request) === undefined) await claim.atLeast(bytes.sizeBytes);
   const version: Omit<Version, 'id' | 'isNull'> = {
     ...carried(request),
     ...describe(core, bytes),
@@ -111,6 +133,7 @@ export async function commitVersion(core: Core, made: VersionToCommit): Promise<
   const { answer, created } = await commitObject(core, {
     object,
     reason: 'overwrite',
+    bucket,
     fresh: made.version.parts.map((part) => part.location),
     conditional: isConditional(conditions),
     change: (draft) => {

@@ -62,6 +62,7 @@ export interface BucketLogging {
   partitionedBy?: 'EventTime' | 'DeliveryTime';
 }
 
+/** Every version counts, and the parts of uploads under way; delete markers do not. */
 export interface Quota {
   bytesMax?: number;
   objectsMax?: number;
@@ -76,6 +77,8 @@ export interface Account {
   createdAt: number;
   /** May use the admin API. The root account can. */
   admin: boolean;
+  /** Of all its buckets together. */
+  quota?: Quota;
 }
 
 /** Row of `accounts`, id = `key/${accessKey}`. */

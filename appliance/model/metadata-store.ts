@@ -20,6 +20,7 @@ export const TABLES = [
   'packs', // Pack
   'parts', // UploadPart
   'policy-sets', // PolicySet
+  'quotas', // QuotaUsage: what buckets and accounts with a quota hold
   'restores', // RestoreRequest
   'runs', // Run: work that the api asks of the workers
   'settings', // store id, clock offset, ...
