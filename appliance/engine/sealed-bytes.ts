@@ -8,7 +8,7 @@
 import {
   createCipheriv,
   createDecipheriv,
-  createHash,
+  createHmac,
   type Cipheriv,
   type Decipheriv,
 } from 'node:crypto';
@@ -29,30 +29,20 @@ export function sealingCipher({ dataKey, counter }: PartSeal): Cipheriv {
   return createCipheriv(ALGORITHM, dataKey, counter);
 }
 
-/** Seals what passes; takes the MD5 of what goes on where that is wanted. */
-export class SealingBody implements AsyncIterable<Uint8Array> {
-  /** After the body has ended, where wanted. */
-  md5 = '';
-  readonly #source: AsyncIterable<Uint8Array>;
-  readonly #seal: PartSeal;
-  readonly #hashes: boolean;
+export async function* sealStream(
+  body: AsyncIterable<Uint8Array>,
+  seal: PartSeal,
+): AsyncGenerator<Uint8Array> {
+  const cipher = sealingCipher(seal);
+  for await (const chunk of body) yield cipher.update(chunk);
+}
 
-  constructor(source: AsyncIterable<Uint8Array>, seal: PartSeal, hashes: boolean) {
-    this.#source = source;
-    this.#seal = seal;
-    this.#hashes = hashes;
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    const md5 = this.#hashes ? createHash('md5') : undefined;
-    const cipher = sealingCipher(this.#seal);
-    for await (const chunk of this.#source) {
-      const sealed = cipher.update(chunk);
-      md5?.update(sealed);
-      yield sealed;
-    }
-    this.md5 = md5?.digest('hex') ?? '';
-  }
+/**
+ * ETag of bytes under SSE-C and SSE-KMS. S3 promises that it is not their MD5, which would tell
+ * whoever may list what is in the object; and a part that a client sends again must keep it.
+ */
+export function keyedEtag(dataKey: Uint8Array, md5: string): string {
+  return createHmac('sha256', dataKey).update(`etag ${md5}`).digest('hex').slice(0, md5.length);
 }
 
 /** The counter block of `blocks` further on: 128 bits, big-endian, around the end. */

@@ -12,7 +12,13 @@ import type { BlobLocation } from '../model/location.ts';
 import type { Body, PutRequest, Tier } from '../model/tier.ts';
 import type { EngineContext } from './context.ts';
 import type { NewEnvelope } from './envelope.ts';
-import { COUNTER_BYTES, SealingBody, sealingCipher, type PartSeal } from './sealed-bytes.ts';
+import {
+  COUNTER_BYTES,
+  keyedEtag,
+  sealingCipher,
+  sealStream,
+  type PartSeal,
+} from './sealed-bytes.ts';
 
 export interface NewBytes {
   tier: string;
@@ -33,7 +39,7 @@ export interface StoredBytes {
   /** Undefined for a body without bytes: there is nothing to keep. */
   stored: { location: BlobLocation; checksum: string } | undefined;
   sizeBytes: number;
-  /** MD5 as hex: of the plain bytes, but of the sealed ones under SSE-C and SSE-KMS (as S3 has it). */
+  /** MD5 as hex; under SSE-C and SSE-KMS keyedEtag of it. */
   etag: string;
   /** Part.nonce, where the bytes are sealed. */
   nonce?: string;
@@ -143,10 +149,15 @@ function newSeal(context: EngineContext, { dataKey }: NewEnvelope): PartSeal {
   return { dataKey, counter: context.random.bytes(COUNTER_BYTES) };
 }
 
-const nonceOf = ({ counter }: PartSeal): string => Buffer.from(counter).toString('base64');
-
-/** Clients compare the ETag of SSE-S3 with their own MD5; of the others S3 promises no such thing. */
-const hasPlainEtag = ({ encryption }: NewEnvelope): boolean => encryption.kind === 'SSE-S3';
+/** What the answer says of bytes that were sealed. */
+function sealedFacts(
+  { encryption, dataKey }: NewEnvelope,
+  { counter }: PartSeal,
+  md5: string,
+): { etag: string; nonce: string } {
+  const etag = encryption.kind === 'SSE-S3' ? md5 : keyedEtag(dataKey, md5);
+  return { etag, nonce: Buffer.from(counter).toString('base64') };
+}
 
 async function sealWhole(
   context: EngineContext,
@@ -155,16 +166,14 @@ async function sealWhole(
   envelope: NewEnvelope,
 ): Promise<StoredBytes> {
   const { contentMd5 } = bytes;
-  const isPlain = hasPlainEtag(envelope);
-  const md5 = isPlain || contentMd5 !== undefined ? hash('md5', body) : undefined;
+  const md5 = hash('md5', body);
   if (contentMd5 !== undefined && contentMd5 !== md5) throw wrongDigest();
   const seal = newSeal(context, envelope);
   const sealed = sealingCipher(seal).update(body);
   const request = putRequest(context, bytes, sealed);
   request.sizeBytes = sealed.length;
-  const putting = tierOf(context, bytes.tier).put(request);
-  const etag = isPlain && md5 !== undefined ? md5 : hash('md5', sealed);
-  return { stored: await putting, sizeBytes: body.length, etag, nonce: nonceOf(seal) };
+  const stored = await tierOf(context, bytes.tier).put(request);
+  return { stored, sizeBytes: body.length, ...sealedFacts(envelope, seal, md5) };
 }
 
 async function storeStream(
@@ -172,30 +181,19 @@ async function storeStream(
   bytes: NewBytes,
   body: AsyncIterable<Uint8Array>,
 ): Promise<StoredBytes> {
-  if (bytes.envelope !== undefined) return sealStream(context, bytes, body, bytes.envelope);
-  const passing = new PassingBody(body, bytes);
-  const request = putRequest(context, bytes, passing);
+  const { envelope } = bytes;
+  const seal = envelope === undefined ? undefined : newSeal(context, envelope);
+  const passing = new PassingBody(body, bytes.sizeBytes, bytes.contentMd5);
+  const request = putRequest(
+    context,
+    bytes,
+    seal === undefined ? passing : sealStream(passing, seal),
+  );
   if (bytes.sizeBytes !== undefined) request.sizeBytes = bytes.sizeBytes;
   const stored = await tierOf(context, bytes.tier).put(request);
-  return { stored, sizeBytes: passing.bytes, etag: passing.etag };
-}
-
-async function sealStream(
-  context: EngineContext,
-  bytes: NewBytes,
-  body: AsyncIterable<Uint8Array>,
-  envelope: NewEnvelope,
-): Promise<StoredBytes> {
-  const seal = newSeal(context, envelope);
-  const isPlain = hasPlainEtag(envelope);
-  const hashes = isPlain || bytes.contentMd5 !== undefined;
-  const passing = new PassingBody(body, bytes, hashes);
-  const sealing = new SealingBody(passing, seal, !isPlain);
-  const request = putRequest(context, bytes, sealing);
-  if (bytes.sizeBytes !== undefined) request.sizeBytes = bytes.sizeBytes;
-  const stored = await tierOf(context, bytes.tier).put(request);
-  const etag = isPlain ? passing.etag : sealing.md5;
-  return { stored, sizeBytes: passing.bytes, etag, nonce: nonceOf(seal) };
+  const { bytes: sizeBytes, etag } = passing;
+  if (envelope === undefined || seal === undefined) return { stored, sizeBytes, etag };
+  return { stored, sizeBytes, ...sealedFacts(envelope, seal, etag) };
 }
 
 /** Counts and hashes what passes; throws into the tier's put when it is not what was announced. */
@@ -205,32 +203,29 @@ class PassingBody implements AsyncIterable<Uint8Array> {
   readonly #source: AsyncIterable<Uint8Array>;
   readonly #sizeBytes: number | undefined;
   readonly #contentMd5: string | undefined;
-  readonly #hashes: boolean;
 
   constructor(
     source: AsyncIterable<Uint8Array>,
-    announced: Pick<NewBytes, 'sizeBytes' | 'contentMd5'>,
-    hashes = true,
+    sizeBytes: number | undefined,
+    contentMd5: string | undefined,
   ) {
     this.#source = source;
-    this.#sizeBytes = announced.sizeBytes;
-    this.#contentMd5 = announced.contentMd5;
-    this.#hashes = hashes;
+    this.#sizeBytes = sizeBytes;
+    this.#contentMd5 = contentMd5;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    const md5 = this.#hashes ? createHash('md5') : undefined;
+    const md5 = createHash('md5');
     const wanted = this.#sizeBytes;
     for await (const chunk of this.#source) {
       this.bytes += chunk.length;
       if (this.bytes > (wanted ?? PUT_BYTES_MAX)) {
         throw wanted === undefined ? tooLarge() : incomplete(wanted, this.bytes);
       }
-      md5?.update(chunk);
+      md5.update(chunk);
       yield chunk;
     }
     if (wanted !== undefined && this.bytes !== wanted) throw incomplete(wanted, this.bytes);
-    if (md5 === undefined) return;
     this.etag = md5.digest('hex');
     if (this.#contentMd5 !== undefined && this.#contentMd5 !== this.etag) throw wrongDigest();
   }

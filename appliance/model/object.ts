@@ -31,7 +31,7 @@ export interface Part {
   number: number;
   location: Location;
   sizeBytes: number;
-  /** MD5, 32 hex digits; of the sealed bytes under SSE-C and SSE-KMS. */
+  /** MD5, 32 hex digits; under SSE-C and SSE-KMS a keyed digest of it. */
   etag: string;
   /** Where the part's bytes are sealed: the first counter block, base64. */
   nonce?: string;
