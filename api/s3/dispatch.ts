@@ -68,6 +68,8 @@ function subresourceOf(method: string, target: Target): string {
       chosen = selects;
     } else if (name === 'list-type') {
       throw new FirnError('InvalidArgument', 'list-type must be 2.');
+    } else if (name === 'id' && pairs.some(([other]) => WITH_IDS.has(other))) {
+      continue;
     } else if (!isHarmless(name, value, writes)) {
       throw new FirnError('NotImplemented', `The parameter ${name} is not implemented.`);
     }
@@ -84,6 +86,9 @@ function isHarmless(name: string, value: string, writes: boolean): boolean {
   if (writes) return false;
   return LIST_PARAMETERS.has(name) || name.startsWith('response-') || value !== '';
 }
+
+/** Configurations of which a bucket has several. */
+const WITH_IDS = new Set(['analytics', 'intelligent-tiering', 'inventory', 'metrics']);
 
 const LIST_PARAMETERS = new Set([
   'bucket-region',

@@ -164,7 +164,10 @@ function dataKeyOf(
 
 /** What HEAD answers; archived objects too. */
 export async function headObject(core: Core, request: GetObject): Promise<HeadAnswer> {
-  return (await resolve(core, request, { parts: false, key: request.asksKey === true })).answer;
+  const { asksKey, asksParts } = request;
+  const options = { parts: asksParts === true, key: asksKey === true };
+  const { answer, found } = await resolve(core, request, options);
+  return asksParts === true ? { ...answer, parts: found.parts } : answer;
 }
 
 /**

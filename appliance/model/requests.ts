@@ -8,6 +8,7 @@ import type { EventName } from './event-sink.ts';
 import type {
   ObjectChecksum,
   ChecksumAlgorithm,
+  Part,
   Restore,
   StoredHeader,
   Upload,
@@ -91,6 +92,8 @@ export interface GetObject extends VersionName {
   clientKey?: Uint8Array;
   /** Of headObject: refuse SSE-C without its key, as HeadObject of S3 does; getObject always does. */
   asksKey?: boolean;
+  /** Of headObject: answer the parts too, wherever they are listed. */
+  asksParts?: boolean;
 }
 
 export interface HeadAnswer {
@@ -101,6 +104,8 @@ export interface HeadAnswer {
   range: ByteRange;
   partial: boolean;
   restore: Restore | undefined;
+  /** Where they were asked for; a part without bytes is not among them. */
+  parts?: readonly Part[];
 }
 
 export interface GetAnswer extends HeadAnswer {

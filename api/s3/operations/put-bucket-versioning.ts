@@ -16,15 +16,20 @@ async function run(request: OwnedRequest): Promise<Answer> {
   if (mfaDelete !== 'Disabled') throw malformed('MfaDelete must be Enabled or Disabled');
   const versioning = versioningOf(textOf(fields.one('Status')));
   await request.settings.engine.updateBucket(request.bucket, (bucket) => {
-    if (bucket.objectLock === undefined || versioning === 'enabled') {
-      return { ...bucket, versioning };
-    }
-    throw new FirnError(
-      'InvalidBucketState',
-      'An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.',
-    );
+    if (versioning !== 'enabled') requireNothingThatNeedsIt(bucket);
+    return { ...bucket, versioning };
   });
   return { status: 200 };
+}
+
+function requireNothingThatNeedsIt({ objectLock, configurations }: Bucket): void {
+  const replicates = configurations?.['replication'] !== undefined;
+  if (objectLock === undefined && !replicates) return;
+  const what = objectLock === undefined ? 'A replication' : 'An Object Lock';
+  throw new FirnError(
+    'InvalidBucketState',
+    `${what} configuration is present on this bucket, so the versioning state cannot be changed.`,
+  );
 }
 
 function versioningOf(status: string | undefined): Bucket['versioning'] {

@@ -1,0 +1,6 @@
+// DeleteBucketIntelligentTieringConfiguration.
+
+import { deleteOf } from '../request/configuration.ts';
+import { INTELLIGENT_TIERING } from '../request/configuration-kinds.ts';
+
+export const deleteBucketIntelligentTiering = deleteOf(INTELLIGENT_TIERING);
