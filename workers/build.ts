@@ -20,6 +20,7 @@ import { storedPolicies, type PolicySource, type RuleSettings } from './lifecycl
 import { LifecycleShard } from './lifecycle/shard.ts';
 import { MovesWorker } from './moves.ts';
 import { NotifyWorker, type NotifySettings } from './notify.ts';
+import { QuotaWorker } from './quotas.ts';
 import { RequestedRuns } from './requested-run.ts';
 import { RestoreExpiry } from './restore-expiry.ts';
 import { RestoreWorker } from './restore.ts';
@@ -144,6 +145,7 @@ class AgendaWorkers implements Workers {
       new UploadsWorker(core, log),
       new MovesWorker(core),
       new UsageWorker(core),
+      new QuotaWorker(core, log),
       new CompactWorker(core, groups, { guard: this.#guard, log, minimumDays }),
     ];
     for (const worker of [scrub, collect, heal, notify, ...others]) this.#schedules.define(worker);
@@ -189,6 +191,7 @@ class AgendaWorkers implements Workers {
     await every(10 * MINUTE_MS, 'uploads');
     await every(HOUR_MS, 'notify', false);
     await every(MINUTE_MS, 'moves');
+    await every(MINUTE_MS, 'quotas');
     await every(HOUR_MS, 'usage', false);
     await every(HOUR_MS, 'compact', false);
     await every(7 * 24 * HOUR_MS, 'scrub', false);

@@ -1,63 +1,64 @@
-// Room for a write, before its bytes are taken. Where a quota is used up, an overwrite still goes
-// through that needs no more than what it replaces: the one look at the key happens only then.
+// Room for a write, before its bytes are taken. Where a quota is used up, a write still goes through
+// that needs no more than what it replaces (an object written anew, a part sent again): the one look
+// at that happens only then.
 
 import type { Bucket } from '../model/bucket.ts';
 import { isFirnError } from '../model/errors.ts';
 import { NULL_VERSION, objectId } from '../model/ids.ts';
 import type { ObjectDocument } from '../model/object.ts';
-import type { Amount } from '../model/quota.ts';
+import { minus, onlyGrowth, type Amount } from '../model/quota.ts';
 import type { Core } from './core.ts';
 import { findVersion, reread } from './history.ts';
 import type { Claim } from './quota-meter.ts';
 
+export interface Need extends Amount {
+  /** What the write takes the place of. */
+  replaces(): Promise<Amount>;
+}
+
 /** Runs `write` with room set aside for it, until it has ended. QuotaExceeded. */
 export async function withRoom<A>(
   core: Core,
-  of: { bucket: Bucket; need: Amount & { key: string } },
+  of: { bucket: Bucket; need: Need },
   write: (claim: Claim | undefined) => Promise<A>,
 ): Promise<A> {
-  const claiming = claimRoom(core, of.bucket, of.need);
+  const { bytes, objects } = of.need;
+  const claiming = core.quotas.claim(of.bucket, { bytes, objects });
   if (claiming === undefined) return write(undefined);
-  const claim = await claiming;
+  const claim = await claiming.catch((error: unknown) => claimLess(core, of, error));
   try {
     return await write(claim);
   } finally {
-    claim.end();
+    claim?.end();
   }
 }
 
-/** Undefined where no quota stands. QuotaExceeded. */
-function claimRoom(
+async function claimLess(
   core: Core,
-  bucket: Bucket,
-  need: Amount & { key: string },
-): Promise<Claim> | undefined {
-  const { bytes, objects } = need;
-  const claiming = core.quotas.claim(bucket, { bytes, objects });
-  if (claiming === undefined || bucket.versioning === 'enabled') return claiming;
-  return claiming.catch((error: unknown) => {
-    if (!isFirnError(error, 'QuotaExceeded')) throw error;
-    return claimInPlace(core, bucket, { ...need, error });
-  });
+  { bucket, need }: { bucket: Bucket; need: Need },
+  error: unknown,
+): Promise<Claim | undefined> {
+  if (!isFirnError(error, 'QuotaExceeded')) throw error;
+  const less = await need.replaces();
+  if (less.bytes <= 0 && less.objects <= 0) throw error;
+  return core.quotas.claim(bucket, onlyGrowth(minus(need, less)));
 }
 
-async function claimInPlace(
-  core: Core,
-  bucket: Bucket,
-  need: Amount & { key: string; error: unknown },
-): Promise<Claim> {
-  const object = objectId(bucket.id, need.key);
-  const { store } = core.context;
-  const old = await reread(object, async () => {
-    const row = await store.get<ObjectDocument>('objects', object);
-    return row && findVersion(store, row.value, NULL_VERSION);
-  });
-  if (old === undefined || old.deleteMarker) throw need.error;
-  const more = {
-    bytes: Math.max(0, need.bytes - old.sizeBytes),
-    objects: Math.max(0, need.objects - 1),
+/** One object that the key will hold; unversioned, its null version goes. */
+export function needOfObject(core: Core, bucket: Bucket, of: { key: string; bytes: number }): Need {
+  return {
+    bytes: of.bytes,
+    objects: 1,
+    async replaces() {
+      if (bucket.versioning === 'enabled') return { bytes: 0, objects: 0 };
+      const object = objectId(bucket.id, of.key);
+      const { store } = core.context;
+      const old = await reread(object, async () => {
+        const row = await store.get<ObjectDocument>('objects', object);
+        return row && findVersion(store, row.value, NULL_VERSION);
+      });
+      if (old === undefined || old.deleteMarker) return { bytes: 0, objects: 0 };
+      return { bytes: old.sizeBytes, objects: 1 };
+    },
   };
-  const claimed = await core.quotas.claim(bucket, more);
-  if (claimed === undefined) throw need.error;
-  return claimed;
 }

@@ -11,7 +11,7 @@ import { PUT_BYTES_MAX } from '../model/limits.ts';
 import type { ChecksumAlgorithm, ObjectChecksum, Version } from '../model/object.ts';
 import type { CopyAnswer, CopyObject, PutAnswer } from '../model/requests.ts';
 import type { Body } from '../model/tier.ts';
-import { withRoom } from './claim-room.ts';
+import { needOfObject, withRoom } from './claim-room.ts';
 import { checkCopySource } from './conditions.ts';
 import type { Core } from './core.ts';
 import { newEnvelope, openEnvelope, wishOf } from './envelope.ts';
@@ -56,7 +56,7 @@ export async function copyObject(core: Core, request: CopyObject): Promise<CopyA
     );
   }
   const fromCopy = requireOnline(context, source, subject);
-  const need = { key: request.key, bytes: source.sizeBytes, objects: 1 };
+  const need = needOfObject(core, bucket, { key: request.key, bytes: source.sizeBytes });
   const answer = await withRoom(core, { bucket, need }, () =>
     storeCopy(core, request, { found, fromCopy, bucket, tier, storageClass }),
   );

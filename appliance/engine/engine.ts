@@ -122,6 +122,10 @@ export class Engine implements ObjectStore {
     return listVersions(this.core, query);
   }
 
+  quotaWarning(bucket: Bucket): string | undefined {
+    return this.core.quotas.warningOf(bucket);
+  }
+
   createUpload(request: CreateUpload): Promise<Upload> {
     return createUpload(this.core, request);
   }

@@ -18,7 +18,7 @@ import type {
   Upload,
 } from '../model/object.ts';
 import type { CompleteUpload, PutAnswer } from '../model/requests.ts';
-import { withRoom } from './claim-room.ts';
+import { needOfObject, withRoom } from './claim-room.ts';
 import { insertBlocks } from './commit.ts';
 import { checkWrite } from './conditions.ts';
 import type { Core } from './core.ts';
@@ -47,7 +47,7 @@ export async function completeUpload(core: Core, request: CompleteUpload): Promi
     }
     const completing = await choose(core, { bucket, upload, request });
     // Its bytes are counted already, as parts.
-    const need = { key: request.key, bytes: 0, objects: 1 };
+    const need = needOfObject(core, bucket, { key: request.key, bytes: 0 });
     const end = await withRoom(core, { bucket, need }, async () => {
       const begun = await begin(core, row, completing);
       return begun && rollForward(core, begun);

@@ -20,6 +20,7 @@ import type {
   VersionName,
 } from '../model/requests.ts';
 import type { Body, ByteRange } from '../model/tier.ts';
+import { withRoom, type Need } from './claim-room.ts';
 import { checkCopySource } from './conditions.ts';
 import type { Core } from './core.ts';
 import { openEnvelope, type NewEnvelope } from './envelope.ts';
@@ -56,13 +57,19 @@ export async function putPart(core: Core, request: PutPart): Promise<PartAnswer>
   if (row.value.state !== 'open') throw noSuchUpload(request);
   const { body, sizeBytes } = request;
   const known = body instanceof Uint8Array ? body.length : sizeBytes;
-  const claim = await core.quotas.claim(bucket, { bytes: known ?? 0, objects: 0 });
-  try {
+  const need: Need = {
+    bytes: known ?? 0,
+    objects: 0,
+    async replaces() {
+      const id = partRowId(request.uploadId, number);
+      const old = await core.context.store.get<UploadPart>('parts', id);
+      return { bytes: old?.value.sizeBytes ?? 0, objects: 0 };
+    },
+  };
+  return withRoom(core, { bucket, need }, (claim) => {
     const claimed = known === undefined ? claim : undefined;
-    return await storePart(core, request, { bucket, upload: row.value, claimed });
-  } finally {
-    claim?.end();
-  }
+    return storePart(core, request, { bucket, upload: row.value, claimed });
+  });
 }
 
 async function storePart(

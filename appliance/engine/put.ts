@@ -8,7 +8,7 @@ import type { EventName } from '../model/event-sink.ts';
 import { newId, objectId } from '../model/ids.ts';
 import type { ObjectDocument, Part, Version } from '../model/object.ts';
 import type { PutAnswer, PutObject, WriteConditions } from '../model/requests.ts';
-import { withRoom } from './claim-room.ts';
+import { needOfObject, withRoom } from './claim-room.ts';
 import { commitObject } from './commit.ts';
 import { checkWrite, isConditional } from './conditions.ts';
 import { confirmBucket } from './confirm-bucket.ts';
@@ -40,7 +40,7 @@ export async function putObject(core: Core, request: PutObject): Promise<PutAnsw
   const bucket = await core.buckets.live(request.bucket);
   const { conditions } = request;
   if (isConditional(conditions)) await refuseEarly(core, bucket, request);
-  const need = { key: request.key, bytes: sizeOf(request) ?? 0, objects: 1 };
+  const need = needOfObject(core, bucket, { key: request.key, bytes: sizeOf(request) ?? 0 });
   return withRoom(core, { bucket, need }, (claim) =>
     storeObject(core, request, { bucket, tier, claim }),
   );

@@ -102,6 +102,8 @@ export interface HeadAnswer {
   versionId: string | undefined;
   /** Bytes answered: the range or part asked for, else everything. */
   range: ByteRange;
+  /** The checksum of the part asked for, where the object is made of parts. */
+  partChecksum?: ObjectChecksum;
   partial: boolean;
   restore: Restore | undefined;
   /** Where they were asked for; a part without bytes is not among them. */
@@ -305,6 +307,11 @@ export interface ObjectStore {
   copyObject(request: CopyObject): Promise<CopyAnswer>;
   listObjects(query: ListQuery): Promise<ListAnswer>;
   listVersions(query: ListVersionsQuery): Promise<ListVersionsAnswer>;
+
+  /**
+   * What a writer is told from 80 % of a quota on, as this process last knew: `bucket bytes 83 %`.
+   */
+  quotaWarning(bucket: Bucket): string | undefined;
 
   createUpload(request: CreateUpload): Promise<Upload>;
   putPart(request: PutPart): Promise<PartAnswer>;
