@@ -30,8 +30,6 @@ import {
   UploadPartCopyCommand,
 } from '@aws-sdk/client-s3';
 import test, { type ExecutionContext } from 'ava';
-import { OPERATIONS, UNIMPLEMENTED_OPERATIONS } from '../api/s3/operation-table.ts';
-import type { Operation } from '../api/s3/request/request.ts';
 import type { S3Settings } from '../api/s3/input/settings.ts';
 import { parseXml } from '../api/s3/xml/parse.ts';
 import { element } from '../api/s3/xml/write.ts';
@@ -103,130 +101,6 @@ const isThere = async (key: string): Promise<boolean> => {
 };
 
 // ---------------------------------------------------------------- who is let in
-
-/** A request that names this operation, by its place in the table. */
-function sampleOf(
-  operation: Pick<Operation, 'method' | 'level' | 'subresource' | 'copies'>,
-  bucket = 'bucket',
-): Call {
-  const paths = { service: '/', bucket: `/${bucket}`, object: `/${bucket}/some-key` };
-  const { subresource = '' } = operation;
-  const query =
-    subresource === 'uploadId' ? `partNumber=1&uploadId=${'0'.repeat(32)}` : subresource;
-  const call: Call = { method: operation.method, path: paths[operation.level], query };
-  if (operation.copies === true) call.headers = { 'x-amz-copy-source': `/${bucket}/some-key` };
-  return call;
-}
-
-type Unauthorized = 'anonymous' | 'v2' | 'unknown-scheme' | 'no-signature' | 'v2-query';
-const UNAUTHORIZED: Record<Unauthorized, (wire: ReturnType<typeof wireOf>) => void> = {
-  anonymous: (wire) => void delete wire.headers['authorization'],
-  v2: (wire) => {
-    wire.headers['authorization'] = 'AWS AKOWNER:c2lnbmF0dXJl';
-  },
-  'unknown-scheme': (wire) => {
-    wire.headers['authorization'] = 'Basic QUtPV05FUjpvd25lci1zZWNyZXQta2V5';
-  },
-  'no-signature': (wire) => {
-    wire.headers['authorization'] = 'AWS4-HMAC-SHA256 Credential=AKOWNER';
-  },
-  'v2-query': (wire) => {
-    delete wire.headers['authorization'];
-    wire.url += `${wire.url.includes('?') ? '&' : '?'}AWSAccessKeyId=AKOWNER&Signature=x&Expires=1`;
-  },
-};
-
-test('no operation is served without a good signature: every route, every kind of authentication', async (t) => {
-  // Any call of the engine but a look at the bucket would be a hole.
-  const called: string[] = [];
-  let looksAllowed = true;
-  const endpoint = await ownEndpoint(t, {
-    engine: new Proxy({} as never, {
-      get: (_target, name) => {
-        return () => {
-          called.push(String(name));
-          // Whom a bucket lets in is asked also for nobody.
-          if (name === 'getBucket' && looksAllowed) {
-            return Promise.resolve({ name: 'bucket', owner: 'owner' });
-          }
-          return Promise.reject(new FirnError('NoSuchBucket', 'The specified bucket is gone.'));
-        };
-      },
-    }),
-  });
-  let tried = 0;
-  for (const operation of [...OPERATIONS, ...UNIMPLEMENTED_OPERATIONS]) {
-    for (const auth of ['header', 'presigned'] as AuthKind[]) {
-      for (const bodyKind of BODY_KINDS) {
-        const call = { ...sampleOf(operation), auth, bodyKind };
-        const wire = wireOf(endpoint, call);
-        const forged = wire.headers['authorization'];
-        if (auth === 'header') {
-          wire.headers['authorization'] = (forged as string).replace(/.$/, (c) =>
-            c === '0' ? '1' : '0',
-          );
-        } else {
-          wire.url = wire.url.replace(/.$/, (c) => (c === '0' ? '1' : '0'));
-        }
-        const answer = await sendWire(endpoint, wire);
-        const what = `${operation.name} ${auth} ${bodyKind}`;
-        t.is(answer.status, 403, what);
-        if (operation.method !== 'HEAD') checkRefusal(answer, 403, 'SignatureDoesNotMatch', what);
-        tried++;
-      }
-    }
-    for (const [kind, spoil] of Object.entries(UNAUTHORIZED)) {
-      const wire = wireOf(endpoint, sampleOf(operation));
-      spoil(wire);
-      const answer = await sendWire(endpoint, wire);
-      t.true([400, 403, 501].includes(answer.status), `${operation.name} ${kind}`);
-      tried++;
-    }
-  }
-  t.deepEqual(
-    called.filter((name) => name !== 'getBucket'),
-    [],
-  );
-  looksAllowed = false;
-  t.true(tried > 1000);
-  // The same requests, well signed, do reach the engine: the matrix tests something.
-  for (const operation of OPERATIONS) {
-    for (const auth of ['header', 'presigned'] as AuthKind[]) {
-      called.length = 0;
-      await send(endpoint, { ...sampleOf(operation), auth });
-      t.true(called.length > 0, `${operation.name} ${auth}`);
-    }
-  }
-  for (const operation of UNIMPLEMENTED_OPERATIONS) {
-    called.length = 0;
-    const answer = await send(endpoint, sampleOf(operation));
-    t.is(answer.status, 501, operation.name);
-    t.deepEqual(called, [], operation.name);
-  }
-});
-
-test("no operation is served to another account than the bucket's owner", async (t) => {
-  // DeleteObjects asks for each key, and answers for each.
-  const owned = OPERATIONS.filter(
-    ({ access, action }) => access === 'bucket' && action !== undefined,
-  );
-  t.true(owned.length >= 24);
-  for (const operation of owned) {
-    for (const auth of ['header', 'presigned'] as AuthKind[]) {
-      const answer = await send(shared, { ...sampleOf(operation, 'foreign'), auth });
-      t.is(answer.status, 403, operation.name);
-      if (operation.method !== 'HEAD') checkRefusal(answer, 403, 'AccessDenied', operation.name);
-    }
-    const mistaken = {
-      ...sampleOf(operation),
-      headers: { 'x-amz-expected-bucket-owner': 'other' },
-    };
-    t.is((await send(shared, mistaken)).status, 403, operation.name);
-  }
-  const mine = await send(shared, { path: '/' });
-  t.true(mine.text.includes('<Name>bucket</Name>'));
-  t.false(mine.text.includes('foreign'));
-});
 
 test('what another account owns is not readable by way of a copy', async (t) => {
   const put = { method: 'PUT', path: '/foreign/secret', body: 'secret', as: STRANGER };

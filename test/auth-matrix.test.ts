@@ -1,0 +1,254 @@
+// Who is let in, over the whole table: every route of S3, those that answer 501 too, by every kind of
+// authentication, with a good and a bad signature, and with a good one of somebody who has no right. The
+// danger: one kind that one handler forgot, or one action that one operation did not ask for. Routes come
+// from the table, so that an operation is in this matrix from the moment it exists.
+
+import assert from 'node:assert/strict';
+import test from 'ava';
+import type { ExecutionContext } from 'ava';
+import { OPERATIONS, UNIMPLEMENTED_OPERATIONS } from '../api/s3/operation-table.ts';
+import type { S3Settings } from '../api/s3/input/settings.ts';
+import type { Bucket } from '../appliance/model/bucket.ts';
+import { FirnError } from '../appliance/model/errors.ts';
+import type { ObjectStore } from '../appliance/model/requests.ts';
+import {
+  BODY_KINDS,
+  checkErrorBody,
+  checkRefusal,
+  codeOf,
+  REGION,
+  send,
+  sendWire,
+  startEndpoint,
+  STRANGER,
+  wireOf,
+  type Answer,
+  type AuthKind,
+  type Endpoint,
+  type Wire,
+} from './s3-caller.ts';
+import { forged, formWire, ROUTES, sampleOf } from './s3-routes.ts';
+
+const AUTH_KINDS: readonly AuthKind[] = ['header', 'presigned'];
+/** What a decision about access may read: whose the bucket is, and an object's own list. */
+const LOOKS = new Set(['getBucket', 'headObject']);
+
+const BUCKET: Bucket = {
+  format: 1,
+  id: 'b',
+  name: 'bucket',
+  owner: 'owner',
+  createdAt: 0,
+  region: REGION,
+  versioning: 'off',
+  state: 'live',
+};
+
+/** An endpoint whose engine tells each call made to it, and which is never let through to a write. */
+async function watched(
+  t: ExecutionContext,
+  of: 'nothing' | 'real',
+): Promise<{ endpoint: Endpoint; called: string[] }> {
+  const called: string[] = [];
+  const real: { engine?: ObjectStore } = {};
+  const engine = new Proxy({} as ObjectStore, {
+    get: (_target, name) => {
+      return (...given: unknown[]) => {
+        called.push(String(name));
+        if (of === 'real') {
+          const { engine: whole } = real as {
+            engine: Record<string, (...all: unknown[]) => unknown> & ObjectStore;
+          };
+          return (whole[String(name)] as (...all: unknown[]) => unknown).apply(whole, given);
+        }
+        if (name === 'getBucket') {
+          return Promise.resolve(BUCKET);
+        }
+        return Promise.reject(new FirnError('NoSuchBucket', 'The specified bucket is gone.'));
+      };
+    },
+  });
+  const settings: Partial<S3Settings> = { engine };
+  const endpoint = await startEndpoint(settings);
+  real.engine = endpoint.engine;
+  t.teardown(async () => {
+    await endpoint.close();
+    const faults = endpoint.records.filter(({ fault }) => fault !== undefined);
+    assert.deepEqual(faults, [], 'a fault of ours');
+  });
+  return { endpoint, called };
+}
+
+/** A refusal in S3's form; a HEAD has no body to say why. */
+function checkRefused(answer: Answer, statuses: readonly number[], what: string): void {
+  assert.ok(statuses.includes(answer.status), `${what}: ${answer.status} ${answer.text}`);
+  const id = answer.headers['x-amz-request-id'] as string;
+  assert.match(id, /^[0-9A-F]{16}$/, what);
+  if (answer.text !== '') checkErrorBody(answer.text, id, what);
+}
+
+type Spoil = (wire: Wire) => void;
+
+/** Requests that nobody signed by Signature Version 4, or that say so twice. */
+const UNSIGNED: Record<string, Spoil> = {
+  anonymous: (wire) => {
+    for (const name of ['authorization', 'x-amz-date', 'x-amz-content-sha256']) {
+      delete wire.headers[name];
+    }
+  },
+  'anonymous with a signed hash': (wire) => void delete wire.headers['authorization'],
+  'anonymous with signed chunks': (wire) => {
+    delete wire.headers['authorization'];
+    wire.headers['x-amz-content-sha256'] = 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD';
+  },
+  'signature version 2': (wire) => {
+    wire.headers['authorization'] = 'AWS AKOWNER:c2lnbmF0dXJl';
+  },
+  'signature version 2 in the query': (wire) => {
+    delete wire.headers['authorization'];
+    wire.url += `${wire.url.includes('?') ? '&' : '?'}AWSAccessKeyId=AKOWNER&Signature=x&Expires=1`;
+  },
+  'an unknown scheme': (wire) => {
+    wire.headers['authorization'] = 'Basic QUtPV05FUjpvd25lci1zZWNyZXQta2V5';
+  },
+  'an empty Authorization': (wire) => {
+    wire.headers['authorization'] = '';
+  },
+  'no signature': (wire) => {
+    wire.headers['authorization'] = 'AWS4-HMAC-SHA256 Credential=AKOWNER';
+  },
+  'an elliptic curve that signed nothing': (wire) => {
+    const day = (wire.headers['x-amz-date'] as string).slice(0, 8);
+    wire.headers['x-amz-region-set'] = '*';
+    wire.headers['authorization'] =
+      `AWS4-ECDSA-P256-SHA256 Credential=AKOWNER/${day}/s3/aws4_request, SignedHeaders=host;` +
+      `x-amz-content-sha256;x-amz-copy-source;x-amz-date;x-amz-region-set, Signature=${'30'.repeat(70)}`;
+  },
+  'header and query at once': (wire) => {
+    wire.url += `${wire.url.includes('?') ? '&' : '?'}X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=x`;
+  },
+  'a session token of nobody': (wire) => {
+    wire.headers['x-amz-security-token'] = 'FwoGZXIvYXdzEXAMPLE';
+  },
+};
+
+test('nothing is even looked at for a bad signature: every route, every kind of authentication', async (t) => {
+  const { endpoint, called } = await watched(t, 'nothing');
+  let tried = 0;
+  for (const route of ROUTES) {
+    for (const auth of AUTH_KINDS) {
+      for (const bodyKind of BODY_KINDS) {
+        const wire = forged(wireOf(endpoint, { ...sampleOf(route), auth, bodyKind }));
+        const answer = await sendWire(endpoint, wire);
+        const what = `${route.name} ${auth} ${bodyKind}`;
+        if (route.method === 'HEAD') t.is(answer.status, 403, what);
+        else checkRefusal(answer, 403, 'SignatureDoesNotMatch', what);
+        tried++;
+      }
+    }
+  }
+  t.deepEqual(called, [], 'no call of the engine');
+  t.true(tried > 1000, String(tried));
+});
+
+test('nobody gets more than a look at whose the bucket is: no signature, or one of another age', async (t) => {
+  const { endpoint, called } = await watched(t, 'nothing');
+  for (const route of ROUTES) {
+    for (const [kind, spoil] of Object.entries(UNSIGNED)) {
+      const wire = wireOf(endpoint, sampleOf(route));
+      spoil(wire);
+      const answer = await sendWire(endpoint, wire);
+      // Whoever isn't known learns of no operation but that we haven't got it.
+      const isOpen = 'level' in route && !('run' in route);
+      checkRefused(answer, isOpen ? [400, 403, 501] : [400, 403], `${route.name}, ${kind}`);
+    }
+  }
+  t.deepEqual(
+    called.filter((name) => !LOOKS.has(name)),
+    [],
+  );
+});
+
+test('a form opens the one route that takes forms, and none by a bad signature', async (t) => {
+  const { endpoint, called } = await watched(t, 'nothing');
+  for (const route of ROUTES) {
+    if (route.method === 'HEAD') continue;
+    const { path, query = '' } = sampleOf(route);
+    const takesForms = route.name === 'PostObject';
+    for (const isForged of takesForms ? [true] : [true, false]) {
+      const wire = formWire(endpoint, path, {
+        method: route.method,
+        change: (fields) =>
+          fields.map(({ name, value }) => ({
+            name,
+            value:
+              isForged && name === 'x-amz-signature'
+                ? value.replace(/.$/, (c) => (c === '0' ? '1' : '0'))
+                : value,
+          })),
+      });
+      if (query !== '') wire.url += `?${query}`;
+      const answer = await sendWire(endpoint, wire);
+      checkRefused(answer, [400, 403, 412, 501], `${route.name}, form`);
+    }
+  }
+  t.deepEqual(
+    called.filter((name) => !LOOKS.has(name)),
+    [],
+  );
+});
+
+test('a good signature of the owner reaches the engine on every route: the matrix tests something', async (t) => {
+  const { endpoint, called } = await watched(t, 'nothing');
+  for (const operation of OPERATIONS) {
+    for (const auth of AUTH_KINDS) {
+      for (const bodyKind of BODY_KINDS) {
+        called.length = 0;
+        const answer = await send(endpoint, { ...sampleOf(operation), auth, bodyKind });
+        const what = `${operation.name} ${auth} ${bodyKind}`;
+        t.not(codeOf(answer), 'SignatureDoesNotMatch', what);
+        t.true(answer.status !== 403 && answer.status < 500, `${what} ${answer.text}`);
+        t.true(called.length > 0, what);
+      }
+    }
+  }
+  for (const operation of UNIMPLEMENTED_OPERATIONS) {
+    called.length = 0;
+    const answer = await send(endpoint, sampleOf(operation));
+    t.is(answer.status, 501, operation.name);
+    t.deepEqual(called, [], operation.name);
+  }
+});
+
+test("a good signature of a stranger changes and reads nothing of another's bucket", async (t) => {
+  const { endpoint, called } = await watched(t, 'real');
+  const put = await send(endpoint, { method: 'PUT', path: '/bucket/some-key', body: 'secret' });
+  t.is(put.status, 200);
+  for (const operation of OPERATIONS) {
+    if (operation.access !== 'bucket') continue;
+    for (const auth of AUTH_KINDS) {
+      called.length = 0;
+      const answer = await send(endpoint, { ...sampleOf(operation), auth, as: STRANGER });
+      const what = `${operation.name} ${auth}`;
+      // DeleteObjects asks for each key of its body; there is none here.
+      if (operation.action !== undefined) {
+        t.is(answer.status, 403, `${what} ${answer.text}`);
+        if (operation.method !== 'HEAD') checkRefusal(answer, 403, 'AccessDenied', what);
+      }
+      t.false(answer.text.includes('secret'), what);
+      t.deepEqual(
+        called.filter((name) => !LOOKS.has(name)),
+        [],
+        what,
+      );
+    }
+    const mistaken = {
+      ...sampleOf(operation),
+      headers: { 'x-amz-expected-bucket-owner': 'other' },
+    };
+    t.is((await send(endpoint, mistaken)).status, 403, operation.name);
+  }
+  const list = await send(endpoint, { path: '/', as: STRANGER });
+  t.true(list.text.includes('<Name>foreign</Name>'));
+  t.false(list.text.includes('<Name>bucket</Name>'));
+});
