@@ -7,10 +7,12 @@ import { completeMultipartUpload } from './operations/complete-multipart-upload.
 import { copyObject } from './operations/copy-object.ts';
 import { createBucket } from './operations/create-bucket.ts';
 import { createMultipartUpload } from './operations/create-multipart-upload.ts';
+import { deleteBucketEncryption } from './operations/delete-bucket-encryption.ts';
 import { deleteBucketLifecycle } from './operations/delete-bucket-lifecycle.ts';
 import { deleteBucket } from './operations/delete-bucket.ts';
 import { deleteObject } from './operations/delete-object.ts';
 import { deleteObjects } from './operations/delete-objects.ts';
+import { getBucketEncryption } from './operations/get-bucket-encryption.ts';
 import { getBucketLifecycle } from './operations/get-bucket-lifecycle-configuration.ts';
 import { getBucketLocation } from './operations/get-bucket-location.ts';
 import { getBucketVersioning } from './operations/get-bucket-versioning.ts';
@@ -23,6 +25,7 @@ import { listObjectVersions } from './operations/list-object-versions.ts';
 import { listObjectsV2 } from './operations/list-objects-v2.ts';
 import { listObjects } from './operations/list-objects.ts';
 import { listParts } from './operations/list-parts.ts';
+import { putBucketEncryption } from './operations/put-bucket-encryption.ts';
 import { putBucketLifecycle } from './operations/put-bucket-lifecycle-configuration.ts';
 import { putBucketVersioning } from './operations/put-bucket-versioning.ts';
 import { putObject } from './operations/put-object.ts';
@@ -106,10 +109,12 @@ export const OPERATIONS: readonly Operation[] = [
   copyObject,
   createBucket,
   createMultipartUpload,
+  deleteBucketEncryption,
   deleteBucketLifecycle,
   deleteBucket,
   deleteObject,
   deleteObjects,
+  getBucketEncryption,
   getBucketLifecycle,
   getBucketLocation,
   getBucketVersioning,
@@ -122,6 +127,7 @@ export const OPERATIONS: readonly Operation[] = [
   listObjectsV2,
   listObjects,
   listParts,
+  putBucketEncryption,
   putBucketLifecycle,
   putBucketVersioning,
   putObject,
@@ -151,9 +157,6 @@ export const UNIMPLEMENTED_OPERATIONS: readonly UnimplementedOperation[] = [
   row('DeleteBucketCors', 'DELETE bucket cors'),
   row('GetBucketCors', 'GET bucket cors'),
   row('PutBucketCors', 'PUT bucket cors'),
-  row('DeleteBucketEncryption', 'DELETE bucket encryption'),
-  row('GetBucketEncryption', 'GET bucket encryption'),
-  row('PutBucketEncryption', 'PUT bucket encryption'),
   row('DeleteBucketInventoryConfiguration', 'DELETE bucket inventory'),
   row('GetBucketInventoryConfiguration', 'GET bucket inventory'),
   row('PutBucketInventoryConfiguration', 'PUT bucket inventory'),
