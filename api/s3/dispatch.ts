@@ -33,7 +33,7 @@ export function operationOf(method: string, target: Target, headers: RequestHead
     method === 'PUT' && target.level === 'object' && headers['x-amz-copy-source'] !== undefined;
   const operation = byPlace.get(placeOf(method, target.level, subresource, copies));
   if (operation !== undefined) return operation;
-  const elsewhere = OPERATIONS.some(
+  const elsewhere = OPERATIONS.filter(
     (other) => other.level === target.level && (other.subresource ?? '') === subresource,
   );
   const known = UNIMPLEMENTED_OPERATIONS.some(
@@ -42,12 +42,17 @@ export function operationOf(method: string, target: Target, headers: RequestHead
       other.method === method &&
       (other.subresource ?? '') === subresource,
   );
-  if (elsewhere && !known) {
+  if (elsewhere.length > 0 && !known) {
+    const allowed = new Set(elsewhere.map((other) => other.method));
     throw new FirnError(
       'MethodNotAllowed',
       'The specified method is not allowed against this resource.',
       {
-        details: { Method: method, ResourceType: subresource === '' ? target.level : subresource },
+        details: {
+          Method: method,
+          ResourceType: subresource === '' ? target.level : subresource,
+          Allow: [...allowed].join(', '),
+        },
       },
     );
   }

@@ -21,6 +21,7 @@ import { readVersion } from './read-version.ts';
  */
 const MARKER_DETAIL = 'DeleteMarker';
 const VERSION_DETAIL = 'VersionId';
+const ALLOW_DETAIL = 'Allow';
 
 export interface Found {
   bucket: Bucket;
@@ -70,6 +71,7 @@ export function requireObject(version: Version | undefined, name: VersionName): 
     [MARKER_DETAIL]: 'true',
     [VERSION_DETAIL]: version.isNull ? NULL_VERSION : version.id,
   };
+  const allowed = { [ALLOW_DETAIL]: 'DELETE' };
   throw name.versionId === undefined
     ? new FirnError('NoSuchKey', 'The specified key does not exist.', {
         subject: subjectOf(name),
@@ -77,7 +79,7 @@ export function requireObject(version: Version | undefined, name: VersionName): 
       })
     : new FirnError('MethodNotAllowed', 'A delete marker can only be deleted', {
         subject: subjectOf(name),
-        details,
+        details: { ...details, ...allowed },
       });
 }
 
@@ -145,9 +147,13 @@ async function resolve(
     version,
     versionId: shownVersionId(bucket, version),
     range,
-    partial: request.range !== undefined || partNumber !== undefined,
+    partial: request.range !== undefined || (partNumber !== undefined && range.length > 0),
     restore: shownRestore(core.context, version),
   };
+  if (partNumber !== undefined && version.partCount !== undefined) {
+    const part = found.parts.find(({ number }) => number === partNumber);
+    if (part?.clientChecksum !== undefined) answer.partChecksum = part.clientChecksum;
+  }
   return { found, answer, dataKey };
 }
 

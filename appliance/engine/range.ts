@@ -30,6 +30,9 @@ export function rangeOfPart(version: Version, parts: readonly Part[], number: nu
     if (part.number === number) return { offset, length: part.sizeBytes };
     offset += part.sizeBytes;
   }
+  // A last part without bytes is not among the parts of a version, but it was one.
+  const following = (parts.at(-1)?.number ?? 0) + 1;
+  if (version.partCount === parts.length + 1 && number === following) return { offset, length: 0 };
   throw new FirnError('InvalidPart', 'The requested part number does not exist', {
     details: { PartNumber: String(number) },
   });

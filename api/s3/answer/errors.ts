@@ -150,8 +150,9 @@ const OWN_ERRORS: Partial<Record<OwnCode, S3Code>> = {
 const DETAIL_HEADERS: Record<string, string> = {
   DeleteMarker: 'x-amz-delete-marker',
   VersionId: 'x-amz-version-id',
+  Allow: 'Allow',
 };
-const HEADER_ONLY = new Set(['DeleteMarker', 'VersionId']);
+const HEADER_ONLY = new Set(['Allow', 'DeleteMarker', 'VersionId']);
 
 /** An error as a client sees it. */
 export interface VisibleError {

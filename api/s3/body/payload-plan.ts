@@ -1,7 +1,11 @@
 // What a body must be, from its headers alone: how it is coded, how long it is, what it must hash
 // to. Everything that can be refused before a byte is read is refused here.
 
-import { CHECKSUM_HEADERS, isChecksumValue } from '../../../appliance/model/checksum.ts';
+import {
+  CHECKSUM_HEADERS,
+  isChecksumAlgorithm,
+  isChecksumValue,
+} from '../../../appliance/model/checksum.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { ChecksumAlgorithm } from '../../../appliance/model/object.ts';
 import { UNSIGNED_PAYLOAD } from '../../../appliance/model/signature.ts';
@@ -49,7 +53,7 @@ export function planPayload(
     sizeBytes: streaming ? decodedLength(headers) : contentLength(headers),
     sha256: streaming || payloadHash === UNSIGNED_PAYLOAD ? undefined : payloadHash,
     chunked: streaming
-      ? { signed: payloadHash.startsWith('STREAMING-AWS4-HMAC-SHA256-'), trailers }
+      ? { signed: payloadHash.startsWith('STREAMING-AWS4-'), trailers }
       : undefined,
     checksum: ignoresChecksums ? undefined : checksumOfHeaders(headers, trailers ?? []),
     contentMd5: contentMd5Of(headers),
@@ -105,7 +109,7 @@ function checksumOfHeaders(
         'Expecting a single x-amz-checksum- header. Multiple checksum types are not allowed.',
       );
     }
-    if (value !== undefined && !isChecksumValue(algorithm, value)) throw invalidChecksum(name);
+    if (value !== undefined) checkChecksumValue(algorithm, value);
     found = { algorithm, value };
   };
   for (const name in headers) {
@@ -114,15 +118,27 @@ function checksumOfHeaders(
     }
   }
   for (const name of trailers) if (name.startsWith('x-amz-checksum-')) add(name, undefined);
+  const asked = headers[SDK_ALGORITHM]?.toUpperCase();
+  if (asked === undefined || found?.algorithm === asked) return found;
+  if (!isChecksumAlgorithm(asked) || found !== undefined) throw invalidValue(SDK_ALGORITHM);
   // Announced but not sent: we compute it, so that a later read can compare.
-  const asked = headers['x-amz-sdk-checksum-algorithm'];
-  if (found === undefined && asked !== undefined) {
-    add(`x-amz-checksum-${asked.toLowerCase()}`, undefined);
-  }
-  return found;
+  return { algorithm: asked, value: undefined };
 }
 
-export function invalidChecksum(name: string): FirnError {
+const SDK_ALGORITHM = 'x-amz-sdk-checksum-algorithm';
+const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/;
+
+/**
+ * Throws unless the value can be a checksum of this algorithm: InvalidRequest where it is no base64,
+ * BadDigest where it is, but of no such length: no bytes can have that sum.
+ */
+export function checkChecksumValue(algorithm: ChecksumAlgorithm, value: string): void {
+  if (isChecksumValue(algorithm, value)) return;
+  if (!BASE64.test(value)) throw invalidValue(CHECKSUM_HEADERS[algorithm]);
+  throw new FirnError('BadDigest', `The ${algorithm} you specified did not match.`);
+}
+
+function invalidValue(name: string): FirnError {
   return new FirnError('InvalidRequest', `Value for ${name} header is invalid.`);
 }
 

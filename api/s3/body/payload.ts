@@ -9,19 +9,19 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import {
   CHECKSUM_HEADERS,
   checksumOf,
-  isChecksumValue,
+  DEFAULT_CHECKSUM,
   newChecksum,
   type RunningChecksum,
 } from '../../../appliance/model/checksum.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { PUT_BYTES_MAX, SMALL_BYTES_MAX } from '../../../appliance/model/limits.ts';
-import type { ObjectChecksum } from '../../../appliance/model/object.ts';
+import type { ChecksumAlgorithm, ObjectChecksum } from '../../../appliance/model/object.ts';
 import type { Body } from '../../../appliance/model/tier.ts';
 import type { RequestHeaders } from '../input/request-headers.ts';
 import { ChunkedDecoder } from '../signature/aws-chunked.ts';
 import type { Identity } from '../signature/verify.ts';
 import { IncomingBody, incomplete } from './incoming-body.ts';
-import { invalidChecksum, planPayload, type PayloadPlan } from './payload-plan.ts';
+import { checkChecksumValue, planPayload, type PayloadPlan } from './payload-plan.ts';
 import type { StallGuard } from './stall-guard.ts';
 
 export interface ReadablePayload {
@@ -30,8 +30,15 @@ export interface ReadablePayload {
   body: Body;
   /** Hex. */
   contentMd5: string | undefined;
-  /** After the body's end: what the client sent and we verified. */
+  /** What `checksum` will be of; undefined where there will be none. */
+  checksumAlgorithm: ChecksumAlgorithm | undefined;
+  /** After the body's end: what the client sent and we verified, else what we made. */
   checksum: () => ObjectChecksum | undefined;
+}
+
+export interface OpenOptions {
+  /** Where another place makes the sum that a client did not send. */
+  checksums?: 'if-sent';
 }
 
 export interface GatherOptions {
@@ -61,15 +68,21 @@ export class Payload {
 
   /**
    * Opens the body for storing: one Uint8Array up to 256 KiB, verified; a stream beyond, verified
-   * when it ends. Throws EntityTooLarge, and what the plan throws, before 100 Continue.
+   * when it ends. Throws EntityTooLarge, and what the plan throws, before 100 Continue. A body that
+   * comes without a checksum gets S3's default one (2 µs for 4 KiB).
    */
-  async open(): Promise<ReadablePayload> {
+  async open(options: OpenOptions = {}): Promise<ReadablePayload> {
     const plan = this.#plan();
+    if (options.checksums !== 'if-sent') {
+      plan.checksum ??= { algorithm: DEFAULT_CHECKSUM, value: undefined };
+    }
     const { sizeBytes } = plan;
     if (sizeBytes !== undefined && sizeBytes > PUT_BYTES_MAX) throw tooLarge();
     const small = sizeBytes !== undefined && sizeBytes <= SMALL_BYTES_MAX;
     const body = small ? await this.#gather(plan, sizeBytes) : this.#stream(plan);
-    return { sizeBytes, body, contentMd5: plan.contentMd5, checksum: () => this.#verified };
+    const checksumAlgorithm = plan.checksum?.algorithm;
+    const checksum = (): ObjectChecksum | undefined => this.#verified;
+    return { sizeBytes, body, contentMd5: plan.contentMd5, checksumAlgorithm, checksum };
   }
 
   /** The whole body, verified, Content-MD5 too. Throws MaxMessageLengthExceeded past `bytesMax`. */
@@ -197,7 +210,7 @@ export class Payload {
     const name = CHECKSUM_HEADERS[algorithm];
     const expected = value ?? trailers?.get(name);
     if (expected !== undefined && expected !== actual) {
-      if (!isChecksumValue(algorithm, expected)) throw invalidChecksum(name);
+      checkChecksumValue(algorithm, expected);
       throw new FirnError('BadDigest', `The ${algorithm} you specified did not match.`);
     }
     this.#verified = { algorithm, type: 'FULL_OBJECT', value: actual };

@@ -7,7 +7,6 @@ import type { ObjectChecksum } from '../../../appliance/model/object.ts';
 import type { CompleteUpload } from '../../../appliance/model/requests.ts';
 import { checkChecksumValue } from '../body/payload-plan.ts';
 import { checksumOfFields, checksumXml, CHECKSUM_ELEMENTS } from '../request/checksum-xml.ts';
-import { encodePath } from '../../../appliance/model/signature.ts';
 import { clientKeyOf, pushEncryption } from '../request/encryption-headers.ts';
 import { etagOf, writeConditionsOf } from '../request/conditions.ts';
 import { checksumTypeOf, etagHeader, pushExpiration } from '../request/object-headers.ts';
@@ -27,9 +26,9 @@ const BODY_BYTES_MAX = 4 * MiB;
 
 async function run(request: OwnedRequest): Promise<Answer> {
   const name = uploadNameOf(request);
-  const { headers, bucket, key } = request;
+  const { bucket, key } = request;
   const whole = wholeOf(request);
-  const clientKey = clientKeyOf(headers);
+  const clientKey = clientKeyOf(request.headers);
   // Checksum headers speak of the object here, not of this body.
   const bytes = await request.payload.gather(BODY_BYTES_MAX, { checksums: 'ignored' });
   const answer = await request.settings.engine.completeUpload({
@@ -43,19 +42,27 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const answered: string[] = [];
   if (answer.versionId !== undefined) answered.push('x-amz-version-id', answer.versionId);
   pushExpiration(answered, request, answer);
-  pushEncryption(answered, version.encryption, headers);
+  pushEncryption(answered, version.encryption, request.headers);
   return {
     status: 200,
     headers: answered,
     xml: xmlDocument(
       'CompleteMultipartUploadResult',
-      element('Location', `http://${headers['host']}${encodePath(`/${bucket}/${key}`)}`) +
+      element('Location', locationOf(request)) +
         element('Bucket', bucket) +
         element('Key', key) +
         element('ETag', etagHeader(version.etag)) +
         checksumXml(version.checksum),
     ),
   };
+}
+
+/** The object's URL, by the way that the client came: through a proxy too, and with either style. */
+function locationOf({ headers, incoming }: OwnedRequest): string {
+  const encrypted = (incoming.socket as { encrypted?: boolean }).encrypted === true;
+  const isSecure = encrypted || headers['x-forwarded-proto'] === 'https';
+  const path = (incoming.url as string).split('?', 1)[0] as string;
+  return `${isSecure ? 'https' : 'http'}://${headers['host']}${path}`;
 }
 
 /** What headers say about the whole object. */
@@ -97,8 +104,8 @@ function partsOf(root: XmlElement): CompleteUpload['parts'] {
   if (parts.length > PARTS_MAX) {
     throw invalidArgument(`at most ${PARTS_MAX} parts`, 'parts', String(parts.length));
   }
-  let previous = 0;
-  return parts.map((part) => {
+  const asked: CompleteUpload['parts'] = [];
+  for (const part of parts) {
     const fields = childrenOf(part, ['PartNumber', 'ETag', ...CHECKSUM_ELEMENTS]);
     const number = integerOf(fields.one('PartNumber'));
     const etag = textOf(fields.one('ETag'));
@@ -108,13 +115,16 @@ function partsOf(root: XmlElement): CompleteUpload['parts'] {
     if (number < 1 || number > PARTS_MAX) {
       throw invalidArgument('it must be 1 to 10000', 'PartNumber', String(number));
     }
-    if (number <= previous) {
+    const previous = asked.at(-1)?.number ?? 0;
+    if (number < previous) {
       throw new FirnError('InvalidPartOrder', 'The list of parts was not in ascending order.');
     }
-    previous = number;
+    // A part that was sent twice and noted down twice: as with the bytes, the last one counts.
+    if (number === previous) asked.pop();
     const checksum = checksumOfFields(fields);
-    return { number, etag: etagOf(etag), ...(checksum !== undefined && { checksum }) };
-  });
+    asked.push({ number, etag: etagOf(etag), ...(checksum !== undefined && { checksum }) });
+  }
+  return asked;
 }
 
 export const completeMultipartUpload: Operation = {

@@ -35,6 +35,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const { headers } = request;
   const conditions = writeConditionsOf(headers);
   const checksumAlgorithm = checksumAlgorithmOf(headers);
+  const redirectLocation = storedHeadersOf(headers)['x-amz-website-redirect-location'];
   const encryption = encryptionWishOf(headers);
   const sourceClientKey = sourceClientKeyOf(headers);
   const copy: CopyObject = {
@@ -50,6 +51,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
     ...(checksumAlgorithm !== undefined && { checksumAlgorithm }),
     ...(encryption !== undefined && { encryption }),
     ...(sourceClientKey !== undefined && { sourceClientKey }),
+    ...(redirectLocation !== undefined && { redirectLocation }),
     ...(replacesTags && { replaceTags: tagsOf(headers) ?? {} }),
     ...(replacesMetadata && {
       replaceMetadata: { headers: storedHeadersOf(headers), metadata: metadataOf(headers) },

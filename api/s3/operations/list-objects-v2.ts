@@ -18,7 +18,8 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const { prefix, delimiter, limit, show, encoded } = parameters;
   const token = query.get('continuation-token');
   const startAfter = query.get('start-after');
-  const after = token === undefined ? (startAfter ?? '') : decodeToken(token);
+  // An empty token says as little as none.
+  const after = token === undefined || token === '' ? (startAfter ?? '') : decodeToken(token);
   const page = await settings.engine.listObjects({ bucket, prefix, delimiter, after, limit });
   const owners = query.get('fetch-owner') === 'true' ? new OwnerNames(request) : undefined;
   await owners?.load(page.entries.map(({ version }) => version.owner));

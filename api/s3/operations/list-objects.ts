@@ -28,7 +28,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
     xml: xmlDocument(
       'ListBucketResult',
       element('Name', bucket) +
-        element('Prefix', show(prefix)) +
+        element('Prefix', shownPrefix(prefix, show)) +
         element('Marker', show(marker)) +
         optional('NextMarker', nextMarker) +
         element('MaxKeys', limit) +
@@ -40,6 +40,16 @@ async function run(request: OwnedRequest): Promise<Answer> {
     ),
   };
 }
+
+/**
+ * Some clients decode it and some do not (botocore): encoded only where it reads otherwise decoded,
+ * or XML can't hold it.
+ */
+function shownPrefix(prefix: string, show: (key: string) => string): string {
+  return UNAMBIGUOUS.test(prefix) ? prefix : show(prefix);
+}
+
+const UNAMBIGUOUS = /^[\t\n\u0020-\u0024\u0026-\u002a\u002c-\u007e]*$/;
 
 export const listObjects: Operation = {
   name: 'ListObjects',

@@ -67,8 +67,12 @@ export function describeRead(request: S3Request, read: GetObject, answer: HeadAn
   }
   if (request.headers['x-amz-checksum-mode'] === 'ENABLED') {
     if (read.partNumber !== undefined && version.partCount !== undefined) {
-      const part = version.parts.find(({ number }) => number === read.partNumber);
-      pushChecksum(headers, part?.clientChecksum);
+      // The part's value, and the type that the object's has (S3).
+      const { checksum } = version;
+      const { partChecksum } = answer;
+      if (partChecksum !== undefined) {
+        pushChecksum(headers, { ...partChecksum, type: checksum?.type ?? partChecksum.type });
+      }
     } else if (!answer.partial) pushChecksum(headers, version.checksum);
   }
   return headers;

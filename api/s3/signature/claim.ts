@@ -155,7 +155,10 @@ function claimOfQuery(query: Query): Claim {
   if (at === undefined) throw malformedQuery('X-Amz-Date must be in the form YYYYMMDDTHHMMSSZ');
   const expiresSeconds = /^\d{1,9}$/.test(expires) ? Number(expires) : 0;
   if (expiresSeconds < 1 || expiresSeconds > PRESIGN_SECONDS_MAX) {
-    throw malformedQuery(`X-Amz-Expires must be from 1 to ${PRESIGN_SECONDS_MAX}`);
+    throw new FirnError(
+      'AccessDenied',
+      `X-Amz-Expires must be from 1 to ${PRESIGN_SECONDS_MAX} seconds.`,
+    );
   }
   const named = { text, signedNames, algorithm };
   const credential = credentialOf(named, 'AuthorizationQueryParametersError');
