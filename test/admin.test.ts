@@ -869,6 +869,11 @@ test('the command line and the real API understand each other, verb by verb', as
     ['key', 'create', '--account', 'eve'],
     ['key', 'list', '--account', 'eve'],
     ['clock', 'advance', '1.5'],
+    ['quota', 'show'],
+    ['quota', 'set', '--bucket', 'photos', '--bytes', '1.5TiB', '--objects', '10'],
+    ['quota', 'set', '--account', 'ana', '--objects', '2000'],
+    ['quota', 'show'],
+    ['quota', 'show', '--bucket', 'photos'],
   ];
   for (const verb of verbs) {
     const text = await run(...verb);

@@ -447,6 +447,11 @@ test('a wrong call ends with 2, says so on stderr, and asks the server nothing',
     ['key', 'create'],
     ['account', 'create', '--id', 'x'],
     ['usage', '--endpoint', 'nonsense'],
+    ['quota', 'set', '--bucket', 'b'],
+    ['quota', 'set', '--bytes', '10'],
+    ['quota', 'set', '--bucket', 'b', '--account', 'a', '--bytes', '10'],
+    ['quota', 'set', '--bucket', 'b', '--bytes', '10 parsecs'],
+    ['quota', 'set', '--bucket', 'b', '--objects', '-1'],
   ];
   for (const args of wrong) {
     const { code, out, err, seen } = await firn(args);
@@ -460,7 +465,7 @@ test('a wrong call ends with 2, says so on stderr, and asks the server nothing',
 test('help and version end with 0 and name every verb with an example', async (t) => {
   const help = await firn(['--help']);
   t.is(help.code, 0);
-  for (const verb of 'serve demo plan apply diff explain policy run restore cost usage drives heal account key clock'.split(
+  for (const verb of 'serve demo plan apply diff explain policy run restore cost usage drives heal account key quota clock'.split(
     ' ',
   )) {
     t.regex(help.out, new RegExp(`^  ${verb} `, 'm'), verb);

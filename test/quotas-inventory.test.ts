@@ -159,6 +159,28 @@ test('parts count as they come, a completed upload counts once, an aborted one n
   rig.close();
 });
 
+test('a quota is set, changed and taken away by its bounds, one at a time', async (t) => {
+  const rig = await newQuotaRig({ bytesMax: 100 });
+  const of = { kind: 'bucket', name: 'data' } as const;
+  t.is(await codeOf(write(rig.engine, 'a', 101)), 'QuotaExceeded');
+  const both = await setQuota(rig.context, of, { objectsMax: 1 });
+  t.deepEqual(both.quota, { bytesMax: 100, objectsMax: 1 });
+  await setQuota(rig.context, of, { bytesMax: null });
+  t.is(await codeOf(write(rig.engine, 'a', 101)), 'none');
+  t.is(await codeOf(write(rig.engine, 'b', 1)), 'QuotaExceeded');
+  const none = await setQuota(rig.context, of, { objectsMax: null });
+  t.deepEqual(none.quota, {});
+  t.is((await rig.engine.getBucket('data')).quota, undefined);
+  t.is(await codeOf(write(rig.engine, 'b', 1)), 'none');
+  t.is(
+    await codeOf(setQuota(rig.context, { ...of, name: 'gone' }, { bytesMax: 1 })),
+    'NoSuchBucket',
+  );
+  const nobody = { kind: 'account', name: 'nobody' } as const;
+  t.is(await codeOf(setQuota(rig.context, nobody, { bytesMax: 1 })), 'InvalidArgument');
+  rig.close();
+});
+
 test('an account’s quota is of all its buckets together, and other accounts do not notice', async (t) => {
   const rig = await newQuotaRig({ bytesMax: 1000 }, 'account');
   const { engine } = rig;

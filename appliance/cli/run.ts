@@ -11,6 +11,7 @@ import { addApplianceVerbs } from './appliance-verbs.ts';
 import { addCostVerbs } from './cost-verbs.ts';
 import { addEventVerbs } from './event-verbs.ts';
 import { addPolicyVerbs } from './policy-verbs.ts';
+import { addQuotaVerbs } from './quota-verbs.ts';
 import { addRestoreVerbs } from './restore-verbs.ts';
 import { addStartVerbs } from './start-verbs.ts';
 
@@ -67,6 +68,7 @@ function buildProgram(bench: Bench): Command {
   addApplianceVerbs(program, bench);
   addAccountVerbs(program, bench);
   addEventVerbs(program, bench);
+  addQuotaVerbs(program, bench);
   quieten(program, io);
   return program;
 }

@@ -256,6 +256,21 @@ export interface HealAnswer {
   runs: RunAnswer[];
 }
 
+/** What a bucket or an account may hold, and what it holds. */
+export interface QuotaAnswer {
+  kind: 'bucket' | 'account';
+  name: string;
+  bytesMax: number | null;
+  objectsMax: number | null;
+  /** Every version and every part of an upload under way; what writers have set aside, too. */
+  usedBytes: number;
+  usedObjects: number;
+  /** Null: not yet, so what was there before the quota is still missing from what is used. */
+  countedAt: string | null;
+  /** `bucket bytes 83 %`: from 80 % on. */
+  warnings: string[];
+}
+
 export interface KeyAnswer {
   accessKey: string;
   account: string;

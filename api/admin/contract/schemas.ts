@@ -239,6 +239,19 @@ export const healAnswer = z.object({
   runs: z.array(runAnswer),
 }) satisfies z.ZodType<answers.HealAnswer>;
 
+export const quotaAnswer = z.object({
+  kind: z.enum(['bucket', 'account']),
+  name: z.string(),
+  bytesMax: bytes.nullable(),
+  objectsMax: count.nullable(),
+  usedBytes: bytes,
+  usedObjects: count,
+  countedAt: time.nullable(),
+  warnings: z.array(z.string()),
+}) satisfies z.ZodType<answers.QuotaAnswer>;
+
+export const quotasAnswer = z.object({ quotas: z.array(quotaAnswer) });
+
 export const keyAnswer = z.object({
   accessKey: z.string(),
   account: z.string(),

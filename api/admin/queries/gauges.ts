@@ -1,6 +1,7 @@
 // Gauges of the whole appliance for /metrics: cheap to ask for, as a scraper does so every few
 // seconds. Nothing here scans the inventory.
 
+import { allQuotas, takenOf } from '../../../appliance/engine/quotas.ts';
 import type { RestoreRequest, Run } from '../../../appliance/model/records.ts';
 import type { GaugeSample } from '../../metrics.ts';
 import { drivesOf } from './drives.ts';
@@ -10,6 +11,9 @@ import { tierUsage } from './usage.ts';
 /** How many of the newest requests are looked at: those that are open are among them. */
 const NEWEST_MAX = 200;
 
+/** Quotas shown, buckets first. */
+const QUOTAS_MAX = 500;
+
 /** What doesn't answer is left out and counted: metrics matter most while something is broken. */
 export async function gauges(options: AdminOptions): Promise<GaugeSample[]> {
   const groups = await Promise.allSettled([
@@ -18,6 +22,7 @@ export async function gauges(options: AdminOptions): Promise<GaugeSample[]> {
     tiers(options),
     backlogs(options),
     requests(options),
+    quotas(options),
   ]);
   const samples = groups.flatMap((group) => (group.status === 'fulfilled' ? group.value : []));
   const missing = groups.filter((group) => group.status === 'rejected').length;
@@ -98,6 +103,26 @@ async function backlogs(options: AdminOptions): Promise<GaugeSample[]> {
       value: await options.store.count(table),
     })),
   );
+}
+
+async function quotas(options: AdminOptions): Promise<GaugeSample[]> {
+  const samples: GaugeSample[] = [];
+  let shown = 0;
+  for await (const { kind, name, quota, usage } of allQuotas(options)) {
+    if (++shown > QUOTAS_MAX) break;
+    const taken = takenOf(usage);
+    for (const [what, used, max] of [
+      ['bytes', taken.bytes, quota.bytesMax],
+      ['objects', taken.objects, quota.objectsMax],
+    ] as const) {
+      if (max === undefined) continue;
+      const labels = { kind, name, what };
+      const help = 'What a bucket or account with a quota holds.';
+      samples.push({ name: 'firn_quota_used', help, labels, value: used });
+      samples.push({ name: 'firn_quota_max', help: 'What it may hold.', labels, value: max });
+    }
+  }
+  return samples;
 }
 
 const OPEN_RESTORES = new Set<RestoreRequest['state']>(['requested', 'staging', 'copying']);

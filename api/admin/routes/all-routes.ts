@@ -6,6 +6,7 @@ import { applianceRoutes } from './appliance.ts';
 import { costRoutes } from './cost.ts';
 import { eventRoutes } from './events.ts';
 import { policyRoutes } from './policies.ts';
+import { quotaRoutes } from './quotas.ts';
 import { restoreRoutes } from './restores.ts';
 import { runRoutes } from './runs.ts';
 
@@ -16,5 +17,6 @@ export const routes: readonly Route[] = [
   ...costRoutes,
   ...applianceRoutes,
   ...accountRoutes,
+  ...quotaRoutes,
   ...eventRoutes,
 ];
