@@ -14,7 +14,7 @@ import { StallGuard } from './body/stall-guard.ts';
 import { operationOf } from './dispatch.ts';
 import { visibleError } from './answer/errors.ts';
 import { refuseUnimplemented } from './request/object-headers.ts';
-import type { Operation, OwnedRequest, S3Request } from './request/request.ts';
+import type { Answer, Operation, OwnedRequest, S3Request } from './request/request.ts';
 import type { RequestHeaders } from './input/request-headers.ts';
 import { writeAnswer, writeError, type Exchange } from './answer/respond.ts';
 import type { RequestRecord, S3Settings } from './input/settings.ts';
@@ -120,7 +120,7 @@ async function serve(
   try {
     const request = await admit(settings, guard, { exchange, served });
     const operation = served.operation as Operation;
-    const answer = await operation.run(request);
+    const answer = warned(request, await operation.run(request));
     outcome.status = answer.status;
     outcome.sentBytes = await writeAnswer(exchange, answer);
   } catch (error) {
@@ -149,6 +149,16 @@ async function serve(
   if (accessLog !== undefined && request !== undefined && request.bucket !== '') {
     noteAccess(accessLog, { request, operation, ...outcome, durationMs });
   }
+}
+
+/** Who writes into a bucket is told in time that its quota, or its owner's, will be used up. */
+function warned(request: OwnedRequest, answer: Answer): Answer {
+  if (request.level !== 'object' || (request.method !== 'PUT' && request.method !== 'POST')) {
+    return answer;
+  }
+  const said = request.settings.engine.quotaWarning(request.owned);
+  if (said === undefined) return answer;
+  return { ...answer, headers: [...(answer.headers ?? []), 'x-firn-quota-warning', said] };
 }
 
 function describe(
