@@ -82,6 +82,7 @@ function complete(
   }
   checkHot(tiers, storageClasses, from.path);
   checkTargets(parsed, from.path);
+  checkDomains(parsed, from.path);
   return {
     ...parsed,
     data,
@@ -110,6 +111,15 @@ function checkHot(
   throw new FirnError('SettingsInvalid', 'STANDARD must be mapped to a tier of kind node-group', {
     subject: path ?? 'defaults',
     hint: 'new objects arrive on erasure-coded drives: map STANDARD to your hot tier',
+  });
+}
+
+/** One host can't be both a signed endpoint and a site for everybody. */
+function checkDomains({ domain, websiteDomain }: Parsed, path: string | undefined): void {
+  if (websiteDomain === undefined || websiteDomain !== domain) return;
+  throw new FirnError('SettingsInvalid', 'websiteDomain and domain are the same', {
+    subject: path ?? 'defaults',
+    hint: 'give websites a domain of their own, such as web.example.com beside s3.example.com',
   });
 }
 

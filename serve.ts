@@ -140,6 +140,7 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
     testEvents: (bucket, rules) => new Notifications(context).test(bucket, rules),
     problem: (message, bucket) => log.warn({ bucket }, message),
     ...(config.domain === undefined ? {} : { domain: config.domain }),
+    ...(config.websiteDomain === undefined ? {} : { websiteDomain: config.websiteDomain }),
     classes: context.classes,
     observe(record) {
       metrics.observe({

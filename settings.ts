@@ -81,6 +81,7 @@ export const settings = z.strictObject({
     .default('us-east-1'),
   // Compared with hosts, which are compared in lower case.
   domain: z.string().toLowerCase().optional(),
+  websiteDomain: z.string().toLowerCase().optional(),
   metadata: z
     .string()
     .regex(/^(lmdb$|mongodb(\+srv)?:\/\/)/, 'lmdb, or a mongodb:// address')

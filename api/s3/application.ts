@@ -20,7 +20,8 @@ import { writeAnswer, writeError, type Exchange } from './answer/respond.ts';
 import type { RequestRecord, S3Settings } from './input/settings.ts';
 import { AUTH_PARAMETERS } from './signature/claim.ts';
 import { isUnsigned, verifyRequest } from './signature/verify.ts';
-import { parseTarget, type Target } from './input/target.ts';
+import { isBelow, parseTarget, type Target } from './input/target.ts';
+import { VISITOR, website } from './website/website.ts';
 
 export type Handler = (incoming: IncomingMessage, response: ServerResponse) => void;
 
@@ -182,15 +183,19 @@ async function admit(
   const method = incoming.method as string;
   let headers = incoming.headers as RequestHeaders;
   checkHeaders(incoming);
-  const target = parseTarget(incoming.url as string, headers['host'] ?? '', settings.domain);
+  const isSite = isBelow(headers['host'], settings.websiteDomain);
+  const domain = isSite ? settings.websiteDomain : settings.domain;
+  const target = parseTarget(incoming.url as string, headers['host'] ?? '', domain);
   served.target = target;
   refuseForms(method, headers, target);
   const { rawHeaders } = incoming;
-  const identity = await verifyRequest({ method, target, headers, rawHeaders }, settings);
+  const identity = isSite
+    ? VISITOR
+    : await verifyRequest({ method, target, headers, rawHeaders }, settings);
   if (identity.kind === 'presigned') headers = withHoisted(headers, target);
-  const operation = operationOf(method, target, headers);
+  const operation = isSite ? website : operationOf(method, target, headers);
   served.operation = operation;
-  refuseUnimplemented(headers);
+  if (!isSite) refuseUnimplemented(headers);
   const payload = new Payload({ incoming, response, headers, identity, guard, expectsContinue });
   const request: S3Request & { owned: Bucket } = {
     id: exchange.id,
@@ -208,7 +213,7 @@ async function admit(
     owned: NO_BUCKET,
   };
   served.request = request;
-  request.owned = (await authorize(request, operation)) ?? NO_BUCKET;
+  if (!isSite) request.owned = (await authorize(request, operation)) ?? NO_BUCKET;
   return request;
 }
 

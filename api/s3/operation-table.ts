@@ -66,10 +66,16 @@ import { deleteBucketIntelligentTiering } from './operations/delete-bucket-intel
 import { putBucketReplication } from './operations/put-bucket-replication.ts';
 import { getBucketReplication } from './operations/get-bucket-replication.ts';
 import { deleteBucketReplication } from './operations/delete-bucket-replication.ts';
+import { putBucketWebsite } from './operations/put-bucket-website.ts';
+import { getBucketWebsite } from './operations/get-bucket-website.ts';
+import { deleteBucketWebsite } from './operations/delete-bucket-website.ts';
 import type { Operation } from './request/request.ts';
 import type { Level } from './input/target.ts';
 
 export const OPERATIONS: readonly Operation[] = [
+  putBucketWebsite,
+  getBucketWebsite,
+  deleteBucketWebsite,
   getObjectAttributes,
   getObjectTorrent,
   putBucketRequestPayment,
@@ -176,9 +182,6 @@ export const UNIMPLEMENTED_OPERATIONS: readonly UnimplementedOperation[] = [
   row('GetBucketPolicy', 'GET bucket policy'),
   row('PutBucketPolicy', 'PUT bucket policy'),
   row('GetBucketPolicyStatus', 'GET bucket policyStatus'),
-  row('DeleteBucketWebsite', 'DELETE bucket website'),
-  row('GetBucketWebsite', 'GET bucket website'),
-  row('PutBucketWebsite', 'PUT bucket website'),
   row('DeletePublicAccessBlock', 'DELETE bucket publicAccessBlock'),
   row('GetPublicAccessBlock', 'GET bucket publicAccessBlock'),
   row('PutPublicAccessBlock', 'PUT bucket publicAccessBlock'),

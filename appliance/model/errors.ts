@@ -39,6 +39,7 @@ export type S3Code =
   | 'InvalidPartOrder'
   | 'InvalidPolicyDocument'
   | 'InvalidRange'
+  | 'InvalidRedirectLocation'
   | 'InvalidRequest'
   | 'InvalidRetentionPeriod'
   | 'InvalidStorageClass'

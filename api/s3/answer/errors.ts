@@ -67,6 +67,10 @@ const S3_ERRORS: Record<S3Code, ErrorRow> = {
     'The content of the form does not meet the conditions of its policy.',
   ),
   InvalidRange: row(416, 'The requested range is not satisfiable.'),
+  InvalidRedirectLocation: row(
+    400,
+    "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+  ),
   InvalidRequest: row(400, 'Invalid request.'),
   InvalidRetentionPeriod: row(
     400,

@@ -71,6 +71,8 @@ export interface S3Settings {
   newBuckets?: NewBuckets;
   /** Buckets are also hosts below it (bucket.DOMAIN). */
   domain?: string;
+  /** Buckets with a website are shown to visitors as hosts below it; none where absent. */
+  websiteDomain?: string;
   /** Storage class → tier: others are InvalidStorageClass. */
   classes: ReadonlyMap<string, string>;
   /** Whether transitions may also go up (policies/lifecycle-xml.ts); strict where absent. */

@@ -83,6 +83,11 @@ function bucketOfHost(host: string, domain: string): string | undefined {
   return name.endsWith(`.${domain}`) ? name.slice(0, -domain.length - 1) : undefined;
 }
 
+/** Whether a bucket of this host would be a website. */
+export function isBelow(host: string | undefined, domain: string | undefined): boolean {
+  return domain !== undefined && bucketOfHost(host ?? '', domain) !== undefined;
+}
+
 const BUCKET_NAME = /^[a-z0-9](?:[a-z0-9-]|\.(?![.-])){1,61}[a-z0-9]$/;
 const RESERVED =
   /^(?:xn--|sthree-|amzn-s3-demo-)|(?:-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)$|-\./;

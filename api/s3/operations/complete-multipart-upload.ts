@@ -12,6 +12,7 @@ import { etagOf, writeConditionsOf } from '../request/conditions.ts';
 import { checksumTypeOf, etagHeader, pushExpiration } from '../request/object-headers.ts';
 import {
   invalidArgument,
+  newVersionIdHeader,
   type Answer,
   type Operation,
   type OwnedRequest,
@@ -40,7 +41,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   });
   const { version } = answer;
   const answered: string[] = [];
-  if (answer.versionId !== undefined) answered.push('x-amz-version-id', answer.versionId);
+  answered.push(...newVersionIdHeader(answer));
   pushExpiration(answered, request, answer);
   pushEncryption(answered, version.encryption, request.headers);
   return {

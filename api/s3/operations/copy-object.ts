@@ -19,6 +19,7 @@ import {
 } from '../request/object-headers.ts';
 import {
   invalidArgument,
+  newVersionIdHeader,
   type Answer,
   type Operation,
   type OwnedRequest,
@@ -59,7 +60,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   };
   const answer = await request.settings.engine.copyObject(copy);
   const answered: string[] = [];
-  if (answer.versionId !== undefined) answered.push('x-amz-version-id', answer.versionId);
+  answered.push(...newVersionIdHeader(answer));
   if (answer.sourceVersionId !== undefined) {
     answered.push('x-amz-copy-source-version-id', answer.sourceVersionId);
   }

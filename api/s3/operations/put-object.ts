@@ -16,6 +16,7 @@ import {
 } from '../request/object-headers.ts';
 import {
   invalidArgument,
+  newVersionIdHeader,
   type Answer,
   type Operation,
   type OwnedRequest,
@@ -37,7 +38,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   if (contentMd5 !== undefined) put.contentMd5 = contentMd5;
   const answer = await request.settings.engine.putObject(put);
   const answered = ['ETag', etagHeader(answer.version.etag)];
-  if (answer.versionId !== undefined) answered.push('x-amz-version-id', answer.versionId);
+  answered.push(...newVersionIdHeader(answer));
   pushChecksum(answered, answer.version.checksum);
   pushWritten(answered, answer.version.encryption, headers);
   pushExpiration(answered, request, answer);

@@ -79,7 +79,21 @@ export function storedHeadersOf(headers: RequestHeaders): NewVersion['headers'] 
     const text = name === 'content-encoding' ? withoutChunked(value) : value;
     if (text !== '') stored[name] = checked(name, textOfHeader(text));
   }
+  const redirect = headers[REDIRECT];
+  if (redirect !== undefined) checkRedirect(redirect);
   return stored;
+}
+
+const REDIRECT = 'x-amz-website-redirect-location';
+const REDIRECT_BYTES_MAX = 2048;
+
+/** Where a visitor of a website is sent: a page, never a script. */
+function checkRedirect(location: string): void {
+  if (location.length <= REDIRECT_BYTES_MAX && /^(?:\/|https?:\/\/)/.test(location)) return;
+  throw new FirnError(
+    'InvalidRedirectLocation',
+    "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+  );
 }
 
 /** aws-chunked is about the way here, wherever it stands and however often. */

@@ -109,6 +109,11 @@ export function versionIdHeader({ versionId }: { versionId: string | undefined }
   return versionId === undefined ? [] : ['x-amz-version-id', versionId];
 }
 
+/** The same of a version just written: S3 names none where versioning is suspended. */
+export function newVersionIdHeader(made: { versionId: string | undefined }): string[] {
+  return made.versionId === 'null' ? [] : versionIdHeader(made);
+}
+
 export function isVersionId(text: string): boolean {
   return VERSION_ID.test(text);
 }

@@ -72,9 +72,10 @@ export function tagPairsOf(bytes: Uint8Array): Pairs {
     });
 }
 
+/** In order of the keys. */
 export function taggingXml(tags: Tags): string {
   let xml = '';
-  for (const [key, value] of Object.entries(tags)) {
+  for (const [key, value] of Object.entries(tags).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
     xml += wrap('Tag', element('Key', key) + element('Value', value));
   }
   return xmlDocument('Tagging', wrap('TagSet', xml));
