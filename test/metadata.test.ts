@@ -25,7 +25,12 @@ import type { Location } from '../appliance/model/location.ts';
 import type { CommitResult, MetadataStore, Row, Table } from '../appliance/model/metadata-store.ts';
 import type { ObjectDocument } from '../appliance/model/object.ts';
 import { metadataContract, rejectsWith, revisionOf } from './contract/metadata-store.ts';
-import { richDocument, sampleVersion, scratchDirectory } from './contract/metadata-store.ts';
+import {
+  partsBlock,
+  richDocument,
+  sampleVersion,
+  scratchDirectory,
+} from './contract/metadata-store.ts';
 import { withStore, type Bench, type Medium } from './contract/metadata-store.ts';
 import { openPlace } from './contract/metadata-child.ts';
 import { WireTap } from './contract/wire-tap.ts';
@@ -69,6 +74,7 @@ const GOLDEN_VALUES: Record<string, object> = {
     createdAt: 1,
     n: [1, -1.5],
   },
+  parts: partsBlock(3, 'SHA256'),
 };
 
 test('records of today are read by every later Firn, and written the same', (t) => {

@@ -4,18 +4,20 @@
 import type { ExecutionContext, TestFn } from 'ava';
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { randomInt } from 'node:crypto';
+import { createHash, randomInt } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { checksumOf } from '../../appliance/model/checksum.ts';
 import { isFirnError, type ErrorCode } from '../../appliance/model/errors.ts';
 import { compareUtf8 } from '../../appliance/model/ids.ts';
 import { TABLES } from '../../appliance/model/metadata-store.ts';
 import type { Change, MetadataStore, RangeQuery } from '../../appliance/model/metadata-store.ts';
 import type { CommitResult, Revision, Row } from '../../appliance/model/metadata-store.ts';
+import type { Block, ChecksumAlgorithm, Part } from '../../appliance/model/object.ts';
 import type { ObjectDocument, Version } from '../../appliance/model/object.ts';
 import { increment, openPlace, type Place, type Task } from './metadata-child.ts';
 
@@ -142,6 +144,37 @@ export function seedOf(t: ExecutionContext): number {
   const seed = Number(process.env['FIRN_TEST_SEED'] ?? randomInt(1, 2 ** 31));
   t.log(`seed ${seed} (FIRN_TEST_SEED repeats it)`);
   return seed;
+}
+
+/** As CompleteMultipartUpload writes them; the last part is shorter. */
+export function partsBlock(count: number, algorithm: ChecksumAlgorithm | undefined): Block {
+  const digits = (index: number, width: number): string =>
+    createHash('sha512').update(`${index}/${width}`).digest('hex').slice(0, width);
+  const parts = Array.from({ length: count }, (_, index): Part => {
+    const sizeBytes = index === count - 1 ? 1000 : 16 * 2 ** 20;
+    const part: Part = {
+      number: index + 1,
+      location: {
+        kind: 'shards',
+        id: digits(index, 32),
+        tier: 'hot',
+        group: 0,
+        length: sizeBytes,
+        code: '4+2',
+        stripeBytes: 2 ** 20,
+        empty: 0,
+        unconfirmed: 0,
+      },
+      sizeBytes,
+      etag: digits(index + count, 32),
+      checksum: digits(index, 16),
+      nonce: Buffer.from(digits(index, 32), 'hex').toString('base64'),
+    };
+    if (algorithm === undefined) return part;
+    const value = checksumOf(algorithm, Buffer.from(digits(index, 8)));
+    return { ...part, clientChecksum: { algorithm, type: 'FULL_OBJECT', value } };
+  });
+  return { format: 1, kind: 'parts', object: '00112233445566ff/k', parts };
 }
 
 export function sampleVersion(n: number, more: Partial<Version> = {}): Version {

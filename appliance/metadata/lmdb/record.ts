@@ -12,6 +12,8 @@ import { checkFormat, newerFormat } from '../base/rules.ts';
 import { HeadReader } from './head-reader.ts';
 import { listingOf, packObject, unpackObject } from './object-record.ts';
 import type { HeadTuple, RestTuple } from './object-record.ts';
+import { packParts, unpackParts } from './parts-record.ts';
+import type { Packing, PartsTuple } from './parts-record.ts';
 
 const REVISION_AT = 1;
 const CHECKSUM_AT = 9;
@@ -23,7 +25,9 @@ const HEAD_MAX = 0xffff;
 const PLAIN_TAG = 1;
 /** A document of `objects` with at least one version, by positions, what a listing shows first. */
 const OBJECT_TAG = 2;
-const TAG_MAX = OBJECT_TAG;
+/** A list of parts, by columns. */
+const PARTS_TAG = 3;
+const TAG_MAX = PARTS_TAG;
 
 const EPOCH_MAX = 0xffff;
 const COMMIT_MAX = 2 ** 48 - 1;
@@ -32,6 +36,12 @@ const COMMIT_MAX = 2 ** 48 - 1;
 const packr = new Packr({ useRecords: false, skipValues: [undefined] } as object);
 const unpackr = new Unpackr({ useRecords: false, copyBuffers: true });
 
+const PACKING: Packing = {
+  // A copy: packr may hand out a piece of the buffer that its next call writes to.
+  pack: (value) => Buffer.from(packr.pack(value)),
+  unpack: (bytes) => unpackr.unpack(bytes as Buffer),
+};
+
 const headReader = new HeadReader();
 
 /** What lmdb hands to a decoder: a buffer that it reuses, its `length` set to the value's. */
@@ -39,9 +49,22 @@ export type LentBytes = Buffer;
 
 /** The record without its revision, which stampRevision adds inside the write transaction (A2). */
 export function encodeRecord(table: Table, value: object): Buffer {
-  const halves = table === 'objects' ? packObject(value) : undefined;
-  const record = (halves && encodeHalves(halves)) ?? encodePlain(value);
+  const record = encodeCompact(table, value) ?? encodePlain(value);
   record.writeUInt32BE(crc32(record.subarray(VALUE_AT), record[0]), CHECKSUM_AT);
+  return record;
+}
+
+/** Undefined where the value has no other form than by its names. */
+function encodeCompact(table: Table, value: object): Buffer | undefined {
+  if (table === 'objects') {
+    const halves = packObject(value);
+    return halves && encodeHalves(halves);
+  }
+  if (table !== 'blocks') return undefined;
+  const parts = packParts(value, PACKING);
+  if (parts === undefined) return undefined;
+  const record = packr.pack(parts, RESERVE_START_SPACE + VALUE_AT);
+  record[0] = PARTS_TAG;
   return record;
 }
 
@@ -95,6 +118,9 @@ export function decodeRecord<T>(table: Table, id: string, record: LentBytes): Ro
   let value: unknown;
   if (tag === PLAIN_TAG) {
     value = unpackr.unpack(record, { start: VALUE_AT, end: size });
+  } else if (tag === PARTS_TAG) {
+    const tuple = unpackr.unpack(record, { start: VALUE_AT, end: size }) as PartsTuple;
+    value = unpackParts(tuple, PACKING);
   } else {
     const at = VALUE_AT + HEAD_BYTES;
     const end = at + record.readUInt16BE(VALUE_AT);
