@@ -1,42 +1,121 @@
-// Who may do what. The one rule so far, and everything else is refused: a bucket and all in it
-// belong to the account that made it.
+// Who may do what: the one decision, asked before every operation, and by operations for what they
+// find out as they run. Everything is refused that nothing allows. In this order:
+//   1. nothing bounds the root of the account that owns a bucket without policy or ACLs: the way of
+//      nearly all requests, at the cost of a few comparisons;
+//   2. an explicit Deny, of the bucket's policy or of the asker's own, is final, but that the
+//      owner's root can always look at, replace and remove the policy: none can lock everybody out;
+//   3. an Allow must come from the side of the resource (its owner's root, the policy, an ACL), and,
+//      where policies of the asker's own bound it, from these too.
 
 import type { Bucket } from '../../../appliance/model/bucket.ts';
-import { FirnError } from '../../../appliance/model/errors.ts';
+import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';
+import type { Version } from '../../../appliance/model/object.ts';
+import { evaluate } from '../../../policies/access/evaluate.ts';
+import type { AccessRequest, Verdict } from '../../../policies/access/policy.ts';
 import type { Operation, S3Request } from '../request/request.ts';
+import { isEnforced, isGranted, isObjectOwners, ownerOf } from './acl.ts';
+import { keepsPublicOut, policyOf, type KeptPolicy } from './bucket-policy.ts';
+import { conditionValues } from './condition-values.ts';
+import { askerOf, isRootOf, type Asker } from './principal.ts';
 
 /** What an action is about. `key` is absent for the bucket itself. */
 export interface Resource {
   bucket: Bucket;
   key?: string;
   versionId?: string | undefined;
+  /** The version that is there, where it is known already. */
+  version?: Version;
+  /** About a version that is only to be made: nothing is looked up. */
+  isNew?: boolean;
+  /** Whose a version to be made will be. */
+  owner?: string;
+  /** Tags that a body says. */
+  requestTags?: Readonly<Record<string, string>>;
+  /** Condition keys, lower case, whose values a body says. */
+  values?: Readonly<Record<string, string>>;
 }
 
-const denied = (): FirnError => new FirnError('AccessDenied', 'Access Denied.');
+export const denied = (): FirnError => new FirnError('AccessDenied', 'Access Denied.');
 
 /**
  * Before an operation runs, and before 100 Continue: the bucket it is about (undefined for one of
- * the account). Throws NoSuchBucket, AccessDenied.
+ * the account). Throws NoSuchBucket, AccessDenied, and what absentError throws.
  */
 export async function authorize(
   request: S3Request,
   operation: Operation,
 ): Promise<Bucket | undefined> {
+  const action =
+    typeof operation.action === 'function' ? operation.action(request) : operation.action;
   if (operation.access === 'account') {
-    if (request.identity.kind === 'anonymous') throw denied();
+    authorizeAccount(request, action);
     return undefined;
   }
   const bucket = await bucketOf(request, request.bucket, 'x-amz-expected-bucket-owner');
-  const action =
-    typeof operation.action === 'function' ? operation.action(request) : operation.action;
-  if (action === undefined) return bucket;
+  if (request.identity.kind === 'anonymous') refuseOverrides(request);
+  if (action === undefined || isPlain(request, bucket)) return bucket;
   const resource: Resource = { bucket };
   if (operation.level === 'object') {
     resource.key = request.key;
     resource.versionId = request.query.get('versionId');
+    if (awaitsBody(action, request, bucket)) return bucket;
   }
-  await authorizeAction(request, action, resource);
+  const version = await judge(request, action, resource);
+  if (version !== undefined) judged.set(request, { action, version });
   return bucket;
+}
+
+const judged = new WeakMap<S3Request, { action: string; version: Version }>();
+
+/**
+ * Before a version is shown: that it is the one by whose owner, ACL and tags the request was let in,
+ * or that the other one, which has come between, may be shown as well. Throws AccessDenied.
+ */
+export function confirmVersion(
+  request: S3Request & { owned: Bucket },
+  version: Version,
+): Promise<void> | undefined {
+  if (isPlain(request, request.owned)) return undefined;
+  const known = judged.get(request);
+  if (known === undefined || known.version.id === version.id) return undefined;
+  const { owned: bucket, key, query } = request;
+  const resource = { bucket, key, versionId: query.get('versionId'), version };
+  return authorizeAction(request, known.action, resource);
+}
+
+/** Actions that are asked again by their operation, with what their body says. */
+const JUDGED_BY_BODY = new Set([
+  's3:PutObjectTagging',
+  's3:PutObjectVersionTagging',
+  's3:PutObjectRetention',
+  's3:PutObjectLegalHold',
+]);
+
+/** A policy may speak of what only the body says: the operation asks once it has read it. */
+function awaitsBody(action: string, { identity }: S3Request, bucket: Bucket): boolean {
+  if (!JUDGED_BY_BODY.has(action)) return false;
+  return identity.signer !== undefined || policyOf(bucket)?.asksBody === true;
+}
+
+/** response-* parameters are for who signs: anybody else could dress up what a site serves. */
+function refuseOverrides({ query }: S3Request): void {
+  if (!query.pairs.some(([name]) => name.startsWith('response-'))) return;
+  throw new FirnError(
+    'InvalidRequest',
+    'Request specific response headers cannot be used for anonymous GET requests.',
+  );
+}
+
+/** What is about no bucket that exists. Throws AccessDenied. */
+function authorizeAccount(request: S3Request, action: string | undefined): void {
+  const { identity, bucket } = request;
+  if (identity.kind === 'anonymous') throw denied();
+  const { signer } = identity;
+  if (signer === undefined || action === undefined) return;
+  const asker = askerOf(identity);
+  const resource = `arn:aws:s3:::${bucket === '' ? '*' : bucket}`;
+  const lookup = conditionValues(request, asker, { action });
+  if (signer.judge({ principal: asker, action, resource, lookup }) !== 'allow') throw denied();
 }
 
 /** The bucket, if it belongs to whom the asker expects. Throws NoSuchBucket or AccessDenied. */
@@ -51,13 +130,175 @@ export async function bucketOf(
   return bucket;
 }
 
-/** For what an operation finds out only while it runs: sources of copies, keys of a list. */
+/** The root of the owner, nothing that denies, and all objects its own: no more to ask. */
+export function isPlain({ identity }: S3Request, bucket: Bucket): boolean {
+  return isRootOf(bucket.owner, identity) && bucket.policy === undefined && isEnforced(bucket);
+}
+
+/**
+ * For what an operation finds out only while it runs: sources of copies, keys of a list. Throws
+ * AccessDenied; for a version that is not there what the engine throws, to who may list.
+ */
 export async function authorizeAction(
   request: S3Request,
-  _action: string,
-  { bucket }: Resource,
+  action: string,
+  resource: Resource,
 ): Promise<void> {
+  if (isPlain(request, resource.bucket)) return;
+  await judge(request, action, resource);
+}
+
+/** The same as an answer: false for what is refused. */
+export async function isAllowed(
+  request: S3Request,
+  action: string,
+  resource: Resource,
+): Promise<boolean> {
+  try {
+    await authorizeAction(request, action, resource);
+    return true;
+  } catch (error) {
+    if (isFirnError(error, 'AccessDenied')) return false;
+    throw error;
+  }
+}
+
+const OWN_POLICY = new Set(['s3:GetBucketPolicy', 's3:PutBucketPolicy', 's3:DeleteBucketPolicy']);
+
+/** Resolves to the version that was looked at for it, if any. Throws as authorizeAction. */
+export async function judge(
+  request: S3Request,
+  action: string,
+  resource: Resource,
+): Promise<Version | undefined> {
   const { identity } = request;
-  if (identity.kind === 'anonymous' || identity.account !== bucket.owner) throw denied();
-  await Promise.resolve();
+  const { bucket } = resource;
+  const isOwnersRoot = isRootOf(bucket.owner, identity);
+  if (isOwnersRoot && OWN_POLICY.has(action)) return undefined;
+  const asker = askerOf(identity);
+  const policy = policyOf(bucket);
+  let version = resource.version;
+  if (version === undefined && asksVersion(action, { resource, policy, isOwnersRoot })) {
+    version = await versionOf(request, { action, resource, asker });
+  }
+  const asked = accessRequest(request, { action, resource, asker, version });
+  const ofPolicy = policy === undefined ? undefined : evaluate(policy.compiled, asked);
+  const ofAsker = asker.signer?.judge(asked);
+  if (ofPolicy === 'deny' || ofAsker === 'deny') throw denied();
+  const objectOwner = resource.owner ?? ownerOf(bucket, version ?? bucket);
+  const owner = isObjectOwners(action) ? objectOwner : bucket.owner;
+  // A policy speaks for the bucket's owner, and not for another owner of an object in it.
+  const isHeard =
+    policy !== undefined && owner === bucket.owner && isHeardBy(asker, bucket, policy);
+  const acls = { bucket, acl: version?.acl, owner: objectOwner };
+  const granted: Granted = {
+    policy: isHeard ? ofPolicy : undefined,
+    account:
+      (asker.kind !== 'anonymous' && asker.account === owner) || isGranted(action, asker, acls),
+  };
+  if (!isLetIn(asker, bucket, { granted, ofAsker })) throw denied();
+  return version;
+}
+
+interface Granted {
+  policy: Verdict;
+  /** The asker's account, or the public, has it without any policy. */
+  account: boolean;
+}
+
+function isLetIn(
+  { signer, account }: Asker,
+  bucket: Bucket,
+  { granted, ofAsker }: { granted: Granted; ofAsker: Verdict },
+): boolean {
+  if (signer === undefined) return granted.account || granted.policy === 'allow';
+  // In the owner's account a policy that names the very user is enough; elsewhere each side must.
+  if (account === bucket.owner && granted.policy === 'allow') return true;
+  return ofAsker === 'allow' && (granted.account || granted.policy !== undefined);
+}
+
+function isHeardBy(asker: Asker, bucket: Bucket, policy: KeptPolicy): boolean {
+  return asker.account === bucket.owner || !keepsPublicOut(bucket, policy);
+}
+
+function accessRequest(
+  request: S3Request,
+  { action, resource, asker, version }: Question & { version: Version | undefined },
+): AccessRequest {
+  const { bucket, key, versionId, requestTags, values } = resource;
+  const existingTags = version?.tags;
+  const asked = { action, bucket, versionId, existingTags, requestTags, values };
+  return {
+    principal: asker,
+    action,
+    resource: `arn:aws:s3:::${bucket.name}${key === undefined ? '' : `/${key}`}`,
+    lookup: conditionValues(request, asker, asked),
+  };
+}
+
+interface Question {
+  action: string;
+  resource: Resource;
+  asker: Asker;
+}
+
+/** Actions on keys that need no version to be there. */
+const WITHOUT_VERSION = new Set([
+  's3:AbortMultipartUpload',
+  's3:BypassGovernanceRetention',
+  's3:DeleteObject',
+  's3:DeleteObjectVersion',
+  's3:ListMultipartUploadParts',
+  's3:PutObject',
+]);
+
+function asksVersion(
+  action: string,
+  by: { resource: Resource; policy: KeptPolicy | undefined; isOwnersRoot: boolean },
+): boolean {
+  const { resource, policy, isOwnersRoot } = by;
+  if (resource.key === undefined || resource.isNew === true) return false;
+  if (policy?.asksTags === true) return true;
+  if (WITHOUT_VERSION.has(action)) return false;
+  // Its owner, its ACL, and whether it is there at all, which not everybody may learn.
+  return !isOwnersRoot || (isObjectOwners(action) && !isEnforced(resource.bucket));
+}
+
+/** Undefined where none is there and the action needs none. */
+async function versionOf(
+  request: S3Request,
+  { action, resource, asker }: Question,
+): Promise<Version | undefined> {
+  const { bucket, key = '', versionId } = resource;
+  try {
+    const answer = await request.settings.engine.headObject({
+      bucket: bucket.name,
+      key,
+      known: bucket,
+      ...(versionId !== undefined && { versionId }),
+    });
+    return answer.version;
+  } catch (error) {
+    if (!isFirnError(error) || !ABSENT.has(error.code)) throw error;
+    if (WITHOUT_VERSION.has(action)) return undefined;
+    throw await absentError(request, error, { action, resource, asker });
+  }
+}
+
+/** MethodNotAllowed: the version named is a delete marker. */
+const ABSENT = new Set(['NoSuchKey', 'NoSuchVersion', 'MethodNotAllowed']);
+
+/** That a key is not there learns only who may list it: to all others it looks as if it were. */
+async function absentError(
+  request: S3Request,
+  error: FirnError,
+  question: Question,
+): Promise<FirnError> {
+  const { bucket, key = '', versionId } = question.resource;
+  const policy = policyOf(bucket);
+  const asked = accessRequest(request, { ...question, version: undefined });
+  if (policy !== undefined && evaluate(policy.compiled, asked) === 'deny') return denied();
+  const action = versionId === undefined ? 's3:ListBucket' : 's3:ListBucketVersions';
+  const values = { 's3:prefix': key };
+  return (await isAllowed(request, action, { bucket, values })) ? error : denied();
 }

@@ -1,53 +1,65 @@
-// x-amz-copy-source, parsed once; what is parsed is what is authorised and what is read. (Elsewhere
-// a source that was decoded twice, or checked in another form than it was read in, let accounts
-// copy what they could not read.)
+// The source of a copy, which the asker must be allowed to read: CopyObject and UploadPartCopy ask
+// here alike. Its tags go along with a copy, so they must be allowed to be read there and written
+// here: a tag may be what another statement of a policy goes by.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
+import type { Version } from '../../../appliance/model/object.ts';
 import type { ReadConditions, VersionName } from '../../../appliance/model/requests.ts';
-import { decodeComponent } from '../../../appliance/model/signature.ts';
-import { authorizeAction, bucketOf } from './authorize.ts';
 import { readConditionsOf } from '../request/conditions.ts';
-import { invalidArgument, isVersionId, type S3Request } from '../request/request.ts';
-import { checkKey, isBucketName } from '../input/target.ts';
-
-const HEADER = 'x-amz-copy-source';
+import { COPY_SOURCE_HEADER, parseCopySource } from '../request/copy-source-name.ts';
+import type { OwnedRequest } from '../request/request.ts';
+import { authorizeAction, bucketOf, isPlain, judge, type Resource } from './authorize.ts';
 
 export interface CopySource {
   source: VersionName;
   conditions: ReadConditions | undefined;
 }
 
-/** The source, which the asker may read. Throws InvalidArgument, NoSuchBucket, AccessDenied. */
-export async function copySourceOf(request: S3Request): Promise<CopySource> {
-  const source = parseCopySource(request.headers[HEADER] ?? '');
+/**
+ * The source, which the asker may read. Throws InvalidArgument, NoSuchBucket, AccessDenied, and
+ * what the engine throws of one that is not there, to who may list.
+ */
+export async function copySourceOf(
+  request: OwnedRequest,
+  options: { takesTags?: boolean } = {},
+): Promise<CopySource> {
+  const source = parseCopySource(request.headers[COPY_SOURCE_HEADER] ?? '');
   const bucket = await bucketOf(request, source.bucket, 'x-amz-source-expected-bucket-owner');
   const { key, versionId } = source;
+  const resource: Resource = { bucket, key, versionId };
   const action = versionId === undefined ? 's3:GetObject' : 's3:GetObjectVersion';
-  await authorizeAction(request, action, { bucket, key, versionId });
-  return { source, conditions: readConditionsOf(request.headers, 'x-amz-copy-source-') };
+  const isPlainSource = isPlain(request, bucket);
+  const version = isPlainSource ? undefined : await judge(request, action, resource);
+  if (options.takesTags === true && !(isPlainSource && isPlain(request, request.owned))) {
+    await authorizeTags(request, { ...resource, ...(version !== undefined && { version }) });
+  }
+  const conditions = readConditionsOf(request.headers, 'x-amz-copy-source-');
+  return { source, conditions: version === undefined ? conditions : pinned(version, conditions) };
 }
 
-export function parseCopySource(header: string): VersionName {
-  const refuse = (reason: string): FirnError => invalidArgument(reason, HEADER, header);
-  const mark = header.indexOf('?');
-  const rawPath = mark < 0 ? header : header.slice(0, mark);
-  const path = decodeComponent(rawPath.startsWith('/') ? rawPath.slice(1) : rawPath);
-  if (path === undefined) throw refuse('the copy source is not valid percent-encoded UTF-8');
-  const slash = path.indexOf('/');
-  const bucket = path.slice(0, Math.max(slash, 0));
-  const key = path.slice(slash + 1);
-  if (!isBucketName(bucket) || key === '' || key.includes('?versionId=')) {
-    throw refuse('the copy source must be in the form bucket/key, percent-encoded');
+async function authorizeTags(request: OwnedRequest, resource: Resource): Promise<void> {
+  const { bucket, key = '', versionId } = resource;
+  const name = { bucket: bucket.name, key, ...(versionId !== undefined && { versionId }) };
+  const version = resource.version ?? (await request.settings.engine.headObject(name)).version;
+  const tags = version.tags ?? {};
+  if (Object.keys(tags).length === 0) return;
+  const action = versionId === undefined ? 's3:GetObjectTagging' : 's3:GetObjectVersionTagging';
+  await authorizeAction(request, action, { ...resource, version });
+  const made = { bucket: request.owned, key: request.key, isNew: true, requestTags: tags };
+  await authorizeAction(request, 's3:PutObjectTagging', made);
+}
+
+/** What is copied must be what was judged: another version may have come between. */
+function pinned(version: Version, conditions: ReadConditions = {}): ReadConditions {
+  if (conditions.ifMatch !== undefined) return conditions;
+  const { ifUnmodifiedSince, ...others } = conditions;
+  // If-Match overrules it in the engine, as in S3: so it is held here.
+  const seconds = Math.floor(version.lastModified / 1000);
+  if (ifUnmodifiedSince !== undefined && seconds > Math.floor(ifUnmodifiedSince / 1000)) {
+    throw new FirnError(
+      'PreconditionFailed',
+      'At least one of the preconditions you specified did not hold.',
+    );
   }
-  try {
-    checkKey(key);
-  } catch (cause) {
-    if (!(cause instanceof FirnError)) throw cause;
-    throw refuse('the copy source names a key that is not allowed');
-  }
-  if (mark < 0) return { bucket, key };
-  const match = /^versionId=(.*)$/.exec(header.slice(mark + 1));
-  const versionId = match?.[1];
-  if (versionId === undefined || !isVersionId(versionId)) throw refuse('this is no version id');
-  return { bucket, key, versionId };
+  return { ...others, ifMatch: version.etag };
 }

@@ -2,7 +2,7 @@
 // operation. The engine keeps the lock itself (appliance/engine/protection.ts). The danger is a key
 // pair that may only write, and yet locks what it wrote for a hundred years, or unlocks it.
 
-import { isFirnError } from '../../../appliance/model/errors.ts';
+import type { Version } from '../../../appliance/model/object.ts';
 import type { HeadAnswer } from '../../../appliance/model/requests.ts';
 import {
   asksForBypass,
@@ -11,17 +11,17 @@ import {
   type Lock,
 } from '../request/object-lock.ts';
 import type { OwnedRequest } from '../request/request.ts';
-import { authorizeAction } from './authorize.ts';
+import { authorizeAction, isAllowed } from './authorize.ts';
 
 /** What a new version is locked by, as the asker may. Throws as lockOfHeaders, AccessDenied. */
 export async function lockOf(request: OwnedRequest): Promise<Lock> {
   const { headers, owned: bucket, key, settings } = request;
   const lock = lockOfHeaders(headers, { bucket, now: settings.clock.now() });
   if (lock.retention !== undefined) {
-    await authorizeAction(request, 's3:PutObjectRetention', { bucket, key });
+    await authorizeAction(request, 's3:PutObjectRetention', { bucket, key, isNew: true });
   }
   if (lock.legalHold !== undefined) {
-    await authorizeAction(request, 's3:PutObjectLegalHold', { bucket, key });
+    await authorizeAction(request, 's3:PutObjectLegalHold', { bucket, key, isNew: true });
   }
   return lock;
 }
@@ -52,22 +52,21 @@ export async function pushLock(
   { version }: HeadAnswer,
 ): Promise<void> {
   const shown: Lock = {};
-  if (version.retention !== undefined && (await mayRead(request, 's3:GetObjectRetention'))) {
+  if (version.retention !== undefined && (await mayRead(request, 'Retention', version))) {
     shown.retention = version.retention;
   }
-  if (version.legalHold !== undefined && (await mayRead(request, 's3:GetObjectLegalHold'))) {
+  if (version.legalHold !== undefined && (await mayRead(request, 'LegalHold', version))) {
     shown.legalHold = version.legalHold;
   }
   pushLockHeaders(into, shown);
 }
 
-async function mayRead(request: OwnedRequest, action: string): Promise<boolean> {
+function mayRead(
+  request: OwnedRequest,
+  what: 'Retention' | 'LegalHold',
+  version: Version,
+): Promise<boolean> {
   const { owned: bucket, key, query } = request;
-  try {
-    await authorizeAction(request, action, { bucket, key, versionId: query.get('versionId') });
-    return true;
-  } catch (error) {
-    if (isFirnError(error, 'AccessDenied')) return false;
-    throw error;
-  }
+  const resource = { bucket, key, versionId: query.get('versionId'), version };
+  return isAllowed(request, `s3:GetObject${what}`, resource);
 }

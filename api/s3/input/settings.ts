@@ -8,11 +8,26 @@ import type { NamedKeys } from '../../../appliance/model/encryption.ts';
 import type { Version } from '../../../appliance/model/object.ts';
 import type { NotificationRule } from '../../../appliance/model/notification.ts';
 import type { ObjectStore } from '../../../appliance/model/requests.ts';
+import type { AccessRequest, Principal, Verdict } from '../../../policies/access/policy.ts';
 
 export interface Secret {
   /** Account id: what owns buckets. */
   account: string;
   secretKey: string;
+  /** Where the key pair is not of its account's root. */
+  signer?: Signer;
+}
+
+/** An IAM user, or a session of a role: policies of its own bound it. */
+export interface Signer {
+  principal: Principal;
+  /**
+   * What its own policies say, bounds and session policies among them: what these do not allow is
+   * `deny`, so that no grant reaches past them.
+   */
+  judge(request: AccessRequest): Verdict;
+  /** Condition keys, in the evaluator's form, that only it has: aws:username, tags of its own. */
+  values?: ReadonlyMap<string, string | readonly string[]>;
 }
 
 export interface Accounts {

@@ -1,5 +1,6 @@
 // HeadObject: what GetObject would say, without the bytes; also for what is archived.
 
+import { confirmVersion } from '../access/authorize.ts';
 import { isLocked, pushLock } from '../access/object-lock.ts';
 import { actionOnVersion } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
@@ -10,6 +11,8 @@ async function run(request: OwnedRequest): Promise<Answer> {
   read.known = request.owned;
   try {
     const answer = await request.settings.engine.headObject(read);
+    const confirmed = confirmVersion(request, answer.version);
+    if (confirmed !== undefined) await confirmed;
     const headers = describeRead(request, read, answer);
     if (isLocked(answer)) await pushLock(headers, request, answer);
     return {

@@ -24,7 +24,7 @@ import {
   isEcdsaSigned,
 } from '../../../appliance/model/signature-ecdsa.ts';
 import type { RequestHeaders } from '../input/request-headers.ts';
-import type { S3Settings } from '../input/settings.ts';
+import type { S3Settings, Signer } from '../input/settings.ts';
 import type { Target } from '../input/target.ts';
 import { EcdsaChunks, HmacChunks, type ChunkCheck } from './chunk-check.ts';
 import {
@@ -46,6 +46,8 @@ export interface Identity {
   account: string;
   accessKey: string;
   kind: Claim['kind'] | 'anonymous' | 'form';
+  /** Where policies of its own bound whoever signed; absent for the root of an account. */
+  signer?: Signer | undefined;
   /** Hex SHA-256 of the body as the client claims it, UNSIGNED-PAYLOAD or a streaming keyword. */
   payloadHash: string;
   /** What the signatures of an aws-chunked body go on from. */
@@ -101,6 +103,7 @@ export async function verifyRequest(
     account: secret.account,
     accessKey: credential.accessKey,
     kind: claim.kind,
+    signer: secret.signer,
     payloadHash,
     chunks: check.chunks,
   };
