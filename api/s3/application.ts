@@ -16,6 +16,7 @@ import { visibleError } from './answer/errors.ts';
 import { refuseUnimplemented } from './request/object-headers.ts';
 import type { Answer, Operation, OwnedRequest, S3Request } from './request/request.ts';
 import type { RequestHeaders } from './input/request-headers.ts';
+import { withPatience } from './answer/patience.ts';
 import { writeAnswer, writeError, type Exchange } from './answer/respond.ts';
 import type { RequestRecord, S3Settings } from './input/settings.ts';
 import { AUTH_PARAMETERS } from './signature/claim.ts';
@@ -121,7 +122,9 @@ async function serve(
   try {
     const request = await admit(settings, guard, { exchange, served });
     const operation = served.operation as Operation;
-    const answer = warned(request, await operation.run(request));
+    let work = operation.run(request);
+    if (operation.isSlow) work = withPatience(exchange, work, settings.patienceMs);
+    const answer = warned(request, await work);
     outcome.status = answer.status;
     outcome.sentBytes = await writeAnswer(exchange, answer);
   } catch (error) {

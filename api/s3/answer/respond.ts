@@ -9,6 +9,7 @@ import { FirnError } from '../../../appliance/model/errors.ts';
 import type { Body } from '../../../appliance/model/tier.ts';
 import { errorXml, type VisibleError } from './errors.ts';
 import { endInTurn } from './leave.ts';
+import { endBegun, hasBegun } from './patience.ts';
 import type { Answer } from '../request/request.ts';
 
 /** A reader that takes nothing for this long is gone. */
@@ -33,6 +34,8 @@ export interface Exchange {
  */
 export async function writeAnswer(exchange: Exchange, answer: Answer): Promise<number> {
   const { response, incoming } = exchange;
+  // Its headers are gone already: the version's id is in the object's own.
+  if (hasBegun(response)) return endBegun(response, answer.xml as string);
   const headers = ['x-amz-request-id', exchange.id];
   if (answer.headers !== undefined) headers.push(...answer.headers);
   if (answer.xml !== undefined) {
@@ -59,6 +62,9 @@ export async function writeAnswer(exchange: Exchange, answer: Answer): Promise<n
 /** The error as S3's XML; returns the bytes of its body. A HEAD gets its headers only. */
 export async function writeError(exchange: Exchange, visible: VisibleError): Promise<number> {
   const { response, incoming } = exchange;
+  if (hasBegun(response)) {
+    return endBegun(response, errorXml(visible, exchange.resource, exchange.id));
+  }
   if (response.headersSent) {
     // Too late to say so: a body cut short is what tells the client.
     response.destroy();

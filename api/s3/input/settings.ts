@@ -109,4 +109,6 @@ export interface S3Settings {
   observe?(record: RequestRecord): void;
   /** A body that brings nothing for this long is RequestTimeout. 30 s where absent. */
   stallMs?: number;
+  /** How long a copy takes before its answer begins all the same. 5 s where absent. */
+  patienceMs?: number;
 }

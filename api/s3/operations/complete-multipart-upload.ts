@@ -133,6 +133,7 @@ export const completeMultipartUpload: Operation = {
   method: 'POST',
   level: 'object',
   subresource: 'uploadId',
+  isSlow: true,
   access: 'bucket',
   action: 's3:PutObject',
   run,

@@ -92,6 +92,7 @@ export const copyObject: Operation = {
   method: 'PUT',
   level: 'object',
   copies: true,
+  isSlow: true,
   access: 'bucket',
   action: 's3:PutObject',
   run,

@@ -54,6 +54,7 @@ export const uploadPartCopy: Operation = {
   level: 'object',
   subresource: 'uploadId',
   copies: true,
+  isSlow: true,
   access: 'bucket',
   action: 's3:PutObject',
   run,

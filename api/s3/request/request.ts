@@ -54,6 +54,8 @@ export interface Operation {
   subresource?: string;
   /** Chosen instead of its namesake where x-amz-copy-source is there. */
   copies?: true;
+  /** May take longer than clients wait for a first byte: its answer may begin before its end. */
+  isSlow?: true;
   /** `bucket`: about one that exists, looked up before the operation runs. */
   access: 'account' | 'bucket';
   /**

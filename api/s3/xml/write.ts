@@ -36,6 +36,8 @@ export function wrap(name: string, content: string): string {
 
 const S3_NAMESPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"';
 
+export const XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n';
+
 export function xmlDocument(name: string, content: string, attributes = S3_NAMESPACE): string {
-  return `<?xml version="1.0" encoding="UTF-8"?>\n<${name}${attributes}>${content}</${name}>`;
+  return `${XML_DECLARATION}<${name}${attributes}>${content}</${name}>`;
 }
