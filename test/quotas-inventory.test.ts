@@ -1,17 +1,27 @@
 // Quotas: nobody passes one, however many write at once and whoever dies; what is full still
 // serves reads and deletes; what went makes room. Inventories: what they say is what is there.
 
+import { hash } from 'node:crypto';
+import { gunzipSync } from 'node:zlib';
+
 import test, { type ExecutionContext } from 'ava';
 
 import { buildEngine } from '../appliance/engine/build.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
 import { setQuota, takenOf } from '../appliance/engine/quotas.ts';
 import type { Bucket } from '../appliance/model/bucket.ts';
+import { DAY_MS } from '../appliance/model/clock.ts';
+import { newRequestId } from '../appliance/model/ids.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
 import type { ObjectDocument, UploadPart } from '../appliance/model/object.ts';
 import type { Amount, QuotaUsage } from '../appliance/model/quota.ts';
 import { QuotaWorker } from '../workers/quotas.ts';
-import { bigPart, codeOf, seeded } from './engine-harness.ts';
+import { INVENTORY_FIELDS } from '../policies/inventory-xml.ts';
+import { InventoryWorker } from '../workers/inventory/inventory.ts';
+import { storedPolicies } from '../workers/lifecycle/rules.ts';
+import { bigPart, bytesOf, codeOf, seeded } from './engine-harness.ts';
+import { Crash } from './memory-store.ts';
+import { checkRefusal, send, startEndpoint } from './s3-caller.ts';
 import { newRig, random, turnOf, type Rig } from './move-rig.ts';
 
 const FIELDS = { owner: 'root', storageClass: 'STANDARD', headers: {}, metadata: {} };
@@ -332,4 +342,213 @@ test('whatever is done, what is told is what is there', async (t) => {
   const usage = await usageOf(rig, `bucket/${rig.bucket.id}`);
   t.deepEqual(usage?.used, heldIn(rig, [rig.bucket]));
   rig.close();
+});
+
+// ── Inventories ───────────────────────────────────────────────────────────────────────────────────
+
+const INVENTORY = (
+  more: Partial<Record<'format' | 'versions' | 'frequency' | 'to' | 'id', string>>,
+): string =>
+  '<InventoryConfiguration><Destination><S3BucketDestination>' +
+  `<Bucket>arn:aws:s3:::${more.to ?? 'reports'}</Bucket><Format>${more.format ?? 'CSV'}</Format>` +
+  '<Prefix>inv</Prefix></S3BucketDestination></Destination><IsEnabled>true</IsEnabled>' +
+  `<Id>${more.id ?? 'all'}</Id>` +
+  `<IncludedObjectVersions>${more.versions ?? 'All'}</IncludedObjectVersions>` +
+  `<OptionalFields>${INVENTORY_FIELDS.map((field) => `<Field>${field}</Field>`).join('')}</OptionalFields>` +
+  `<Schedule><Frequency>${more.frequency ?? 'Daily'}</Frequency></Schedule></InventoryConfiguration>`;
+
+async function newInventoryRig(configurations: Record<string, string>): Promise<Rig> {
+  const rig = await newRig();
+  await rig.engine.createBucket({ name: 'reports', owner: 'root', region: 'us-east-1' });
+  await rig.engine.updateBucket('data', (bucket) => ({ ...bucket, configurations }));
+  return rig;
+}
+
+async function runInventory(rig: Rig, key = 'inventory'): Promise<Record<string, number>> {
+  const rules = {
+    source: storedPolicies(rig.core),
+    evaluation: { classes: rig.context.classes },
+    log: () => undefined,
+  };
+  const turn = await turnOf(rig, 'inventory');
+  await new InventoryWorker(rig.core, rules, () => undefined).run(turn, key);
+  await turn.lease.release();
+  return turn.counts;
+}
+
+async function readReport(rig: Rig, key: string): Promise<Buffer> {
+  const { body } = await rig.engine.getObject({ bucket: 'reports', key });
+  return bytesOf(body);
+}
+
+const reportKeys = async (rig: Rig): Promise<string[]> => {
+  const query = { bucket: 'reports', prefix: '', delimiter: '', after: '', limit: 100 };
+  return (await rig.engine.listObjects(query)).entries.map(({ key }) => key);
+};
+
+interface Manifest {
+  sourceBucket: string;
+  destinationBucket: string;
+  fileFormat: string;
+  fileSchema: string;
+  files: { key: string; size: number; MD5checksum: string }[];
+}
+
+test('an inventory lists every version once, in files that its manifest names and sums', async (t) => {
+  const rig = await newInventoryRig({
+    'inventory/all': INVENTORY({}),
+    'inventory/now': INVENTORY({ id: 'now', format: 'NDJSON', versions: 'Current' }),
+  });
+  const { engine } = rig;
+  await engine.updateBucket('data', (bucket) => ({ ...bucket, versioning: 'enabled' }));
+  const odd = 'a folder/ü "quoted", with\ncomma';
+  await write(engine, odd, 10);
+  await write(engine, odd, 20);
+  await write(engine, 'gone', 5);
+  await engine.deleteObject({ bucket: 'data', key: 'gone', owner: 'root' });
+  t.like(await runInventory(rig), { reports: 2, failed: 0, objects: 4, files: 2 });
+  const folder = 'inv/data/all/2026-01-05T00-00Z';
+  const text = await readReport(rig, `${folder}/manifest.json`);
+  t.is(String(await readReport(rig, `${folder}/manifest.checksum`)), hash('md5', text));
+  const manifest = JSON.parse(String(text)) as Manifest;
+  t.like(manifest, {
+    sourceBucket: 'data',
+    destinationBucket: 'arn:aws:s3:::reports',
+    fileFormat: 'CSV',
+  });
+  const [file] = manifest.files as [Manifest['files'][number]];
+  const packed = await readReport(rig, file.key);
+  t.is(packed.length, file.size);
+  t.is(hash('md5', packed), file.MD5checksum);
+  const lines = String(gunzipSync(packed)).trimEnd().split('\n');
+  t.is(lines.length, 4, 'two versions, one hidden version, one marker');
+  const columns = manifest.fileSchema.split(', ');
+  t.deepEqual(columns.slice(0, 6), [
+    'Bucket',
+    'Key',
+    'VersionId',
+    'IsLatest',
+    'IsDeleteMarker',
+    'Size',
+  ]);
+  const [newest] = lines.map((line) => line.slice(1, -1).split('","'));
+  t.is(decodeURIComponent(newest?.[1] ?? ''), odd);
+  t.deepEqual(newest?.slice(3, 6), ['true', 'false', '20']);
+  const json = (await reportKeys(rig)).find((key) => key.endsWith('.ndjson.gz')) ?? '';
+  const records = String(gunzipSync(await readReport(rig, json)))
+    .trimEnd()
+    .split('\n');
+  t.deepEqual(
+    records.map((line) => (JSON.parse(line) as { Key: string; Size: number }).Key),
+    [odd],
+    'current objects alone',
+  );
+  rig.close();
+});
+
+test('a day’s inventory is written once, a weekly one a week later, one asked for at once', async (t) => {
+  const rig = await newInventoryRig({
+    'inventory/daily': INVENTORY({ id: 'daily' }),
+    'inventory/weekly': INVENTORY({ id: 'weekly', frequency: 'Weekly' }),
+  });
+  await write(rig.engine, 'a', 1);
+  t.is((await runInventory(rig))['reports'], 2);
+  t.is((await runInventory(rig))['reports'], 0, 'done for today');
+  rig.clock.pass(DAY_MS);
+  t.is((await runInventory(rig))['reports'], 1, 'Tuesday: the daily one');
+  rig.clock.pass(5 * DAY_MS);
+  t.is((await runInventory(rig))['reports'], 2, 'Sunday: both');
+  const id = newRequestId(rig.clock, random);
+  const run = { format: 1, id, kind: 'inventory', bucket: 'data', state: 'running', counts: {} };
+  await rig.store.insert('runs', `inventory/${id}`, { ...run, requestedAt: rig.clock.now() });
+  t.is((await runInventory(rig, `inventory/${id}`))['reports'], 2, 'whatever was done before');
+  const keys = await reportKeys(rig);
+  t.deepEqual(
+    keys.filter((key) => key.startsWith('inv/data/daily/') && key.endsWith('manifest.json')),
+    ['05T00-00', '06T00-00', '11T00-00', '11T10-30'].map(
+      (at) => `inv/data/daily/2026-01-${at}Z/manifest.json`,
+    ),
+  );
+  rig.close();
+});
+
+test('killed anywhere, an inventory is whole in the end, and its destination is the owner’s', async (t) => {
+  for (let at = 1; at < 40; at++) {
+    const rig = await newInventoryRig({ 'inventory/all': INVENTORY({}) });
+    for (let n = 0; n < 5; n++) await write(rig.engine, `k${n}`, n);
+    rig.crashAt(at);
+    let died = false;
+    try {
+      await runInventory(rig);
+    } catch (error) {
+      if (!(error instanceof Crash)) throw error;
+      died = true;
+    }
+    rig.restart();
+    rig.clock.pass(60_000);
+    await runInventory(rig);
+    const manifest = (await reportKeys(rig)).filter((key) => key.endsWith('manifest.json'));
+    t.is(manifest.length, 1, `at ${at}`);
+    const { files } = JSON.parse(String(await readReport(rig, manifest[0] ?? ''))) as Manifest;
+    const lines = String(gunzipSync(await readReport(rig, files[0]?.key ?? '')));
+    t.is(lines.trimEnd().split('\n').length, 5);
+    rig.close();
+    if (!died) break;
+  }
+  const rig = await newInventoryRig({ 'inventory/all': INVENTORY({ to: 'theirs' }) });
+  await rig.engine.createBucket({ name: 'theirs', owner: 'ana', region: 'us-east-1' });
+  t.is((await runInventory(rig))['failed'], 1);
+  t.is(
+    (
+      await rig.engine.listObjects({
+        bucket: 'theirs',
+        prefix: '',
+        delimiter: '',
+        after: '',
+        limit: 9,
+      })
+    ).entries.length,
+    0,
+  );
+  rig.close();
+});
+
+test('over S3: inventories are kept strictly, a quota warns from 80 % and refuses with 403', async (t) => {
+  const endpoint = await startEndpoint();
+  t.teardown(() => endpoint.close());
+  const put = (body: string, id = 'all'): ReturnType<typeof send> =>
+    send(endpoint, { method: 'PUT', path: '/bucket', query: `inventory=&id=${id}`, body });
+  const good = INVENTORY({ to: 'bucket' });
+  t.is((await put(good)).status, 200);
+  t.is((await put(INVENTORY({ to: 'bucket', id: 'two', format: 'NDJSON' }), 'two')).status, 200);
+  checkRefusal(await put(good, 'other'), 400, 'InvalidArgument', 'another id');
+  checkRefusal(await put(INVENTORY({ to: 'foreign' })), 400, 'InvalidArgument', 'another’s bucket');
+  checkRefusal(await put(INVENTORY({ to: 'nowhere' })), 400, 'InvalidArgument', 'no bucket');
+  checkRefusal(await put(INVENTORY({ to: 'bucket', format: 'ORC' })), 501, 'NotImplemented');
+  checkRefusal(await put(INVENTORY({ to: 'bucket', frequency: 'Hourly' })), 400, 'MalformedXML');
+  checkRefusal(
+    await put(good.replace('<Id>', '<Odd/><Id>')),
+    400,
+    'MalformedXML',
+    'unknown element',
+  );
+  const got = await send(endpoint, { path: '/bucket', query: 'inventory=&id=all' });
+  t.regex(got.text, /<Bucket>arn:aws:s3:::bucket<\/Bucket>/);
+  const list = await send(endpoint, { path: '/bucket', query: 'inventory=' });
+  t.deepEqual(list.text.match(/<Id>[a-z]+<\/Id>/g), ['<Id>all</Id>', '<Id>two</Id>']);
+  const gone = { method: 'DELETE', path: '/bucket', query: 'inventory=&id=all' };
+  t.is((await send(endpoint, gone)).status, 204);
+  checkRefusal(await send(endpoint, gone), 404, 'NoSuchConfiguration');
+
+  await setQuota(endpoint, { kind: 'bucket', name: 'bucket' }, { bytesMax: 1000 });
+  const object = (key: string, size: number): ReturnType<typeof send> =>
+    send(endpoint, { method: 'PUT', path: `/bucket/${key}`, body: Buffer.alloc(size) });
+  const first = await object('a', 700);
+  t.is(first.headers['x-firn-quota-warning'], undefined);
+  const second = await object('b', 150);
+  t.is(second.headers['x-firn-quota-warning'], 'bucket bytes 85 %');
+  checkRefusal(await object('c', 151), 403, 'QuotaExceeded');
+  t.is((await send(endpoint, { path: '/bucket/a' })).bytes.length, 700);
+  t.is((await send(endpoint, { method: 'DELETE', path: '/bucket/a' })).status, 204);
+  t.is((await object('c', 151)).status, 200);
 });

@@ -15,6 +15,7 @@ import { ClockGuard } from './base/clock-guard.ts';
 import { CollectWorker } from './collect.ts';
 import { CompactWorker } from './compact.ts';
 import { HealWorker } from './heal.ts';
+import { InventoryWorker } from './inventory/inventory.ts';
 import { LifecyclePass } from './lifecycle/pass.ts';
 import { storedPolicies, type PolicySource, type RuleSettings } from './lifecycle/rules.ts';
 import { LifecycleShard } from './lifecycle/shard.ts';
@@ -135,6 +136,8 @@ class AgendaWorkers implements Workers {
       healNeeded: () => heal.isNeeded(),
       log,
     });
+    const rules = this.#ruleSettings(log);
+    const inventory = new InventoryWorker(core, rules, log);
     const scrub = new ScrubWorker(groups, log);
     const collect = new CollectWorker(core, this.#guard);
     const minimumDays = options.minimumDays ?? (() => 0);
@@ -148,22 +151,27 @@ class AgendaWorkers implements Workers {
       new QuotaWorker(core, log),
       new CompactWorker(core, groups, { guard: this.#guard, log, minimumDays }),
     ];
-    for (const worker of [scrub, collect, heal, notify, ...others]) this.#schedules.define(worker);
-    this.#defineLifecycle(log);
-    const asked = new Map<string, Worker>([scrub, collect, heal].map((one) => [one.name, one]));
+    const onRequest = [scrub, collect, heal, inventory];
+    for (const worker of [...onRequest, notify, ...others]) this.#schedules.define(worker);
+    this.#defineLifecycle(rules, log);
+    const asked = new Map<string, Worker>(onRequest.map((one) => [one.name, one]));
     this.#runs = new RequestedRuns(core, this.#runner, asked);
     this.#schedules.defineTask('run', (key, touch) => this.#runs.run(key, touch));
     this.#schedules.defineTask('lifecycle-tick', () => this.#tick());
   }
 
-  #defineLifecycle(log: WorkerLog): void {
+  #ruleSettings(log: WorkerLog): RuleSettings {
     const { engine, policySource, dayMs = DAY_MS, evaluation } = this.#options;
     const { core } = engine;
-    const rules: RuleSettings = {
+    return {
       source: policySource ?? storedPolicies(core),
       evaluation: { ...evaluation, classes: core.context.classes, dayMs },
       log,
     };
+  }
+
+  #defineLifecycle(rules: RuleSettings, log: WorkerLog): void {
+    const { core } = this.#options.engine;
     const pass = new LifecyclePass(core, {
       rules,
       enqueue: (runId, shard) => this.#schedules.enqueue('lifecycle-shard', `${runId}/${shard}`),
@@ -194,6 +202,7 @@ class AgendaWorkers implements Workers {
     await every(MINUTE_MS, 'quotas');
     await every(HOUR_MS, 'usage', false);
     await every(HOUR_MS, 'compact', false);
+    await every(10 * MINUTE_MS, 'inventory');
     await every(7 * 24 * HOUR_MS, 'scrub', false);
     this.#watch.start();
   }

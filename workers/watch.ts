@@ -17,7 +17,7 @@ const FULL_MS = 5_000;
 const RUNS_PER_KIND = 50;
 /** Quotas looked at for one that is new; beyond them the next minute finds it. */
 const QUOTAS_MAX = 1000;
-const RUN_KINDS: readonly Run['kind'][] = ['lifecycle', 'scrub', 'heal', 'collect'];
+const RUN_KINDS: readonly Run['kind'][] = ['lifecycle', 'scrub', 'heal', 'collect', 'inventory'];
 /** The same job is not asked for again within this. */
 const ASK_AGAIN_MS = 2_000;
 /** Providers that promise nothing are asked again after this, doubled up to the maximum. */

@@ -69,6 +69,9 @@ import { deleteBucketReplication } from './operations/delete-bucket-replication.
 import { putBucketWebsite } from './operations/put-bucket-website.ts';
 import { getBucketWebsite } from './operations/get-bucket-website.ts';
 import { deleteBucketWebsite } from './operations/delete-bucket-website.ts';
+import { putBucketInventory } from './operations/put-bucket-inventory-configuration.ts';
+import { getBucketInventory } from './operations/get-bucket-inventory-configuration.ts';
+import { deleteBucketInventory } from './operations/delete-bucket-inventory-configuration.ts';
 import type { Operation } from './request/request.ts';
 import type { Level } from './input/target.ts';
 
@@ -91,6 +94,9 @@ export const OPERATIONS: readonly Operation[] = [
   putBucketIntelligentTiering,
   getBucketIntelligentTiering,
   deleteBucketIntelligentTiering,
+  putBucketInventory,
+  getBucketInventory,
+  deleteBucketInventory,
   putBucketReplication,
   getBucketReplication,
   deleteBucketReplication,
@@ -163,9 +169,6 @@ export const UNIMPLEMENTED_OPERATIONS: readonly UnimplementedOperation[] = [
   row('DeleteBucketCors', 'DELETE bucket cors'),
   row('GetBucketCors', 'GET bucket cors'),
   row('PutBucketCors', 'PUT bucket cors'),
-  row('DeleteBucketInventoryConfiguration', 'DELETE bucket inventory'),
-  row('GetBucketInventoryConfiguration', 'GET bucket inventory'),
-  row('PutBucketInventoryConfiguration', 'PUT bucket inventory'),
   row('CreateBucketMetadataConfiguration', 'POST bucket metadataConfiguration'),
   row('DeleteBucketMetadataConfiguration', 'DELETE bucket metadataConfiguration'),
   row('GetBucketMetadataConfiguration', 'GET bucket metadataConfiguration'),

@@ -59,6 +59,8 @@ export interface ConfigurationKind {
   /** s3:Put… and s3:Get…. */
   action: string;
   shape: Shape;
+  /** What else must hold, looked at in canonical form before it is kept. */
+  check?(request: OwnedRequest, xml: string): Promise<void>;
 }
 
 const ID = /^[A-Za-z0-9._-]{1,64}$/;
@@ -85,6 +87,7 @@ export function putOf(kind: ConfigurationKind): Operation {
       if (childText(root, 'Id') !== id) {
         throw invalidArgument('it must be the id in the configuration', 'id', id);
       }
+      await kind.check?.(request, xml);
       await storeConfiguration(request, `${kind.subresource}/${id}`, xml);
       return { status: 200 };
     },
