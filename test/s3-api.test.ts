@@ -858,7 +858,9 @@ test('a subresource that we do not know never falls through to the object', asyn
         query,
         body: method === 'DELETE' ? '' : 'overwritten',
       });
-      t.true([501, 405].includes(answer.status), `${method} ${query} ${answer.text}`);
+      // It has tags of its own to delete, and nothing else.
+      const isDone = query === 'tagging' && method === 'DELETE' ? [204] : [400, 405, 501];
+      t.true(isDone.includes(answer.status), `${method} ${query} ${answer.text}`);
     }
   }
   for (const query of ['acl', 'newthing', 'policy']) {
@@ -894,7 +896,8 @@ test('headers that ask for what we do not do are refused, not ignored', async (t
   const refuse: [string, string, number, string][] = [
     ['x-amz-server-side-encryption', 'AES256', 501, 'NotImplemented'],
     ['x-amz-server-side-encryption-customer-algorithm', 'AES256', 501, 'NotImplemented'],
-    ['x-amz-object-lock-mode', 'GOVERNANCE', 501, 'NotImplemented'],
+    ['x-amz-object-lock-mode', 'GOVERNANCE', 400, 'InvalidRequest'],
+    ['x-amz-website-redirect-location', 'javascript:alert(1)', 400, 'InvalidRedirectLocation'],
     ['x-amz-grant-read', 'id=x', 501, 'NotImplemented'],
     ['x-amz-acl', 'public-read', 400, 'AccessControlListNotSupported'],
     ['x-amz-storage-class', 'NEVERNEVER', 400, 'InvalidStorageClass'],
