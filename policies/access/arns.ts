@@ -34,13 +34,18 @@ export function arnMatcher(pattern: string, hasVariables: boolean): Matcher {
   const parts = partsOf(tokens);
   if (parts === undefined) return () => false;
   const head = parts.slice(0, HEAD_PARTS);
-  const last = matcherOf(parts[HEAD_PARTS] as Token[]);
   const fixed = fixedText(head);
-  if (fixed !== undefined) {
-    return (arn, lookup) => (arn.startsWith(fixed) ? last(arn.slice(fixed.length), lookup) : false);
+  if (fixed === undefined) {
+    const heads = head.map(matcherOf);
+    const last = matcherOf(parts[HEAD_PARTS] as Token[]);
+    return (arn, lookup) => matchParts(arn, heads, { last, lookup });
   }
-  const heads = head.map(matcherOf);
-  return (arn, lookup) => matchParts(arn, heads, { last, lookup });
+  // Nearly all patterns: text, and perhaps a star behind it. Most ARNs are told by that text.
+  const [first, ...more] = parts[HEAD_PARTS] as Token[];
+  const isText = first?.kind === 'text';
+  const start = isText ? fixed + first.text : fixed;
+  const rest = matcherOf(isText ? more : (parts[HEAD_PARTS] as Token[]));
+  return (arn, lookup) => (arn.startsWith(start) ? rest(arn.slice(start.length), lookup) : false);
 }
 
 function matchParts(

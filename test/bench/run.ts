@@ -8,6 +8,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { open } from 'lmdb';
+import { benchAccess } from './access.ts';
 import { benchEc } from './ec.ts';
 import type { LoadResult, LoadSpec } from './load.ts';
 import { startFirn } from '../firn-process.ts';
@@ -306,6 +307,9 @@ const scratch = mkdtempSync(join(tmpdir(), 'firn-bench-'));
 try {
   if (wants('ec-encode') || wants('ec-decode') || wanted.some((name) => name.startsWith('ec-'))) {
     for (const [name, figure] of Object.entries(await benchEc())) record(name, figure);
+  }
+  if (wants('policy-evaluate')) {
+    for (const [name, figure] of Object.entries(benchAccess())) record(name, figure);
   }
   await small('');
   if (wanted.length === 0 || wanted.some((name) => name.endsWith('-mongo'))) {
