@@ -26,7 +26,7 @@ import type { Core } from './core.ts';
 import { openEnvelope, type NewEnvelope } from './envelope.ts';
 import { findObject, requireOnline } from './get.ts';
 import { listGarbage, listHeals } from './garbage.ts';
-import { landingTier, subjectOf } from './names.ts';
+import { landingTier, shownVersionId, subjectOf } from './names.ts';
 import type { Claim } from './quota-meter.ts';
 import { readVersion } from './read-version.ts';
 import { storeBytes } from './store-bytes.ts';
@@ -247,6 +247,7 @@ export interface CopyPart extends UploadName {
   source: VersionName;
   range?: ByteRange;
   sourceConditions?: ReadConditions;
+  signal?: AbortSignal;
   /** SSE-C: the keys of the upload and of the source. */
   clientKey?: Uint8Array;
   sourceClientKey?: Uint8Array;
@@ -256,7 +257,10 @@ export interface CopyPart extends UploadName {
 /** A part made of another object's bytes. InvalidRange when the range is not within them. */
 export async function copyPart(core: Core, request: CopyPart): Promise<PartAnswer> {
   const { source, range, sourceConditions, sourceClientKey, ...name } = request;
-  const { object, version, parts } = await findObject(core, source, { parts: true });
+  // Before the source is opened: nobody would close it.
+  const { row } = await readUpload(core, request);
+  if (row.value.state !== 'open') throw noSuchUpload(request);
+  const { bucket, object, version, parts } = await findObject(core, source, { parts: true });
   checkCopySource(sourceConditions, version, subjectOf(source));
   const fromCopy = requireOnline(core.context, version, subjectOf(source));
   const wanted = range ?? { offset: 0, length: version.sizeBytes };
@@ -272,9 +276,12 @@ export async function copyPart(core: Core, request: CopyPart): Promise<PartAnswe
   const { encryption } = version;
   const sealed = { object, encryption, clientKey: sourceClientKey };
   const dataKey = await openEnvelope(core.context, sealed);
-  const reading = { object, version, parts, fromCopy, dataKey, range: wanted };
+  const { signal } = request;
+  const reading = { object, version, parts, fromCopy, dataKey, range: wanted, signal };
   const body = await readVersion(core, reading);
-  return putPart(core, { ...name, body, sizeBytes: wanted.length });
+  const answer = await putPart(core, { ...name, body, sizeBytes: wanted.length });
+  const sourceVersionId = shownVersionId(bucket, version);
+  return sourceVersionId === undefined ? answer : { ...answer, sourceVersionId };
 }
 
 /** Parts of an open upload above the number `after`. */

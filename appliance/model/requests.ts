@@ -215,6 +215,8 @@ export interface PutPart extends UploadName {
 /** The part, and how its upload is sealed. */
 export interface PartAnswer extends UploadPart {
   encryption?: Encryption;
+  /** Of a copy, where its source's bucket shows version ids. */
+  sourceVersionId?: string;
 }
 
 export interface CompleteUpload extends UploadName {
@@ -322,6 +324,7 @@ export interface ObjectStore {
       source: VersionName;
       range?: ByteRange;
       sourceConditions?: ReadConditions;
+      signal?: AbortSignal;
       clientKey?: Uint8Array;
       sourceClientKey?: Uint8Array;
       asksEncryption?: boolean;

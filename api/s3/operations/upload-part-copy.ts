@@ -1,6 +1,7 @@
 // UploadPartCopy: a part whose bytes are (a range of) an object. The same checks of the source as
 // CopyObject.
 
+import { abortSignalOf } from '../request/abort-signal.ts';
 import { copyRangeOf } from '../request/conditions.ts';
 import { copySourceOf } from '../access/copy-source.ts';
 import {
@@ -27,14 +28,17 @@ async function run(request: OwnedRequest): Promise<Answer> {
     ...name,
     number,
     source,
+    signal: abortSignalOf(request),
     ...(range !== undefined && { range }),
     ...(conditions !== undefined && { sourceConditions: conditions }),
     ...(clientKey !== undefined && { clientKey }),
     ...(sourceClientKey !== undefined && { sourceClientKey }),
     ...(asksEncryption(request.headers) && { asksEncryption: true }),
   });
-  const headers =
-    source.versionId === undefined ? [] : ['x-amz-copy-source-version-id', source.versionId];
+  const headers: string[] = [];
+  if (part.sourceVersionId !== undefined) {
+    headers.push('x-amz-copy-source-version-id', part.sourceVersionId);
+  }
   pushEncryption(headers, part.encryption, request.headers);
   return {
     status: 200,

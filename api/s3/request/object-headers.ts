@@ -33,20 +33,14 @@ const STORED_HEADERS: readonly StoredHeader[] = [
 const META_PREFIX = 'x-amz-meta-';
 
 /** Prefixes of headers that ask for what isn't there yet: refused, never ignored. */
-const UNIMPLEMENTED = ['x-amz-grant-', 'x-amz-write-offset-bytes', 'x-amz-mfa'];
-/** With bucket-owner-enforced ownership these two say what holds anyway. */
-const ACCEPTED_ACLS = new Set(['private', 'bucket-owner-full-control']);
+const UNIMPLEMENTED = ['x-amz-write-offset-bytes', 'x-amz-mfa'];
 
-/** Throws NotImplemented or AccessControlListNotSupported. */
+/** Throws NotImplemented. */
 export function refuseUnimplemented(headers: RequestHeaders): void {
   for (const name in headers) {
     if (name.startsWith('x-amz-') && UNIMPLEMENTED.some((prefix) => name.startsWith(prefix))) {
       throw new FirnError('NotImplemented', `The header ${name} is not implemented.`);
     }
-  }
-  const acl = headers['x-amz-acl'];
-  if (acl !== undefined && !ACCEPTED_ACLS.has(acl)) {
-    throw new FirnError('AccessControlListNotSupported', 'The bucket does not allow ACLs.');
   }
 }
 
@@ -194,7 +188,7 @@ export function restoreHeader(restore: Restore): string {
   return `ongoing-request="false", expiry-date="${date}"`;
 }
 
-/** response-* parameters: only a signed request may set them, and every request here is signed. */
+/** response-* parameters: only a signed request may set them (read-object.ts). */
 const OVERRIDES: readonly (readonly [StoredHeader, string])[] = [
   ['content-type', 'response-content-type'],
   ['cache-control', 'response-cache-control'],
@@ -203,6 +197,10 @@ const OVERRIDES: readonly (readonly [StoredHeader, string])[] = [
   ['content-language', 'response-content-language'],
   ['expires', 'response-expires'],
 ];
+
+export function isOverride(parameter: string): boolean {
+  return OVERRIDES.some(([, name]) => name === parameter);
+}
 
 function answeredHeaders(request: S3Request, version: Version): Version['headers'] {
   const { query } = request;

@@ -11,6 +11,7 @@ import {
   etagHeader,
   headerOfText,
   httpDate,
+  isOverride,
   pushChecksum,
 } from './object-headers.ts';
 import { integerParameter, versionIdOf, type Answer, type S3Request } from './request.ts';
@@ -33,7 +34,13 @@ export async function readOf(request: S3Request): Promise<GetObject> {
   return read;
 }
 
-function addParameters({ query }: S3Request, read: GetObject): void {
+function addParameters({ query, identity }: S3Request, read: GetObject): void {
+  if (identity.kind === 'anonymous' && query.pairs.some(([name]) => isOverride(name))) {
+    throw new FirnError(
+      'InvalidRequest',
+      'Request specific response headers cannot be used for anonymous GET requests.',
+    );
+  }
   const versionId = versionIdOf(query);
   if (versionId !== undefined) read.versionId = versionId;
   if (!query.has('partNumber')) return;
@@ -55,6 +62,8 @@ async function isSame(request: S3Request, read: GetObject, ifRange: string): Pro
     key,
     ...(versionId !== undefined && { versionId }),
   });
+  // Bytes of a range are only as good as a strong etag.
+  if (ifRange.trim().startsWith('W/')) return false;
   if (etagOf(ifRange) === version.etag) return true;
   return Date.parse(ifRange) === Math.floor(version.lastModified / 1000) * 1000;
 }

@@ -16,13 +16,15 @@ const HEAD_ARRAY = 0x99;
 const CHECKSUM_ARRAY = 0x93;
 const FIXED_INT_MAX = 0x7f;
 
-/** A text that row after row repeats: the class, the owner. */
+/** A text that row after row repeats: the class, the owner, the kind of checksum. */
 interface Repeated {
   bytes: Buffer;
   text: string;
 }
 
 const classSeen: Repeated = { bytes: Buffer.alloc(0), text: '' };
+const algorithmSeen: Repeated = { bytes: Buffer.alloc(0), text: '' };
+const typeSeen: Repeated = { bytes: Buffer.alloc(0), text: '' };
 const ownerSeen: Repeated = { bytes: Buffer.alloc(0), text: '' };
 const NOT_MINE = new Error('not of the usual shape');
 
@@ -61,7 +63,7 @@ export class HeadReader {
     const tag = this.#bytes[this.#at++];
     if (tag === NIL) return null;
     if (tag !== CHECKSUM_ARRAY) throw NOT_MINE;
-    return [this.#text(), this.#text(), this.#text()];
+    return [this.#repeated(algorithmSeen), this.#repeated(typeSeen), this.#text()];
   }
 
   #expect(tag: number): void {
