@@ -4,6 +4,7 @@
 
 import type { Acl, Grant, Permission } from '../../../appliance/model/access.ts';
 import type { Bucket } from '../../../appliance/model/bucket.ts';
+import { isEnforced } from '../request/ownership.ts';
 import type { Asker } from './principal.ts';
 
 /** Actions that a bucket's list can give. Who may write may also end what it began to write. */
@@ -33,16 +34,6 @@ const OBJECT_PERMISSIONS: Readonly<Record<string, Permission>> = {
 
 /** No list can give these, yet they show what the object's owner alone may show. */
 const OWNERS_OWN = new Set(['s3:GetObjectAttributes', 's3:GetObjectVersionAttributes']);
-
-/** ACLs are off: all in the bucket is its owner's, whoever wrote it. */
-export function isEnforced({ ownership }: Bucket): boolean {
-  return ownership === undefined || ownership === 'BucketOwnerEnforced';
-}
-
-/** Whose the version is: under enforced ownership the bucket owner's, whoever wrote it. */
-export function ownerOf(bucket: Bucket, version: { owner: string }): string {
-  return isEnforced(bucket) ? bucket.owner : version.owner;
-}
 
 /** True where the owner of the object says who may, and not that of the bucket. */
 export function isObjectOwners(action: string): boolean {

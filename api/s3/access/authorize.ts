@@ -13,7 +13,8 @@ import type { Version } from '../../../appliance/model/object.ts';
 import { evaluate } from '../../../policies/access/evaluate.ts';
 import type { AccessRequest, Verdict } from '../../../policies/access/policy.ts';
 import type { Operation, S3Request } from '../request/request.ts';
-import { isEnforced, isGranted, isObjectOwners, ownerOf } from './acl.ts';
+import { isEnforced, ownerOf } from '../request/ownership.ts';
+import { isGranted, isObjectOwners } from './acl.ts';
 import { keepsPublicOut, policyOf, type KeptPolicy } from './bucket-policy.ts';
 import { conditionValues } from './condition-values.ts';
 import { askerOf, isRootOf, type Asker } from './principal.ts';
@@ -52,7 +53,6 @@ export async function authorize(
     return undefined;
   }
   const bucket = await bucketOf(request, request.bucket, 'x-amz-expected-bucket-owner');
-  if (request.identity.kind === 'anonymous') refuseOverrides(request);
   if (action === undefined || isPlain(request, bucket)) return bucket;
   const resource: Resource = { bucket };
   if (operation.level === 'object') {
@@ -95,15 +95,6 @@ const JUDGED_BY_BODY = new Set([
 function awaitsBody(action: string, { identity }: S3Request, bucket: Bucket): boolean {
   if (!JUDGED_BY_BODY.has(action)) return false;
   return identity.signer !== undefined || policyOf(bucket)?.asksBody === true;
-}
-
-/** response-* parameters are for who signs: anybody else could dress up what a site serves. */
-function refuseOverrides({ query }: S3Request): void {
-  if (!query.pairs.some(([name]) => name.startsWith('response-'))) return;
-  throw new FirnError(
-    'InvalidRequest',
-    'Request specific response headers cannot be used for anonymous GET requests.',
-  );
 }
 
 /** What is about no bucket that exists. Throws AccessDenied. */

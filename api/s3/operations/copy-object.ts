@@ -5,6 +5,7 @@
 import type { CopyObject } from '../../../appliance/model/requests.ts';
 import { writeConditionsOf } from '../request/conditions.ts';
 import { copySourceOf } from '../access/copy-source.ts';
+import { accessOfNewObject } from '../access/new-object.ts';
 import { lockOf } from '../access/object-lock.ts';
 import { encryptionWishOf, pushWritten, sourceClientKeyOf } from '../request/encryption-headers.ts';
 import { timeText } from '../request/listing.ts';
@@ -31,8 +32,11 @@ import { element, xmlDocument } from '../xml/write.ts';
 async function run(request: OwnedRequest): Promise<Answer> {
   const replacesMetadata = directiveOf(request, 'x-amz-metadata-directive');
   const replacesTags = directiveOf(request, 'x-amz-tagging-directive');
-  const { source, conditions: sourceConditions } = await copySourceOf(request);
-  const attributes = await lockOf(request);
+  const { source, conditions: sourceConditions } = await copySourceOf(request, {
+    takesTags: !replacesTags,
+  });
+  const { owner, acl } = await accessOfNewObject(request);
+  const attributes = { ...(await lockOf(request)), ...(acl !== undefined && { acl }) };
   const { headers } = request;
   const conditions = writeConditionsOf(headers);
   const checksumAlgorithm = checksumAlgorithmOf(headers);
@@ -43,7 +47,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
     bucket: request.bucket,
     key: request.key,
     source,
-    owner: request.identity.account,
+    owner,
     attributes,
     ...(headers['x-amz-storage-class'] !== undefined && { storageClass: storageClassOf(request) }),
     signal: abortSignalOf(request),

@@ -3,6 +3,7 @@
 import { isCrc } from '../../../appliance/model/checksum.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { CreateUpload } from '../../../appliance/model/requests.ts';
+import { accessOfNewObject } from '../access/new-object.ts';
 import { lockOf } from '../access/object-lock.ts';
 import { encryptionWishOf, pushWritten } from '../request/encryption-headers.ts';
 import {
@@ -24,7 +25,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const upload = await request.settings.engine.createUpload({
     bucket: request.bucket,
     key: request.key,
-    owner: request.identity.account,
+    ...(await accessOfNewObject(request)),
     storageClass: storageClassOf(request),
     headers: storedHeadersOf(headers),
     metadata: metadataOf(headers),

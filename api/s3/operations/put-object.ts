@@ -2,6 +2,7 @@
 // larger one as a stream that throws before its last piece if anything about it is wrong.
 
 import type { PutObject } from '../../../appliance/model/requests.ts';
+import { accessOfNewObject, type NewAccess } from '../access/new-object.ts';
 import { lockOf } from '../access/object-lock.ts';
 import { writeConditionsOf } from '../request/conditions.ts';
 import { encryptionWishOf, pushWritten } from '../request/encryption-headers.ts';
@@ -28,7 +29,8 @@ async function run(request: OwnedRequest): Promise<Answer> {
     const value = query.get(name);
     if (value !== undefined) throw invalidArgument(`${name} has no place here`, name, value);
   }
-  const put = Object.assign(newVersionOf(request), await lockOf(request));
+  const access = await accessOfNewObject(request);
+  const put = Object.assign(newVersionOf(request, access), await lockOf(request));
   const conditions = writeConditionsOf(headers);
   if (conditions !== undefined) put.conditions = conditions;
   const { body, sizeBytes, contentMd5, checksum } = await request.payload.open();
@@ -47,17 +49,18 @@ async function run(request: OwnedRequest): Promise<Answer> {
 
 const NOTHING = new Uint8Array(0);
 
-function newVersionOf(request: OwnedRequest): PutObject {
+function newVersionOf(request: OwnedRequest, { owner, acl }: NewAccess): PutObject {
   const { headers } = request;
   const put: PutObject = {
     bucket: request.bucket,
     key: request.key,
-    owner: request.identity.account,
+    owner,
     storageClass: storageClassOf(request),
     headers: storedHeadersOf(headers),
     metadata: metadataOf(headers),
     body: NOTHING,
   };
+  if (acl !== undefined) put.acl = acl;
   const tags = tagsOf(headers);
   if (tags !== undefined) put.tags = tags;
   const encryption = encryptionWishOf(headers);

@@ -8,7 +8,8 @@ import { LIST_KEYS_MAX } from '../../../appliance/model/limits.ts';
 import type { ObjectChecksum, Restore } from '../../../appliance/model/object.ts';
 import type { ListedVersion } from '../../../appliance/model/requests.ts';
 import { encodePath } from '../../../appliance/model/signature.ts';
-import { integerParameter, invalidArgument, type S3Request } from './request.ts';
+import { isEnforced } from './ownership.ts';
+import { integerParameter, invalidArgument, type OwnedRequest, type S3Request } from './request.ts';
 import type { Query } from '../input/target.ts';
 import { element, escapeText, wrap } from '../xml/write.ts';
 
@@ -52,16 +53,20 @@ export interface Owner {
 
 /** Names of owners, each looked up once a listing. */
 export class OwnerNames {
-  readonly #request: S3Request;
+  readonly #request: OwnedRequest;
+  readonly #isEnforced: boolean;
   readonly #xml = new Map<string, string>();
 
-  constructor(request: S3Request) {
+  constructor(request: OwnedRequest) {
     this.#request = request;
+    this.#isEnforced = isEnforced(request.owned);
   }
 
   async load(accounts: Iterable<string>): Promise<void> {
     for (const account of accounts) {
-      if (!this.#xml.has(account)) this.#xml.set(account, await ownerXml(this.#request, account));
+      if (this.#xml.has(account)) continue;
+      const owner = this.#isEnforced ? this.#request.owned.owner : account;
+      this.#xml.set(account, await ownerXml(this.#request, owner));
     }
   }
 
