@@ -504,7 +504,7 @@ test('chunks: sizes, lengths and trailers that lie are refused by their own code
     method: 'PUT',
     path,
     body,
-    headers: { 'x-amz-checksum-md5': 'x' },
+    headers: { 'x-amz-checksum-blake3': 'x' },
   });
   t.false(await isThere('lies'));
 });
@@ -894,8 +894,8 @@ test('a subresource that we do not know never falls through to the object', asyn
 
 test('headers that ask for what we do not do are refused, not ignored', async (t) => {
   const refuse: [string, string, number, string][] = [
-    ['x-amz-server-side-encryption', 'AES256', 501, 'NotImplemented'],
-    ['x-amz-server-side-encryption-customer-algorithm', 'AES256', 501, 'NotImplemented'],
+    ['x-amz-server-side-encryption', 'aws:kms:dsse', 501, 'NotImplemented'],
+    ['x-amz-server-side-encryption-customer-algorithm', 'AES256', 400, 'InvalidArgument'],
     ['x-amz-object-lock-mode', 'GOVERNANCE', 400, 'InvalidRequest'],
     ['x-amz-website-redirect-location', 'javascript:alert(1)', 400, 'InvalidRedirectLocation'],
     ['x-amz-grant-read', 'id=x', 501, 'NotImplemented'],
@@ -1835,92 +1835,3 @@ test('a presigned GET works in any HTTP client', async (t) => {
   t.is(await answer.text(), 'for all');
   t.is(answer.headers.get('content-disposition'), 'inline');
 });
-
-// ---------------------------------------------------------------- fuzz
-
-test('no byte that is changed in a request brings the server down or gets a 5xx', async (t) => {
-  const seed = Number(process.env['SEED'] ?? randomInt(2 ** 31));
-  t.log(`SEED=${seed}`);
-  const random = seeded(seed);
-  const pick = (limit: number): number => Math.floor(random() * limit);
-  const endpoint = await ownEndpoint(t, { stallMs: 100 });
-  const calls: Call[] = [
-    { path: '/bucket', query: 'list-type=2&prefix=a&max-keys=3' },
-    { path: '/bucket/key', headers: { range: 'bytes=1-2', 'if-match': '"x"' } },
-    { method: 'PUT', path: '/bucket/key', body: bodyOf(300), headers: { 'x-amz-meta-a': 'b' } },
-    { method: 'PUT', path: '/bucket/key', body: bodyOf(300), bodyKind: 'streaming-signed' },
-    {
-      method: 'PUT',
-      path: '/bucket/key',
-      body: 'hello',
-      bodyKind: 'streaming-unsigned-trailer',
-      trailers: [['x-amz-checksum-crc32', checksumOf('CRC32', Buffer.from('hello'))]],
-    },
-    {
-      method: 'POST',
-      path: '/bucket',
-      query: 'delete',
-      body: '<Delete><Object><Key>a&amp;b</Key></Object></Delete>',
-      bodyKind: 'unsigned',
-    },
-    {
-      method: 'PUT',
-      path: '/bucket',
-      query: 'versioning',
-      body: '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>',
-      bodyKind: 'unsigned',
-    },
-    { path: '/bucket/key', auth: 'presigned' },
-    {
-      method: 'PUT',
-      path: '/bucket/copy',
-      headers: { 'x-amz-copy-source': 'bucket/key?versionId=null' },
-    },
-  ];
-  for (let round = 0; round < 500; round++) {
-    const wire = wireOf(endpoint, calls[round % calls.length] as Call);
-    const bytes = Buffer.concat([Buffer.from(rawHead(wire, ['connection: close'])), wire.body]);
-    const mutated = mutate(bytes, pick);
-    const text = await sendRaw(endpoint, mutated, { end: true });
-    const answers = text === '' ? [] : text.split(/(?=HTTP\/1\.1 \d{3} )/);
-    for (const answer of answers) {
-      const what = JSON.stringify({
-        round,
-        sent: mutated.toString('latin1').slice(0, 200),
-        answer: answer.slice(0, 400),
-      });
-      assert.match(answer, /^HTTP\/1\.1 (?:[1-4]\d\d|501) /, what);
-      const [head, body] = answer.split('\r\n\r\n') as [string, string];
-      if (body.includes('<Error>'))
-        checkErrorBody(body, /x-amz-request-id: (\S+)/i.exec(head)?.[1], what);
-    }
-  }
-  t.deepEqual(
-    endpoint.records.filter(({ fault }) => fault !== undefined),
-    [],
-  );
-  t.is((await send(endpoint, { path: '/bucket' })).status, 200);
-});
-
-function mutate(bytes: Buffer, pick: (limit: number) => number): Buffer {
-  const copy = Buffer.from(bytes);
-  const at = pick(copy.length);
-  switch (pick(5)) {
-    case 0:
-      copy[at] = pick(256);
-      return copy;
-    case 1:
-      return Buffer.concat([copy.subarray(0, at), copy.subarray(at + 1 + pick(20))]);
-    case 2:
-      return Buffer.concat([
-        copy.subarray(0, at),
-        copy.subarray(pick(copy.length), pick(copy.length)),
-        copy.subarray(at),
-      ]);
-    case 3:
-      return copy.subarray(0, at);
-    default:
-      for (let i = 0; i < 4; i++) copy[pick(copy.length)] = pick(256);
-      return copy;
-  }
-}
