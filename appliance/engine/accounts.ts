@@ -43,6 +43,12 @@ const KNOWN_MAX = 10_000;
 const CHECK_ROW = 'master-key';
 const CHECK_TEXT = 'firn';
 const ROOT_KEY_ROW = 'root-key';
+/** Names and emails are only shown and looked up: a few seconds old does no harm. */
+const NAMES_MS = 10_000;
+const EMAILS_MS = 1000;
+const ACCOUNT_ID = /^[A-Za-z0-9._@+$-]{1,128}$/;
+/** Ids that mean nobody, or everybody: never an account's. */
+const RESERVED_IDS = new Set(['anonymous']);
 const ACCESS_KEY = /^[A-Za-z0-9._-]{3,128}$/;
 const ACCESS_ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 
@@ -58,6 +64,8 @@ export type AccountsContext = Pick<
 export class Accounts {
   readonly #context: AccountsContext;
   readonly #known = new Recent<Known>(KNOWN_MAX);
+  readonly #names = new Recent<{ name: string | undefined; at: number }>(KNOWN_MAX);
+  #accounts: { list: Promise<Account[]>; at: number } | undefined;
 
   constructor(context: AccountsContext) {
     this.#context = context;
@@ -89,7 +97,7 @@ export class Accounts {
   }): Promise<Account> {
     const { store, clock, random } = this.#context;
     const id = account.id ?? newId(random);
-    if (!/^[A-Za-z0-9._@+$-]{1,128}$/.test(id)) {
+    if (!ACCOUNT_ID.test(id) || RESERVED_IDS.has(id)) {
       throw new FirnError(
         'InvalidArgument',
         'an account id has 1 to 128 letters, digits or ._@+$-',
@@ -117,6 +125,42 @@ export class Accounts {
 
   async listAccounts(): Promise<Account[]> {
     return this.#list<Account>('account/');
+  }
+
+  /**
+   * By id, or by email: undefined where nobody has it, or, of an email, more than one do. An email
+   * is looked for among all accounts, at most once in EMAILS_MS: grants by it are rare.
+   */
+  async findAccount(by: { id: string } | { email: string }): Promise<Account | undefined> {
+    if ('id' in by) return ACCOUNT_ID.test(by.id) ? this.getAccount(by.id) : undefined;
+    const wanted = by.email.toLowerCase();
+    if (wanted === '') return undefined;
+    const found = (await this.#recentAccounts()).filter(
+      ({ email }) => email?.toLowerCase() === wanted,
+    );
+    return found.length === 1 ? found[0] : undefined;
+  }
+
+  /** What lists show of an owner; undefined for one that there is not. Kept for NAMES_MS. */
+  async displayNameOf(id: string): Promise<string | undefined> {
+    const at = performance.now();
+    let known = this.#names.get(id);
+    if (known === undefined || at - known.at >= NAMES_MS) {
+      const account = ACCOUNT_ID.test(id) ? await this.getAccount(id) : undefined;
+      known = { name: account?.displayName, at };
+      this.#names.set(id, known);
+    }
+    return known.name;
+  }
+
+  #recentAccounts(): Promise<Account[]> {
+    const at = performance.now();
+    if (this.#accounts === undefined || at - this.#accounts.at >= EMAILS_MS) {
+      const list = this.listAccounts();
+      this.#accounts = { list, at };
+      list.catch(() => (this.#accounts = undefined));
+    }
+    return this.#accounts.list;
   }
 
   /** The key pair with its secret: told here and never again. */

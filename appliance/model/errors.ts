@@ -27,6 +27,7 @@ export type S3Code =
   | 'InternalError'
   | 'InvalidAccessKeyId'
   | 'InvalidArgument'
+  | 'InvalidBucketAclWithBlockPublicAccessError'
   | 'InvalidBucketAclWithObjectOwnership'
   | 'InvalidBucketName'
   | 'InvalidBucketState'

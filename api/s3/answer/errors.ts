@@ -49,6 +49,10 @@ const S3_ERRORS: Record<S3Code, ErrorRow> = {
   InternalError: INTERNAL,
   InvalidAccessKeyId: row(403, 'The access key id you provided does not exist.'),
   InvalidArgument: row(400, 'Invalid argument.'),
+  InvalidBucketAclWithBlockPublicAccessError: row(
+    400,
+    'The bucket cannot have public ACLs set with BlockPublicAccess enabled.',
+  ),
   InvalidBucketAclWithObjectOwnership: row(
     400,
     'The bucket cannot have ACLs set with its object ownership.',

@@ -1,52 +1,141 @@
-// CreateBucket. The location constraint must be this region: there is no other here.
+// CreateBucket: in this region, or at a location that the settings name; with the ownership, ACL,
+// object lock and tags it asks for, else as the settings have new buckets begin. Again by its owner
+// it changes nothing, and is refused only where it asks for another ACL than the bucket has.
 
+import type { Acl, Ownership, PublicAccessBlock } from '../../../appliance/model/access.ts';
+import type { Bucket } from '../../../appliance/model/bucket.ts';
 import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';
 import { XML_BYTES_MAX } from '../../../appliance/model/limits.ts';
+import type { CreateBucket } from '../../../appliance/model/requests.ts';
+import { givesOthers, isPublicAcl, keptAcl } from '../access/acl.ts';
+import { aclOfHeaders, grantsOf } from '../access/wanted-acl.ts';
+import type { NewBuckets, S3Settings } from '../input/settings.ts';
+import { isOwnership } from '../request/ownership.ts';
+import { invalidArgument } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
-import { childrenOf, parseXml, textOf } from '../xml/parse.ts';
+import { bucketTagsOf, tagPairsIn } from '../request/tags.ts';
+import { childrenOf, parseXml, textOf, type XmlElement } from '../xml/parse.ts';
+
+const NEW_BUCKETS: NewBuckets = { ownership: 'BucketOwnerEnforced', blockPublicAccess: true };
+
+const ALL_BLOCKED: PublicAccessBlock = {
+  blockPublicAcls: true,
+  ignorePublicAcls: true,
+  blockPublicPolicy: true,
+  restrictPublicBuckets: true,
+};
 
 async function run(request: OwnedRequest): Promise<Answer> {
-  const { headers, settings, bucket, identity } = request;
-  const ownership = headers['x-amz-object-ownership'];
-  if (ownership !== undefined && ownership !== 'BucketOwnerEnforced') {
-    throw new FirnError('NotImplemented', 'Only BucketOwnerEnforced is implemented.');
-  }
-  if (headers['x-amz-bucket-object-lock-enabled']?.toLowerCase() === 'true') {
-    throw new FirnError('NotImplemented', 'Object lock is not implemented.');
-  }
-  await checkConfiguration(request);
+  const { headers, settings, bucket: name, identity } = request;
+  const owner = identity.account;
+  const wanted = await aclOfHeaders(request, headers, 'bucket');
+  const grants = grantsOf(wanted ?? { canned: 'private' }, { owner, bucketOwner: owner });
+  const acl = keptAcl(grants, owner);
+  const begins = beginningOf(request, acl);
+  const { region, tags } = await configurationOf(request);
+  if (tags !== undefined) begins.tags = tags;
+  const created: CreateBucket = { name, owner, region, with: begins };
   try {
-    await settings.engine.createBucket({
-      name: bucket,
-      owner: identity.account,
-      region: settings.region,
-    });
+    const bucket = await settings.engine.createBucket(created);
+    if (!isSameAcl(bucket.acl, acl)) throw differs(bucket);
   } catch (error) {
-    // Again by its owner: it is as wanted.
+    // Again by its owner, at another location: it is there, and stays where it is.
     if (!isFirnError(error, 'BucketAlreadyOwnedByYou')) throw error;
   }
-  return { status: 200, headers: ['Location', `/${bucket}`] };
+  return { status: 200, headers: ['Location', `/${name}`] };
 }
 
-async function checkConfiguration(request: OwnedRequest): Promise<void> {
+function isSameAcl(one: Acl | undefined, other: Acl | undefined): boolean {
+  return JSON.stringify(one?.grants) === JSON.stringify(other?.grants);
+}
+
+/** S3's code where the name is there, by whomever, and not as it is asked for. */
+function differs({ name }: Bucket): FirnError {
+  return new FirnError(
+    'BucketAlreadyExists',
+    'The requested bucket name is not available. Please select a different name and try again.',
+    { details: { BucketName: name } },
+  );
+}
+
+/** Throws InvalidArgument, InvalidBucketAclWithObjectOwnership, AccessDenied. */
+function beginningOf(
+  { headers, settings, identity }: OwnedRequest,
+  acl: Acl | undefined,
+): NonNullable<CreateBucket['with']> {
+  const { ownership: usual, blockPublicAccess } = settings.newBuckets ?? NEW_BUCKETS;
+  const ownership = ownershipOf(headers['x-amz-object-ownership']) ?? usual;
+  if (ownership === 'BucketOwnerEnforced' && givesOthers(acl, identity.account)) {
+    throw new FirnError(
+      'InvalidBucketAclWithObjectOwnership',
+      'Bucket cannot have ACLs set with the BucketOwnerEnforced setting of ObjectOwnership.',
+    );
+  }
+  if (blockPublicAccess && isPublicAcl(acl)) {
+    throw new FirnError(
+      'InvalidBucketAclWithBlockPublicAccessError',
+      'Bucket cannot have public ACLs set with BlockPublicAccess enabled.',
+    );
+  }
+  return {
+    ownership,
+    ...(acl !== undefined && ownership !== 'BucketOwnerEnforced' && { acl }),
+    ...(blockPublicAccess && { publicAccessBlock: ALL_BLOCKED }),
+    ...(locks(headers['x-amz-bucket-object-lock-enabled']) && {
+      objectLock: {},
+      versioning: 'enabled' as const,
+    }),
+  };
+}
+
+function ownershipOf(text: string | undefined): Ownership | undefined {
+  if (text === undefined || isOwnership(text)) return text;
+  throw invalidArgument('Invalid x-amz-object-ownership header', 'x-amz-object-ownership', text);
+}
+
+function locks(text: string | undefined): boolean {
+  const value = text?.toLowerCase() ?? 'false';
+  if (value === 'true' || value === 'false') return value === 'true';
+  throw invalidArgument('it must be true or false', 'x-amz-bucket-object-lock-enabled', value);
+}
+
+interface Configuration {
+  region: string;
+  tags?: Record<string, string>;
+}
+
+/** What the body says. Throws MalformedXML, InvalidTag, IllegalLocationConstraintException. */
+async function configurationOf(request: OwnedRequest): Promise<Configuration> {
   const { headers, settings } = request;
-  if ((headers['content-length'] ?? '0') === '0' && !headers['transfer-encoding']) return;
+  const usual = { region: settings.region };
+  if ((headers['content-length'] ?? '0') === '0' && !headers['transfer-encoding']) return usual;
   const bytes = await request.payload.gather(XML_BYTES_MAX);
-  if (bytes.length === 0) return;
+  if (bytes.length === 0) return usual;
   const root = parseXml(bytes, 'CreateBucketConfiguration');
   const fields = childrenOf(root, ['LocationConstraint', 'Location', 'Bucket', 'Tags']);
-  for (const name of ['Location', 'Bucket', 'Tags']) {
+  for (const name of ['Location', 'Bucket']) {
     if (fields.one(name) !== undefined) {
       throw new FirnError('NotImplemented', `${name} of a new bucket is not implemented.`);
     }
   }
-  const constraint = textOf(fields.one('LocationConstraint')) ?? '';
-  if (constraint !== '' && constraint !== settings.region) {
-    throw new FirnError(
-      'IllegalLocationConstraintException',
-      `The location constraint must be ${settings.region}.`,
-    );
-  }
+  const region = regionOf(textOf(fields.one('LocationConstraint')) ?? '', settings);
+  const tags = newTagsOf(fields.one('Tags'));
+  return { region, ...(tags !== undefined && { tags }) };
+}
+
+function regionOf(constraint: string, { region, locationConstraints = [] }: S3Settings): string {
+  if (constraint === '' || constraint === region) return region;
+  if (locationConstraints.includes(constraint)) return constraint;
+  throw new FirnError(
+    'IllegalLocationConstraintException',
+    `The location constraint must be ${region}.`,
+  );
+}
+
+function newTagsOf(set: XmlElement | undefined): Record<string, string> | undefined {
+  if (set === undefined) return undefined;
+  const pairs = tagPairsIn(set);
+  return pairs.length === 0 ? undefined : bucketTagsOf(pairs);
 }
 
 export const createBucket: Operation = {

@@ -3,7 +3,7 @@
 // rule miss, or hit, the wrong objects; so nothing is trimmed, folded or left out.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
-import { childrenOf, malformed, parseXml, textOf } from '../xml/parse.ts';
+import { childrenOf, malformed, parseXml, textOf, type XmlElement } from '../xml/parse.ts';
 import { element, wrap, xmlDocument } from '../xml/write.ts';
 
 const OBJECT_TAGS_MAX = 10;
@@ -61,6 +61,11 @@ export function bucketTagsOf(pairs: Pairs): Tags {
 export function tagPairsOf(bytes: Uint8Array): Pairs {
   const set = childrenOf(parseXml(bytes, 'Tagging'), ['TagSet']).one('TagSet');
   if (set === undefined) throw malformed('TagSet is missing');
+  return tagPairsIn(set);
+}
+
+/** Of the element that holds them. Throws MalformedXML. */
+export function tagPairsIn(set: XmlElement): Pairs {
   return childrenOf(set, [], ['Tag'])
     .all('Tag')
     .map((tag) => {
