@@ -1,7 +1,7 @@
 // CopyObject: read, store again, commit as a PUT. Two objects never share a location: what frees
 // one would free the other. The new bytes' MD5 is compared with the source's where the source has
-// one, so that a copy can't launder damage. What it is sealed by is the request's and its bucket's to
-// say; nothing of the source's encryption is taken over.
+// one, so that a copy can't launder damage. What it is sealed by is the request's and its bucket's
+// to say; nothing of the source's encryption is taken over.
 
 import { DEFAULT_CHECKSUM, newChecksum, checksumOf } from '../model/checksum.ts';
 import type { Bucket } from '../model/bucket.ts';

@@ -41,8 +41,8 @@ import {
 } from './upload-rows.ts';
 
 /**
- * The part, durable on return. A repeat call with the same number replaces it. InvalidRequest without
- * the client's key that the upload was begun with.
+ * The part, durable on return. A repeat call with the same number replaces it. InvalidRequest
+ * without the client's key that the upload was begun with.
  */
 export async function putPart(core: Core, request: PutPart): Promise<PartAnswer> {
   const { number } = request;

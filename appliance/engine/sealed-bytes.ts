@@ -2,8 +2,8 @@
 // opens by itself, so that sizes, ranges, packs and stripes are what they are without encryption.
 // The danger is a counter block used twice under one key, which would give away both texts: a data
 // key belongs to one object or upload, and each part of it starts at a random block of 128 bits (of
-// 10,000 parts of 5 GiB two meet with a probability below 2^-70). Altered bytes are found by checksums
-// (ENCRYPTION.md says what that is worth). About 2 GB/s a core.
+// 10,000 parts of 5 GiB two meet with a probability below 2^-70). Altered bytes are found by
+// checksums (ENCRYPTION.md says what that is worth). About 1.5 GB/s a core.
 
 import {
   createCipheriv,

@@ -14,8 +14,8 @@ export type EncryptionWish =
 export interface Encryption {
   kind: 'SSE-S3' | 'SSE-KMS' | 'SSE-C';
   /**
-   * The data key, sealed by the store's, the named or the client's key: base64. It is all that tells
-   * whether a client brought the right key; the key and its digest are nowhere.
+   * The data key, sealed by the store's, the named or the client's key: base64. It is all that
+   * tells whether a client brought the right key; the key and its digest are nowhere.
    */
   sealedKey: string;
   /** Name of the key that sealed it; of SSE-KMS. */
@@ -32,13 +32,13 @@ export interface DefaultEncryption {
   bucketKey?: boolean;
 }
 
-/** A data key on its way in or out, and what it may belong to: sealed for one, it opens for no other. */
+/** A data key, and the one thing it may belong to: sealed for that, it opens for no other. */
 export interface BoundKey {
   dataKey: Uint8Array;
   boundTo: string;
 }
 
-/** The port of keys with names (SSE-KMS). A data key goes in and comes out; a named key never does. */
+/** The port of keys with names (SSE-KMS): data keys go in and come out, a named key never does. */
 export interface NamedKeys {
   /** What SSE-KMS means where no key is named; undefined: such a request is refused. */
   readonly defaultKeyId: string | undefined;

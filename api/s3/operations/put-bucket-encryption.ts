@@ -1,5 +1,5 @@
-// PutBucketEncryption: what a write gets from now on that asks for no encryption itself. Objects that
-// are there stay as they are. A key that does not exist is refused here, and not at each write.
+// PutBucketEncryption: what a write gets from now on that asks for no encryption itself. Objects
+// that are there stay as they are. A key that does not exist is refused here, not at each write.
 
 import type { DefaultEncryption } from '../../../appliance/model/encryption.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
@@ -62,7 +62,7 @@ function defaultOf(rule: XmlElement): DefaultEncryption {
   };
 }
 
-/** Throws KMS.NotFoundException, or InvalidArgument where no key is named and none is the default. */
+/** Throws KMS.NotFoundException, or InvalidArgument without a name where there is no default. */
 function checkKey({ settings }: OwnedRequest, { algorithm, keyId }: DefaultEncryption): void {
   const { namedKeys } = settings;
   if (algorithm === 'AES256' || namedKeys === undefined) return;
