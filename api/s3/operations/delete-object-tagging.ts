@@ -1,15 +1,16 @@
 // DeleteObjectTagging: all of a version's tags.
 
-import { versionIdOf, versionIdHeader } from '../request/request.ts';
-import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
+import { changeVersion } from '../access/change-version.ts';
+import { versionIdHeader } from '../request/request.ts';
+import type { Answer, Operation, OwnedRequest, S3Request } from '../request/request.ts';
+
+const action = ({ query }: S3Request): string =>
+  query.has('versionId') ? 's3:DeleteObjectVersionTagging' : 's3:DeleteObjectTagging';
 
 async function run(request: OwnedRequest): Promise<Answer> {
-  const versionId = versionIdOf(request.query);
-  const answer = await request.settings.engine.updateVersion({
-    bucket: request.bucket,
-    key: request.key,
+  const answer = await changeVersion(request, {
+    action: action(request),
     event: 's3:ObjectTagging:Delete',
-    ...(versionId !== undefined && { versionId }),
     change: ({ tags: _old, ...kept }) => kept,
   });
   return { status: 204, headers: versionIdHeader(answer) };
@@ -21,7 +22,6 @@ export const deleteObjectTagging: Operation = {
   level: 'object',
   subresource: 'tagging',
   access: 'bucket',
-  action: ({ query }) =>
-    query.has('versionId') ? 's3:DeleteObjectVersionTagging' : 's3:DeleteObjectTagging',
+  action,
   run,
 };

@@ -4,7 +4,7 @@
 import { LIST_KEYS_MAX } from '../../../appliance/model/limits.ts';
 import type { Part } from '../../../appliance/model/object.ts';
 import type { HeadAnswer } from '../../../appliance/model/requests.ts';
-import { authorizeAction } from '../access/authorize.ts';
+import { authorizeAction, confirmVersion } from '../access/authorize.ts';
 import { checksumXml } from '../request/checksum-xml.ts';
 import { clientKeyOf } from '../request/encryption-headers.ts';
 import { httpDate } from '../request/object-headers.ts';
@@ -27,7 +27,6 @@ async function run(request: OwnedRequest): Promise<Answer> {
     after: wholeNumber(request, MARKER, 0),
   };
   const read = versionId === undefined ? 's3:GetObject' : 's3:GetObjectVersion';
-  await authorizeAction(request, read, { bucket: owned, key, versionId });
   const clientKey = clientKeyOf(headers);
   const answer = await settings.engine.headObject({
     bucket,
@@ -39,6 +38,8 @@ async function run(request: OwnedRequest): Promise<Answer> {
     ...(clientKey !== undefined && { clientKey }),
   });
   const { version } = answer;
+  await confirmVersion(request, version);
+  await authorizeAction(request, read, { bucket: owned, key, versionId, version });
   return {
     status: 200,
     headers: ['Last-Modified', httpDate(version.lastModified), ...versionIdHeader(answer)],

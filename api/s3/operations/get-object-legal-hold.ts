@@ -1,18 +1,21 @@
 // GetObjectLegalHold: ON or OFF, once it was ever set.
 
+import { confirmVersion } from '../access/authorize.ts';
 import { legalHoldXml, requireLockable } from '../request/object-lock.ts';
 import { versionIdOf } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { notLocked } from './get-object-retention.ts';
 
-async function run({ bucket, key, query, settings, owned }: OwnedRequest): Promise<Answer> {
-  const versionId = versionIdOf(query);
-  requireLockable(owned);
+async function run(request: OwnedRequest): Promise<Answer> {
+  const { bucket, key, settings } = request;
+  const versionId = versionIdOf(request.query);
+  requireLockable(request.owned);
   const { version } = await settings.engine.headObject({
     bucket,
     key,
     ...(versionId !== undefined && { versionId }),
   });
+  await confirmVersion(request, version);
   if (version.legalHold === undefined) throw notLocked();
   // Anything but a plain false holds.
   return { status: 200, xml: legalHoldXml(version.legalHold !== false) };

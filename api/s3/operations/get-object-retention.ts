@@ -1,18 +1,21 @@
 // GetObjectRetention: mode and date, also when the date has passed.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
+import { confirmVersion } from '../access/authorize.ts';
 import { requireLockable, retentionXml } from '../request/object-lock.ts';
 import { versionIdOf } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 
-async function run({ bucket, key, query, settings, owned }: OwnedRequest): Promise<Answer> {
-  const versionId = versionIdOf(query);
-  requireLockable(owned);
+async function run(request: OwnedRequest): Promise<Answer> {
+  const { bucket, key, settings } = request;
+  const versionId = versionIdOf(request.query);
+  requireLockable(request.owned);
   const { version } = await settings.engine.headObject({
     bucket,
     key,
     ...(versionId !== undefined && { versionId }),
   });
+  await confirmVersion(request, version);
   if (version.retention === undefined) throw notLocked();
   return { status: 200, xml: retentionXml(version.retention) };
 }

@@ -2,20 +2,19 @@
 // version, with no right whatever.
 
 import { XML_BYTES_MAX } from '../../../appliance/model/limits.ts';
-import { legalHoldOfXml, requireLockable } from '../request/object-lock.ts';
-import { versionIdOf } from '../request/request.ts';
+import { changeVersion } from '../access/change-version.ts';
+import { legalHoldOfXml, lockValues, requireLockable } from '../request/object-lock.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 
+const ACTION = 's3:PutObjectLegalHold';
+
 async function run(request: OwnedRequest): Promise<Answer> {
-  const { bucket, key, settings, owned } = request;
-  const versionId = versionIdOf(request.query);
   const bytes = await request.payload.gather(XML_BYTES_MAX);
-  requireLockable(owned);
+  requireLockable(request.owned);
   const legalHold = legalHoldOfXml(bytes);
-  await settings.engine.updateVersion({
-    bucket,
-    key,
-    ...(versionId !== undefined && { versionId }),
+  await changeVersion(request, {
+    action: ACTION,
+    values: lockValues({ legalHold }),
     change: (version) => ({ ...version, legalHold }),
   });
   return { status: 200 };
@@ -27,6 +26,6 @@ export const putObjectLegalHold: Operation = {
   level: 'object',
   subresource: 'legal-hold',
   access: 'bucket',
-  action: 's3:PutObjectLegalHold',
+  action: ACTION,
   run,
 };

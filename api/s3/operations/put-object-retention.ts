@@ -3,23 +3,24 @@
 // version as it then is.
 
 import { XML_BYTES_MAX } from '../../../appliance/model/limits.ts';
+import { changeVersion } from '../access/change-version.ts';
 import { bypassesGovernance } from '../access/object-lock.ts';
-import { requireLockable, retentionOfXml } from '../request/object-lock.ts';
+import { lockValues, requireLockable, retentionOfXml } from '../request/object-lock.ts';
 import { versionIdOf } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 
+const ACTION = 's3:PutObjectRetention';
+
 async function run(request: OwnedRequest): Promise<Answer> {
-  const { bucket, key, settings, owned } = request;
+  const { key, settings } = request;
   const versionId = versionIdOf(request.query);
   const bytes = await request.payload.gather(XML_BYTES_MAX);
-  requireLockable(owned);
+  requireLockable(request.owned);
   const retention = retentionOfXml(bytes, settings.clock.now());
-  const bypassGovernance = await bypassesGovernance(request, { key, versionId });
-  await settings.engine.updateVersion({
-    bucket,
-    key,
-    bypassGovernance,
-    ...(versionId !== undefined && { versionId }),
+  await changeVersion(request, {
+    action: ACTION,
+    values: lockValues({ ...(retention !== undefined && { retention }) }),
+    bypassGovernance: await bypassesGovernance(request, { key, versionId }),
     change: ({ retention: _old, ...kept }) => ({
       ...kept,
       ...(retention !== undefined && { retention }),
@@ -34,6 +35,6 @@ export const putObjectRetention: Operation = {
   level: 'object',
   subresource: 'retention',
   access: 'bucket',
-  action: 's3:PutObjectRetention',
+  action: ACTION,
   run,
 };

@@ -91,6 +91,17 @@ export function asksForBypass(headers: RequestHeaders): boolean {
   return headers[BYPASS]?.trim().toLowerCase() === 'true';
 }
 
+/** What conditions of access policies are asked about: a lock that a body says. */
+export function lockValues({ retention, legalHold }: Lock): Record<string, string> {
+  const values: Record<string, string> = {};
+  if (retention !== undefined) {
+    values['s3:object-lock-mode'] = retention.mode;
+    values['s3:object-lock-retain-until-date'] = timeText(retention.until);
+  }
+  if (legalHold !== undefined) values['s3:object-lock-legal-hold'] = legalHold ? 'ON' : 'OFF';
+  return values;
+}
+
 /** What GET and HEAD say of a version's lock. */
 export function pushLockHeaders(into: string[], { retention, legalHold }: Lock): void {
   if (retention !== undefined) {

@@ -3,7 +3,6 @@
 // with, and every object that is looked at, also the index, the error page and the folder guessed
 // at, is asked for as that visitor and shown only where that visitor may read it.
 
-import { isFirnError } from '../../../appliance/model/errors.ts';
 import type { Bucket } from '../../../appliance/model/bucket.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { GetAnswer, HeadAnswer } from '../../../appliance/model/requests.ts';
@@ -101,14 +100,17 @@ function hostOf({ headers, bucket, settings }: S3Request): string {
 
 /** The object, if the visitor may read it. Absence is told only to who may list (S3). */
 async function find({ request, bucket }: Site, key: string): Promise<HeadAnswer> {
-  await authorizeAction(request, 's3:GetObject', { bucket, key });
+  const name = { bucket: bucket.name, key, known: bucket };
+  let answer: HeadAnswer;
   try {
-    return await request.settings.engine.headObject({ bucket: bucket.name, key, known: bucket });
+    answer = await request.settings.engine.headObject(name);
   } catch (error) {
-    if (isFirnError(error, 'NoSuchKey'))
-      await authorizeAction(request, 's3:ListBucket', { bucket });
+    // Says what is to be said to this visitor.
+    await authorizeAction(request, 's3:GetObject', { bucket, key });
     throw error;
   }
+  await authorizeAction(request, 's3:GetObject', { bucket, key, version: answer.version });
+  return answer;
 }
 
 async function mayShow(site: Site, key: string): Promise<boolean> {
@@ -139,6 +141,9 @@ async function bytesOf(site: Site, key: string, request: S3Request): Promise<Ans
   try {
     const isHead = request.method === 'HEAD';
     const answer = isHead ? await engine.headObject(read) : await engine.getObject(read);
+    const { version } = answer;
+    // By this very version's list and tags: it may have come since the look before.
+    await authorizeAction(page, 's3:GetObject', { bucket: site.bucket, key, version });
     const shown: Answer = {
       status: answer.partial ? 206 : 200,
       headers: describeRead(page, read, answer),
