@@ -77,15 +77,14 @@ function beginningOf(
       'Bucket cannot have public ACLs set with BlockPublicAccess enabled.',
     );
   }
-  return {
-    ownership,
-    ...(acl !== undefined && ownership !== 'BucketOwnerEnforced' && { acl }),
-    ...(blockPublicAccess && { publicAccessBlock: ALL_BLOCKED }),
-    ...(locks(headers['x-amz-bucket-object-lock-enabled']) && {
-      objectLock: {},
-      versioning: 'enabled' as const,
-    }),
-  };
+  const begins: NonNullable<CreateBucket['with']> = { ownership };
+  if (acl !== undefined && ownership !== 'BucketOwnerEnforced') begins.acl = acl;
+  if (blockPublicAccess) begins.publicAccessBlock = ALL_BLOCKED;
+  if (locks(headers['x-amz-bucket-object-lock-enabled'])) {
+    begins.objectLock = {};
+    begins.versioning = 'enabled';
+  }
+  return begins;
 }
 
 function ownershipOf(text: string | undefined): Ownership | undefined {
