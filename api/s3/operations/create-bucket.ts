@@ -77,7 +77,7 @@ function beginningOf(
       'Bucket cannot have public ACLs set with BlockPublicAccess enabled.',
     );
   }
-  const begins: NonNullable<CreateBucket['with']> = { ownership };
+  const begins: NonNullable<CreateBucket['with']> = { ownership, versioning: 'off' };
   if (acl !== undefined && ownership !== 'BucketOwnerEnforced') begins.acl = acl;
   if (blockPublicAccess) begins.publicAccessBlock = ALL_BLOCKED;
   if (locks(headers['x-amz-bucket-object-lock-enabled'])) {
