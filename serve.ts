@@ -27,6 +27,7 @@ import type { MetadataStore } from './appliance/model/metadata-store.ts';
 import type { MetricsSnapshot } from './api/metrics.ts';
 import { isNodeGroupTier } from './appliance/model/node-group.ts';
 import { Accounts } from './appliance/engine/accounts.ts';
+import { Capacities } from './appliance/engine/capacity.ts';
 import { Notifications } from './appliance/engine/notifications.ts';
 import { runChild } from './appliance/process/child.ts';
 import { EngineClock, SystemRandom } from './appliance/process/clock.ts';
@@ -122,6 +123,7 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
   const { context } = opened;
   const engine = buildEngine(context);
   const metrics = new RequestMetrics();
+  const capacities = new Capacities(context);
   const s3 = buildS3({
     engine,
     accounts: new Accounts(context),
@@ -133,6 +135,7 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
     namedKeys: context.namedKeys,
     waterfall: evaluationOf(config).waterfall,
     accessLogMs: config.accessLogSeconds * 1000,
+    capacityOf: (bucket) => capacities.of(bucket),
     notificationTargets: {
       webhooks: Object.keys(config.notifications.webhooks),
       queues: config.notifications.queues,

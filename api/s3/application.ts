@@ -9,9 +9,15 @@ import type { Bucket } from '../../appliance/model/bucket.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
 import { authorize } from './access/authorize.ts';
 import { noteAccess, type AccessLog } from './access-log.ts';
+import type { FormPayload } from './body/form-payload.ts';
 import { Payload } from './body/payload.ts';
 import { StallGuard } from './body/stall-guard.ts';
+import { corsOfAnswer, preflight } from './cors.ts';
 import { operationOf } from './dispatch.ts';
+import { formUpload, isForm, readForm, type FormSource } from './form.ts';
+import { AUTHORIZE_HEADER, authorizing, withoutConditions } from './operations/authorize-read.ts';
+import { isSystemObject, onSystemObject } from './operations/system-object.ts';
+import { CORS_VARY } from './request/cors.ts';
 import { visibleError } from './answer/errors.ts';
 import { refuseUnimplemented } from './request/object-headers.ts';
 import type { Answer, Operation, OwnedRequest, S3Request } from './request/request.ts';
@@ -20,7 +26,7 @@ import { withPatience } from './answer/patience.ts';
 import { writeAnswer, writeError, type Exchange } from './answer/respond.ts';
 import type { RequestRecord, S3Settings } from './input/settings.ts';
 import { AUTH_PARAMETERS } from './signature/claim.ts';
-import { isUnsigned, verifyRequest } from './signature/verify.ts';
+import { verifyRequest } from './signature/verify.ts';
 import { isBelow, parseTarget, type Target } from './input/target.ts';
 import { VISITOR, website } from './website/website.ts';
 
@@ -95,6 +101,8 @@ interface Served {
   target?: Target;
   request?: S3Request;
   operation?: Operation;
+  /** Read before anything else was known; to be stopped however the request ends. */
+  form?: FormPayload;
 }
 
 interface Serving {
@@ -120,19 +128,17 @@ async function serve(
   const outcome = { status: 0, code: undefined as string | undefined, sentBytes: 0 };
   let fault: unknown;
   try {
-    const request = await admit(settings, guard, { exchange, served });
-    const operation = served.operation as Operation;
-    let work = operation.run(request);
-    if (operation.isSlow) work = withPatience(exchange, work, settings.patienceMs);
-    const answer = warned(request, await work);
+    const answer = await answerOf(settings, guard, { exchange, served });
     outcome.status = answer.status;
     outcome.sentBytes = await writeAnswer(exchange, answer);
   } catch (error) {
+    served.form?.stop();
     const visible = visibleError(error);
     outcome.status = visible.status;
     outcome.code = visible.code;
     if (visible.fault) fault = error;
     try {
+      await addCors(settings, { exchange, served });
       outcome.sentBytes = await writeError(exchange, visible);
     } catch (failure) {
       // Never Koa's own page: a connection cut short is understood, a page of text is not.
@@ -153,6 +159,47 @@ async function serve(
   if (accessLog !== undefined && request !== undefined && request.bucket !== '') {
     noteAccess(accessLog, { request, operation, ...outcome, durationMs });
   }
+}
+
+async function answerOf(
+  settings: S3Settings,
+  guard: StallGuard,
+  { exchange, served }: { exchange: Exchange; served: Served },
+): Promise<Answer> {
+  const { incoming } = exchange;
+  if (incoming.method === 'OPTIONS') {
+    checkHeaders(incoming);
+    const target = targetOf(incoming, settings);
+    served.target = target;
+    return preflight(target, incoming.headers as RequestHeaders, settings);
+  }
+  const request = await admit(settings, guard, { exchange, served });
+  await addCors(settings, { exchange, served, owned: request.owned });
+  const operation = served.operation as Operation;
+  let work = operation.run(request);
+  if (operation.isSlow) work = withPatience(exchange, work, settings.patienceMs);
+  return warned(request, await work);
+}
+
+/** What a page of another origin may read, and what caches must know; nothing where none asks. */
+function addCors(
+  settings: S3Settings,
+  given: { exchange: Exchange; served: Served; owned?: Bucket },
+): Promise<void> | undefined {
+  const { exchange, served, owned } = given;
+  const { incoming } = exchange;
+  const headers = incoming.headers as RequestHeaders;
+  if (exchange.more !== undefined) return undefined;
+  if (headers['origin'] === undefined) {
+    if (owned?.configurations?.['cors'] !== undefined) exchange.more = ['Vary', CORS_VARY];
+    return undefined;
+  }
+  const bucket = served.target?.bucket ?? '';
+  if (bucket === '' || incoming.method === 'OPTIONS') return undefined;
+  const about = { method: incoming.method as string, headers, bucket };
+  return corsOfAnswer(about, settings, owned).then((more) => {
+    exchange.more = more;
+  });
 }
 
 /** Who writes into a bucket is told in time that its quota, or its owner's, will be used up. */
@@ -187,18 +234,26 @@ async function admit(
   let headers = incoming.headers as RequestHeaders;
   checkHeaders(incoming);
   const isSite = isBelow(headers['host'], settings.websiteDomain);
-  const domain = isSite ? settings.websiteDomain : settings.domain;
-  const target = parseTarget(incoming.url as string, headers['host'] ?? '', domain);
+  const target = targetOf(incoming, settings);
   served.target = target;
-  refuseForms(method, headers, target);
+  if (!isSite && isForm(incoming, target)) {
+    return admitForm(served, { exchange, target, settings, guard });
+  }
   const { rawHeaders } = incoming;
   const identity = isSite
     ? VISITOR
     : await verifyRequest({ method, target, headers, rawHeaders }, settings);
   if (identity.kind === 'presigned') headers = withHoisted(headers, target);
-  const operation = isSite ? website : operationOf(method, target, headers);
+  let operation = isSite ? website : operationOf(method, target, headers);
+  if (!isSite) {
+    if (isSystemObject(target.key)) operation = onSystemObject(operation);
+    if (headers[AUTHORIZE_HEADER] !== undefined) {
+      operation = authorizing(operation);
+      headers = withoutConditions(headers);
+    }
+    refuseUnimplemented(headers);
+  }
   served.operation = operation;
-  if (!isSite) refuseUnimplemented(headers);
   const payload = new Payload({ incoming, response, headers, identity, guard, expectsContinue });
   const request: S3Request & { owned: Bucket } = {
     id: exchange.id,
@@ -218,6 +273,25 @@ async function admit(
   served.request = request;
   if (!isSite) request.owned = (await authorize(request, operation)) ?? NO_BUCKET;
   return request;
+}
+
+/** The same for an upload form. */
+async function admitForm(served: Served, source: FormSource): Promise<OwnedRequest> {
+  served.operation = formUpload;
+  const request = { ...(await readForm(source)), owned: NO_BUCKET };
+  served.request = request;
+  served.form = request.payload;
+  if (isSystemObject(request.key)) served.operation = onSystemObject(formUpload);
+  refuseUnimplemented(request.headers);
+  request.owned = (await authorize(request, formUpload)) ?? NO_BUCKET;
+  return request;
+}
+
+function targetOf(incoming: IncomingMessage, settings: S3Settings): Target {
+  const { host = '' } = incoming.headers;
+  const { domain, websiteDomain } = settings;
+  const below = isBelow(host, websiteDomain) ? websiteDomain : domain;
+  return parseTarget(incoming.url as string, host, below);
 }
 
 /**
@@ -242,16 +316,6 @@ function checkHeaders(incoming: IncomingMessage): void {
   }
   if ((headers['content-length']?.length ?? 0) > CONTENT_LENGTH_DIGITS_MAX) {
     throw new FirnError('InvalidRequest', 'Content-Length is larger than any object.');
-  }
-}
-
-/**
- * A browser's POST form carries its signature in a field of its body: not read, so not implemented.
- */
-function refuseForms(method: string, headers: RequestHeaders, target: Target): void {
-  const form = headers['content-type']?.startsWith('multipart/form-data') ?? false;
-  if (method === 'POST' && form && target.level === 'bucket' && isUnsigned(headers, target)) {
-    throw new FirnError('NotImplemented', 'Uploads by HTML forms are not implemented.');
   }
 }
 

@@ -86,10 +86,18 @@ import { getBucketPolicyStatus } from './operations/get-bucket-policy-status.ts'
 import { deletePublicAccessBlock } from './operations/delete-public-access-block.ts';
 import { getPublicAccessBlock } from './operations/get-public-access-block.ts';
 import { putPublicAccessBlock } from './operations/put-public-access-block.ts';
+import { postObject } from './operations/post-object.ts';
+import { putBucketCors } from './operations/put-bucket-cors.ts';
+import { getBucketCors } from './operations/get-bucket-cors.ts';
+import { deleteBucketCors } from './operations/delete-bucket-cors.ts';
 import type { Operation } from './request/request.ts';
 import type { Level } from './input/target.ts';
 
 export const OPERATIONS: readonly Operation[] = [
+  postObject,
+  putBucketCors,
+  getBucketCors,
+  deleteBucketCors,
   getBucketAcl,
   putBucketAcl,
   getObjectAcl,
@@ -192,9 +200,6 @@ function row(name: string, place: string): UnimplementedOperation {
 export const UNIMPLEMENTED_OPERATIONS: readonly UnimplementedOperation[] = [
   row('GetBucketAbac', 'GET bucket abac'),
   row('PutBucketAbac', 'PUT bucket abac'),
-  row('DeleteBucketCors', 'DELETE bucket cors'),
-  row('GetBucketCors', 'GET bucket cors'),
-  row('PutBucketCors', 'PUT bucket cors'),
   row('CreateBucketMetadataConfiguration', 'POST bucket metadataConfiguration'),
   row('DeleteBucketMetadataConfiguration', 'DELETE bucket metadataConfiguration'),
   row('GetBucketMetadataConfiguration', 'GET bucket metadataConfiguration'),
@@ -205,7 +210,6 @@ export const UNIMPLEMENTED_OPERATIONS: readonly UnimplementedOperation[] = [
   row('UpdateBucketMetadataInventoryTableConfiguration', 'PUT bucket metadataInventoryTable'),
   row('UpdateBucketMetadataJournalTableConfiguration', 'PUT bucket metadataJournalTable'),
   row('CreateSession', 'GET bucket session'),
-  row('PostObject', 'POST bucket'),
   row('DeleteObjectAnnotation', 'DELETE object annotation'),
   row('GetObjectAnnotation', 'GET object annotation'),
   row('PutObjectAnnotation', 'PUT object annotation'),

@@ -19,7 +19,7 @@ export function hasBegun(response: ServerResponse): boolean {
 
 /** What `work` comes to. Begins the answer meanwhile, if that takes long. */
 export async function withPatience<T>(
-  { id, incoming, response }: Exchange,
+  { id, incoming, response, more = [] }: Exchange,
   work: Promise<T>,
   patienceMs = PATIENCE_MS,
 ): Promise<T> {
@@ -29,7 +29,8 @@ export async function withPatience<T>(
     if (!begun.has(response)) {
       if (response.headersSent) return;
       begun.add(response);
-      response.writeHead(200, ['x-amz-request-id', id, 'Content-Type', 'application/xml']);
+      const headers = ['x-amz-request-id', id, 'Content-Type', 'application/xml', ...more];
+      response.writeHead(200, headers);
       response.write(XML_DECLARATION);
     }
     response.write(' ');

@@ -26,6 +26,8 @@ export interface Exchange {
   resource: string;
   /** 100 Continue was asked for and maybe not given: the body may never come. */
   expectsContinue: boolean;
+  /** Beside the answer's own headers: who may read it across origins. */
+  more?: readonly string[];
 }
 
 /**
@@ -38,6 +40,7 @@ export async function writeAnswer(exchange: Exchange, answer: Answer): Promise<n
   if (hasBegun(response)) return endBegun(response, answer.xml as string);
   const headers = ['x-amz-request-id', exchange.id];
   if (answer.headers !== undefined) headers.push(...answer.headers);
+  if (exchange.more !== undefined) headers.push(...exchange.more);
   if (answer.xml !== undefined) {
     const bytes = Buffer.from(answer.xml, 'utf8');
     headers.push('Content-Type', 'application/xml', 'Content-Length', String(bytes.length));
@@ -70,7 +73,7 @@ export async function writeError(exchange: Exchange, visible: VisibleError): Pro
     response.destroy();
     return 0;
   }
-  const headers = ['x-amz-request-id', exchange.id, ...visible.headers];
+  const headers = ['x-amz-request-id', exchange.id, ...visible.headers, ...(exchange.more ?? [])];
   let bytes: Buffer | undefined;
   if (incoming.method === 'HEAD') headers.push('Content-Length', '0');
   else if (visible.status !== 304) {

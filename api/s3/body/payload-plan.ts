@@ -60,6 +60,11 @@ export function planPayload(
   };
 }
 
+/** Of an upload form's file, by the form's fields: its size nobody says. */
+export function planForm(headers: RequestHeaders): Pick<PayloadPlan, 'checksum' | 'contentMd5'> {
+  return { checksum: checksumOfHeaders(headers, []), contentMd5: contentMd5Of(headers) };
+}
+
 function contentLength(headers: RequestHeaders): number | undefined {
   const text = headers['content-length'];
   if (text !== undefined) return Number(text);

@@ -101,6 +101,8 @@ export interface S3Settings {
   notificationTargets?: NotificationTargets;
   /** Puts a test event on record for each target of a configuration. */
   testEvents?(bucket: string, rules: readonly NotificationRule[]): Promise<void>;
+  /** Room of a bucket, shown to backup programs that ask for it; nothing is shown where absent. */
+  capacityOf?(bucket: Bucket): Promise<{ capacityBytes: number; usedBytes: number }>;
   /** Between two objects of an access log; none are written where absent. */
   accessLogMs?: number;
   /** Something that an operator should see and no client can be told. */

@@ -8,6 +8,7 @@ import type { Body } from '../../../appliance/model/tier.ts';
 import type { Payload } from '../body/payload.ts';
 import type { RequestHeaders } from '../input/request-headers.ts';
 import type { S3Settings } from '../input/settings.ts';
+import type { FormFields } from '../signature/form-policy.ts';
 import type { Identity } from '../signature/verify.ts';
 import type { Level, Query } from '../input/target.ts';
 
@@ -21,7 +22,9 @@ export interface S3Request {
   /** Lower-case names. Of a presigned request also what the URL carries in their place. */
   readonly headers: RequestHeaders;
   readonly identity: Identity;
-  readonly payload: Payload;
+  readonly payload: Pick<Payload, 'gather' | 'open' | 'receivedBytes'>;
+  /** Of an upload form: its fields as they count. */
+  readonly form?: FormFields;
   readonly settings: S3Settings;
   readonly incoming: IncomingMessage;
   readonly response: ServerResponse;
