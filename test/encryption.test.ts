@@ -13,6 +13,7 @@ import { existsSync, readFileSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 
+import { lineOf } from '../api/s3/access-line.ts';
 import { moveVersions } from '../appliance/engine/move.ts';
 import { FileKeys, lostKeys, proveKeys } from '../appliance/engine/named-keys.ts';
 import { readKeys, writeKeys } from '../appliance/engine/named-keys.ts';
@@ -685,6 +686,44 @@ test('answers tell how an object is sealed, to whoever wrote it and whoever read
   const seen = JSON.stringify(endpoint.records);
   for (const spelling of spellings(CLIENT_KEY)) t.false(seen.includes(`${spelling}`));
   await endpoint.close();
+});
+
+test('the line of an access log holds neither the key nor the signature of a presigned URL', async (t) => {
+  const rig = await newRig();
+  const name = 'X-Amz-Server-Side-Encryption-Customer-Key';
+  const secret = Buffer.from(CLIENT_KEY).toString('hex');
+  for (const spelled of [
+    name,
+    name.toLowerCase(),
+    name.replaceAll('-', '%2D'),
+    'X-Amz-Signature',
+  ]) {
+    const line = lineOf(
+      {
+        bucket: rig.bucket,
+        key: 'k',
+        place: { method: 'GET', level: 'object', subresource: undefined },
+        url: `/data/k?a=1&${spelled}=${secret}&b=2`,
+        httpVersion: '1.1',
+        requester: 'root',
+        requestId: 'R',
+        status: 200,
+        code: undefined,
+        sentBytes: 1,
+        durationMs: 1,
+        remoteAddress: undefined,
+        referer: undefined,
+        userAgent: undefined,
+        versionId: undefined,
+        authentication: 'QueryString',
+        host: undefined,
+      },
+      0,
+    );
+    t.false(line.includes(secret), spelled);
+    t.regex(line, /a=1&.*=REDACTED&b=2/);
+  }
+  rig.close();
 });
 
 test('the bucket default by S3: strict in, canonical out, gone without a trace', async (t) => {

@@ -3,7 +3,7 @@
 // who may read the log could use again.
 
 import type { Bucket } from '../../appliance/model/bucket.ts';
-import { encodePath } from '../../appliance/model/signature.ts';
+import { decodeComponent, encodePath } from '../../appliance/model/signature.ts';
 
 /** What a line tells. Undefined is shown as `-`. */
 export interface LoggedRequest {
@@ -42,12 +42,27 @@ function operationWord({ method, level, subresource }: LoggedRequest['place']): 
   return `REST.${method}.${(word || level).replaceAll('-', '_').toUpperCase()}`;
 }
 
-/** What would let somebody act as the signer is not for a log. */
+const SECRETS = new Set([
+  'x-amz-signature',
+  'signature',
+  'x-amz-security-token',
+  'x-amz-server-side-encryption-customer-key',
+  'x-amz-copy-source-server-side-encryption-customer-key',
+]);
+
+/** What would let somebody act as the signer, or open an object, is not for a log. */
 function redacted(url: string): string {
-  return url.replace(
-    /([?&](?:X-Amz-Signature|X-Amz-Security-Token|Signature)=)[^&]*/gi,
-    '$1REDACTED',
-  );
+  const mark = url.indexOf('?');
+  if (mark < 0) return url;
+  const pairs = url
+    .slice(mark + 1)
+    .split('&')
+    .map((pair) => {
+      const name = pair.split('=', 1)[0] as string;
+      const isSecret = SECRETS.has((decodeComponent(name) ?? name).toLowerCase());
+      return isSecret ? `${name}=REDACTED` : pair;
+    });
+  return `${url.slice(0, mark)}?${pairs.join('&')}`;
 }
 
 /** A field that came from a client: no quote or line may end it early. */
