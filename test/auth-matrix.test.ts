@@ -4,9 +4,12 @@
 // from the table, so that an operation is in this matrix from the moment it exists.
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { OPERATIONS, UNIMPLEMENTED_OPERATIONS } from '../api/s3/operation-table.ts';
+import { Query } from '../api/s3/input/target.ts';
+import type { Operation, S3Request } from '../api/s3/request/request.ts';
 import type { S3Settings } from '../api/s3/input/settings.ts';
 import type { Bucket } from '../appliance/model/bucket.ts';
 import { FirnError } from '../appliance/model/errors.ts';
@@ -24,6 +27,7 @@ import {
   wireOf,
   type Answer,
   type AuthKind,
+  type Call,
   type Endpoint,
   type Wire,
 } from './s3-caller.ts';
@@ -48,8 +52,9 @@ const BUCKET: Bucket = {
 async function watched(
   t: ExecutionContext,
   of: 'nothing' | 'real',
-): Promise<{ endpoint: Endpoint; called: string[] }> {
+): Promise<{ endpoint: Endpoint; called: string[]; bucket: Bucket }> {
   const called: string[] = [];
+  const bucket: Bucket = { ...BUCKET };
   const real: { engine?: ObjectStore } = {};
   const engine = new Proxy({} as ObjectStore, {
     get: (_target, name) => {
@@ -62,9 +67,10 @@ async function watched(
           return (whole[String(name)] as (...all: unknown[]) => unknown).apply(whole, given);
         }
         if (name === 'getBucket') {
-          return Promise.resolve(BUCKET);
+          return Promise.resolve({ ...bucket });
         }
-        return Promise.reject(new FirnError('NoSuchBucket', 'The specified bucket is gone.'));
+        const absent = name === 'headObject' ? 'NoSuchKey' : 'NoSuchBucket';
+        return Promise.reject(new FirnError(absent, 'It is gone.'));
       };
     },
   });
@@ -76,7 +82,7 @@ async function watched(
     const faults = endpoint.records.filter(({ fault }) => fault !== undefined);
     assert.deepEqual(faults, [], 'a fault of ours');
   });
-  return { endpoint, called };
+  return { endpoint, called, bucket };
 }
 
 /** A refusal in S3's form; a HEAD has no body to say why. */
@@ -251,4 +257,129 @@ test("a good signature of a stranger changes and reads nothing of another's buck
   const list = await send(endpoint, { path: '/', as: STRANGER });
   t.true(list.text.includes('<Name>foreign</Name>'));
   t.false(list.text.includes('<Name>bucket</Name>'));
+});
+
+/** What access policies call it, for the request of `sampleOf`. */
+function actionOf(operation: Operation): string | undefined {
+  if (typeof operation.action !== 'function') return operation.action;
+  return operation.action({ query: new Query([]), headers: {} } as unknown as S3Request);
+}
+
+const BUCKET_OPERATIONS = OPERATIONS.filter(({ access }) => access === 'bucket');
+/** Who must always be able to mend a policy: the bucket's owner. */
+const OWN_POLICY = new Set(['GetBucketPolicy', 'PutBucketPolicy', 'DeleteBucketPolicy']);
+const RESOURCES = ['arn:aws:s3:::bucket', 'arn:aws:s3:::bucket/*'];
+
+const statement = (effect: 'Allow' | 'Deny', principal: unknown, action: string): object => ({
+  Effect: effect,
+  Principal: principal,
+  Action: action,
+  Resource: RESOURCES,
+});
+const policyOf = (...statements: object[]): string =>
+  JSON.stringify({ Version: '2012-10-17', Statement: statements });
+const STRANGER_PRINCIPAL = { AWS: 'arn:aws:iam::stranger:root' };
+
+/** With a document where the operation asks for its right only once it has read one. */
+function askingCall(operation: Operation): Call {
+  const bodies: Record<string, string> = {
+    DeleteObjects: '<Delete><Object><Key>some-key</Key></Object></Delete>',
+    PutObjectTagging: '<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>',
+    PutObjectRetention:
+      '<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2099-01-01T00:00:00Z</RetainUntilDate></Retention>',
+    PutObjectLegalHold: '<LegalHold><Status>ON</Status></LegalHold>',
+  };
+  const body = bodies[operation.name];
+  if (body === undefined) return sampleOf(operation);
+  const contentMd5 = createHash('md5').update(body).digest('base64');
+  return { ...sampleOf(operation), body, headers: { 'content-md5': contentMd5 } };
+}
+
+/** Forms say their right in their body, which is no part of these requests. */
+const isForm = ({ name }: Operation): boolean => name === 'PostObject';
+
+test("a policy's Deny of everything holds for the owner too, on every route but the policy's own", async (t) => {
+  const { endpoint, called, bucket } = await watched(t, 'nothing');
+  bucket.policy = policyOf(statement('Deny', '*', 's3:*'));
+  for (const operation of BUCKET_OPERATIONS) {
+    if (isForm(operation)) continue;
+    for (const auth of AUTH_KINDS) {
+      called.length = 0;
+      const answer = await send(endpoint, { ...askingCall(operation), auth });
+      const what = `${operation.name} ${auth} ${answer.status} ${answer.text}`;
+      if (OWN_POLICY.has(operation.name)) {
+        t.not(answer.status, 403, what);
+      } else if (operation.name === 'DeleteObjects') {
+        t.regex(answer.text, /<Error><Key>some-key<\/Key>.*<Code>AccessDenied</, what);
+      } else {
+        t.is(answer.status, 403, what);
+      }
+      const others = called.filter((name) => !LOOKS.has(name));
+      if (!OWN_POLICY.has(operation.name)) t.deepEqual(others, [], what);
+    }
+  }
+});
+
+test('each operation asks for the action that is its own: allowed all but that, it alone is refused', async (t) => {
+  const { endpoint, called, bucket } = await watched(t, 'nothing');
+  const actions = new Set(
+    BUCKET_OPERATIONS.filter((operation) => !isForm(operation)).flatMap(
+      (operation) => actionOf(operation) ?? [],
+    ),
+  );
+  t.true(actions.size > 40, String(actions.size));
+  let at = 0;
+  for (const action of actions) {
+    bucket.policy = policyOf(
+      statement('Allow', STRANGER_PRINCIPAL, 's3:*'),
+      statement('Deny', STRANGER_PRINCIPAL, action),
+    );
+    for (const operation of BUCKET_OPERATIONS) {
+      if (isForm(operation) || OWN_POLICY.has(operation.name)) continue;
+      const isDenied = actionOf(operation) === action;
+      // Of the others every seventh, each time other ones; a copy asks for more than one action.
+      if (!isDenied && (at++ % 7 !== 0 || operation.copies === true)) continue;
+      called.length = 0;
+      const answer = await send(endpoint, { ...askingCall(operation), as: STRANGER });
+      const what = `${operation.name}, denied ${action}: ${answer.status} ${answer.text}`;
+      if (!isDenied) {
+        const isOfAnother = answer.status !== 403 || codeOf(answer) !== 'AccessDenied';
+        // Who may not list is not told either that an object is absent.
+        t.true(isOfAnother || action === 's3:ListBucket', what);
+        continue;
+      }
+      t.is(answer.status, 403, what);
+      t.deepEqual(
+        called.filter((name) => !LOOKS.has(name)),
+        [],
+        what,
+      );
+    }
+  }
+});
+
+/** What an ACL's READ of a bucket gives, and nothing else does. */
+const LISTS = [
+  'HeadBucket',
+  'ListMultipartUploads',
+  'ListObjectVersions',
+  'ListObjects',
+  'ListObjectsV2',
+];
+
+test('READ in the ACL of a bucket opens its lists and nothing else', async (t) => {
+  const { endpoint, bucket } = await watched(t, 'nothing');
+  bucket.ownership = 'ObjectWriter';
+  bucket.acl = { grants: [{ grantee: { kind: 'account', id: 'stranger' }, permission: 'READ' }] };
+  const open: string[] = [];
+  for (const operation of BUCKET_OPERATIONS) {
+    if (isForm(operation)) continue;
+    const answer = await send(endpoint, { ...askingCall(operation), as: STRANGER });
+    const isRefused = answer.status === 403 || answer.text.includes('<Code>AccessDenied</Code>');
+    // An object that is not there: who may list is told so, and learns nothing that a list hides.
+    if (!isRefused && answer.status !== 404) open.push(operation.name);
+    const isAbsent = operation.method === 'HEAD' || codeOf(answer) === 'NoSuchKey';
+    if (answer.status === 404 && !isAbsent) open.push(operation.name);
+  }
+  t.deepEqual(open.toSorted(), LISTS);
 });
