@@ -182,10 +182,12 @@ export async function judge(
   const isHeard =
     policy !== undefined && owner === bucket.owner && isHeardBy(asker, bucket, policy);
   const acls = { bucket, acl: version?.acl, owner: objectOwner };
+  // Who may make an object that will be its own says what it begins with, be it nobody.
+  const makesOwn = resource.isNew === true && resource.owner === asker.account;
+  const isOwner = asker.kind !== 'anonymous' && asker.account === owner;
   const granted: Granted = {
     policy: isHeard ? ofPolicy : undefined,
-    account:
-      (asker.kind !== 'anonymous' && asker.account === owner) || isGranted(action, asker, acls),
+    account: makesOwn || isOwner || isGranted(action, asker, acls),
   };
   if (!isLetIn(asker, bucket, { granted, ofAsker })) throw denied();
   return version;

@@ -27,10 +27,10 @@ export async function accessOfNewObject(
   headers: RequestHeaders = request.headers,
 ): Promise<NewAccess> {
   const { owned: bucket, key } = request;
-  if (headers['x-amz-tagging'] !== undefined && !isPlain(request, bucket)) {
-    await authorizeAction(request, 's3:PutObjectTagging', { bucket, key, isNew: true });
-  }
   const owner = isEnforced(bucket) ? bucket.owner : request.identity.account;
+  if (headers['x-amz-tagging'] !== undefined && !isPlain(request, bucket)) {
+    await authorizeAction(request, 's3:PutObjectTagging', { bucket, key, isNew: true, owner });
+  }
   if (!asksAcl(headers)) return { owner };
   const wanted = await aclOfHeaders(request, headers, 'object');
   if (wanted === undefined) return { owner };

@@ -151,7 +151,8 @@ export function checkFormPolicy(policy: FormPolicy, fields: FormFields, wall: nu
 }
 
 function holds({ kind, field, value }: Condition, given: string | undefined): boolean {
-  if (given === undefined) return false;
+  // To begin with nothing is to be anything, and so also absent: nothing is let through by that.
+  if (given === undefined) return kind === 'starts-with' && value === '';
   if (kind === 'eq') return given === value;
   // A list of types must begin so in each of its entries, as S3 has it.
   if (field === 'content-type' && given.includes(',')) {
