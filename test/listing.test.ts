@@ -11,8 +11,15 @@ import { seeded } from './engine-harness.ts';
 import { elementOf, OWNER, REGION, send, startEndpoint, type Endpoint } from './s3-caller.ts';
 
 const PIECES = [
-  ...['a', 'b', 'ab', '/', '/', '/', '//', '-', '.x', ' ', '+', '%', '%2F', '&', '<', "'", '"'],
-  ...['ä', '漢', '😀', '\uffee', '\u0001', '\n', '\r', '\u00a0', '~', '\u007f'],
+  'a',
+  'b',
+  'ab',
+  '/',
+  '//',
+  '-',
+  '.x',
+  ...Array.from(`//  +%&<'"ä漢😀\uffee\u0001\n\r\u00a0~\u007f`),
+  '%2F',
 ];
 const DELIMITERS = ['', '', '/', '/', '/', '//', 'b', '-', '😀', '%', 'ab/'];
 const ROUNDS = 6;
