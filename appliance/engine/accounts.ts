@@ -25,6 +25,7 @@ export interface KeyInfo {
   account: string;
   createdAt: number;
   revokedAt?: number;
+  isActive: boolean;
 }
 
 /** A key pair whose secret is told once. */
@@ -184,8 +185,8 @@ export class Accounts {
     const keys = await this.#list<KeyPair>('key/');
     return keys
       .filter((key) => account === undefined || key.account === account)
-      .map(({ accessKey, account: owner, createdAt, revokedAt }) => {
-        const info: KeyInfo = { accessKey, account: owner, createdAt };
+      .map(({ accessKey, account: owner, createdAt, revokedAt, isActive = true }) => {
+        const info: KeyInfo = { accessKey, account: owner, createdAt, isActive };
         return revokedAt === undefined ? info : { ...info, revokedAt };
       });
   }
@@ -194,7 +195,25 @@ export class Accounts {
    * On return every process refuses the key. Again: nothing changes. InvalidArgument if unknown.
    */
   async revokeKey(accessKey: string): Promise<void> {
-    const { store, clock, staleMs } = this.#context;
+    const revokedAt = this.#context.clock.wall();
+    await this.#changeKey(accessKey, (key) =>
+      key.revokedAt === undefined ? { ...key, revokedAt } : undefined,
+    );
+  }
+
+  /** As revokeKey, but it can be taken back. */
+  async setKeyActive(accessKey: string, isActive: boolean): Promise<void> {
+    await this.#changeKey(accessKey, (key) =>
+      (key.isActive ?? true) === isActive ? undefined : { ...key, isActive },
+    );
+  }
+
+  /** `change` answers undefined where there is nothing to change. */
+  async #changeKey(
+    accessKey: string,
+    change: (key: KeyPair) => KeyPair | undefined,
+  ): Promise<void> {
+    const { store, staleMs } = this.#context;
     for (;;) {
       const row = await this.#keyRow(accessKey);
       if (row === undefined) {
@@ -202,8 +221,8 @@ export class Accounts {
           subject: accessKey,
         });
       }
-      if (row.value.revokedAt !== undefined) return;
-      const value: KeyPair = { ...row.value, revokedAt: clock.wall() };
+      const value = change(row.value);
+      if (value === undefined) return;
       const { id, revision } = row;
       const result = await store.replace({ table: 'accounts', id, expected: revision, value });
       if (result.outcome !== 'done') continue;
@@ -227,9 +246,9 @@ export class Accounts {
       if (known?.revision === row.revision) {
         known.at = at;
       } else {
-        const { account, sealedSecret, revokedAt } = row.value;
+        const { account, sealedSecret, revokedAt, isActive = true } = row.value;
         const secretKey = unseal(masterKey, { sealed: sealedSecret, owner: accessKey });
-        const isRevoked = revokedAt !== undefined;
+        const isRevoked = revokedAt !== undefined || !isActive;
         known = { account, secretKey, revision: row.revision, isRevoked, at };
         this.#known.set(accessKey, known);
       }
@@ -314,7 +333,13 @@ export class Accounts {
     };
     const { outcome } = await store.insert('accounts', keyRow(accessKey), value);
     if (outcome !== 'done') return undefined;
-    return { accessKey, secretKey, account: key.account, createdAt: value.createdAt };
+    return {
+      accessKey,
+      secretKey,
+      account: key.account,
+      createdAt: value.createdAt,
+      isActive: true,
+    };
   }
 
   #newAccessKey(): string {

@@ -91,6 +91,8 @@ export interface KeyPair {
   createdAt: number;
   /** Wall ms at which it was revoked: refused since, whatever a host's clock says. */
   revokedAt?: number;
+  /** Absent: true. Unlike a revocation this can be taken back (UpdateAccessKey). */
+  isActive?: boolean;
 }
 
 export const ROOT_ACCOUNT = 'root';

@@ -95,6 +95,19 @@ export type S3Code =
   | 'UserKeyMustBeSpecified'
   | 'XAmzContentSHA256Mismatch';
 
+/** Codes that clients of the identity API see (api/iam), beside some of S3's. */
+export type IdentityCode =
+  | 'DeleteConflict'
+  | 'EntityAlreadyExists'
+  | 'InvalidAction'
+  | 'InvalidClientTokenId'
+  | 'InvalidInput'
+  | 'LimitExceeded'
+  | 'MalformedPolicyDocument'
+  | 'MissingAuthenticationToken'
+  | 'NoSuchEntity'
+  | 'ValidationError';
+
 /** Codes of Firn's own. Those that reach an S3 client do so as the S3 code in brackets. */
 export type OwnCode =
   | 'Corrupt' // bytes fail their checksum beyond what the code can repair (InternalError)
@@ -113,7 +126,7 @@ export type OwnCode =
   | 'TierUnavailable' // a cloud does not answer (ServiceUnavailable)
   | 'UsageError'; // a command was called wrongly
 
-export type ErrorCode = S3Code | OwnCode;
+export type ErrorCode = S3Code | IdentityCode | OwnCode;
 
 export interface FirnErrorOptions {
   /** What it happened to: a bucket/key, a drive path, a policy file with line. */
