@@ -1,7 +1,7 @@
-// COMPATIBILITY.md: what of S3 is here, made from the table that requests are dispatched by, so that
-// the document can't promise an operation that answers 501 or hide one that works. What no table
-// knows (why an operation is not there, where we differ on purpose, which clients were tried) is kept
-// by hand below; a note about an operation that doesn't exist is refused.
+// COMPATIBILITY.md: what of S3 is here, made from the table that requests are dispatched by, so
+// that the document can't promise an operation that answers 501 or hide one that works. What no
+// table knows (why an operation is not there, where we differ on purpose, which clients were tried)
+// is kept by hand below; a note about an operation that doesn't exist is refused.
 
 import assert from 'node:assert/strict';
 import { OPERATIONS, UNIMPLEMENTED_OPERATIONS } from './operation-table.ts';
@@ -178,6 +178,11 @@ function failing(): string {
   );
 }
 
+function clients(): string {
+  const rows = CLIENTS.map(({ client, shown }) => [client, shown]);
+  return table(['client', 'what is shown'], rows);
+}
+
 /** The whole document. Throws where a note names an operation that is not in the table. */
 export function renderCompatibility(): string {
   const names = new Set(OPERATIONS.map(({ name }) => name));
@@ -185,12 +190,14 @@ export function renderCompatibility(): string {
   const total = OPERATIONS.length + UNIMPLEMENTED_OPERATIONS.length;
   return `# What of S3 is here
 
-Made from the table of operations (\`operation-table.ts\`) and the notes in \`compatibility.ts\`; a test
-demands that it is current. To write it anew: \`FIRN_WRITE_GOLDEN=1 npx ava test/compatibility.test.ts\`.
+Made from the table of operations (\`operation-table.ts\`) and the notes in \`compatibility.ts\`;
+a test demands that it is current. To write it anew:
+\`FIRN_WRITE_GOLDEN=1 npx ava test/compatibility.test.ts\`.
 
-${OPERATIONS.length} of ${total} operations are there; a list of configurations shares its request with the
-reading of one and is not counted. The others answer 501 NotImplemented, and so does any parameter or
-header that asks for what is not done: nothing is ignored that a client could have meant.
+${OPERATIONS.length} of ${total} operations are there; a list of configurations shares its request
+with the reading of one and is not counted. The others answer 501 NotImplemented, and so does any
+parameter or header that asks for what is not done: nothing is ignored that a client could have
+meant.
 
 ## Operations
 
@@ -210,8 +217,8 @@ ${DIFFERENCES.map((text) => `- ${text}`).join('\n')}
 
 ## The public suite
 
-ceph/s3-tests, the set without the operations above that are not there, without Signature Version 2, and
-without what only Ceph has. Tests that fail, each with the reason why S3 itself is on our side:
+ceph/s3-tests, the set without the operations above that are not there, without Signature Version 2,
+and without what only Ceph has. Tests that fail, each with the reason why S3 is on our side:
 
 ${failing()}
 
