@@ -224,12 +224,10 @@ ${failing()}
 
 ## Clients tried
 
-Each puts, lists, gets, deletes and sends in parts, finds everything after a restart of the server, and
-reads what has moved into a pack of a cold tier and what came back from an archive (\`test/system\`).
+Each puts, lists, gets, deletes and sends in parts, finds everything after a restart of the server,
+and reads what has moved into a pack of a cold tier and what came back from an archive
+(\`test/system\`).
 
-${table(
-  ['client', 'what is shown'],
-  CLIENTS.map(({ client, shown }) => [client, shown]),
-)}
+${clients()}
 `;
 }
