@@ -207,6 +207,8 @@ function warned(request: OwnedRequest, answer: Answer): Answer {
   if (request.level !== 'object' || (request.method !== 'PUT' && request.method !== 'POST')) {
     return answer;
   }
+  // A website's visitor writes nothing.
+  if (request.owned === NO_BUCKET) return answer;
   const said = request.settings.engine.quotaWarning(request.owned);
   if (said === undefined) return answer;
   return { ...answer, headers: [...(answer.headers ?? []), 'x-firn-quota-warning', said] };

@@ -78,8 +78,10 @@ export function requireRelockable(
   if (!keeps) throw locked(object);
 }
 
+/** One that can't be read is only like itself. */
 function isSame(one: Retention | undefined, other: Retention | undefined): boolean {
-  return one === other || (one?.mode === other?.mode && one?.until === other?.until);
+  if (!one || !other) return one === other;
+  return one === other || (one.mode === other.mode && one.until === other.until);
 }
 
 /** Whether both are locked alike: what only moves bytes must leave it so. */
@@ -87,7 +89,10 @@ export function isLockedAlike(one: Locked, other: Locked): boolean {
   return one.legalHold === other.legalHold && isSame(one.retention, other.retention);
 }
 
-/** `version` as it enters the bucket: under the bucket's default where it asks for nothing. */
+/**
+ * `version` as it enters the bucket: under the bucket's default where it asks for nothing. Throws
+ * FormatUnknown where that can't be read.
+ */
 export function withDefaultRetention<V extends Locked>(
   bucket: Pick<Bucket, 'objectLock'>,
   version: V & { lastModified: number },
@@ -99,12 +104,14 @@ export function withDefaultRetention<V extends Locked>(
 
 type DefaultRule = NonNullable<NonNullable<Bucket['objectLock']>['default']>;
 
-/** A rule that can't be read gives a retention that can't be read either: locked for ever. */
+/** Refused by a rule that can't be read: what came in unlocked could be removed. */
 function retentionFrom(rule: DefaultRule, at: number): Retention {
-  if ('years' in rule) {
-    const end = new Date(at);
-    end.setUTCFullYear(end.getUTCFullYear() + rule.years);
-    return { mode: rule.mode, until: end.getTime() };
-  }
-  return { mode: rule.mode, until: at + rule.days * DAY_MS };
+  const { mode } = rule;
+  const end = new Date(at);
+  if ('years' in rule) end.setUTCFullYear(end.getUTCFullYear() + rule.years);
+  const until = 'years' in rule ? end.getTime() : at + rule.days * DAY_MS;
+  if ((mode === 'GOVERNANCE' || mode === 'COMPLIANCE') && until > at) return { mode, until };
+  throw new FirnError('FormatUnknown', "the bucket's default retention can't be read", {
+    hint: 'put its object lock configuration again',
+  });
 }
