@@ -60,9 +60,9 @@ import { deleteBucketAnalytics } from './operations/delete-bucket-analytics-conf
 import { putBucketMetrics } from './operations/put-bucket-metrics-configuration.ts';
 import { getBucketMetrics } from './operations/get-bucket-metrics-configuration.ts';
 import { deleteBucketMetrics } from './operations/delete-bucket-metrics-configuration.ts';
-import { putBucketIntelligentTiering } from './operations/put-bucket-intelligent-tiering-configuration.ts';
-import { getBucketIntelligentTiering } from './operations/get-bucket-intelligent-tiering-configuration.ts';
-import { deleteBucketIntelligentTiering } from './operations/delete-bucket-intelligent-tiering-configuration.ts';
+import { putBucketTiering } from './operations/put-bucket-intelligent-tiering-configuration.ts';
+import { getBucketTiering } from './operations/get-bucket-intelligent-tiering-configuration.ts';
+import { deleteBucketTiering } from './operations/delete-bucket-intelligent-tiering-configuration.ts';
 import { putBucketReplication } from './operations/put-bucket-replication.ts';
 import { getBucketReplication } from './operations/get-bucket-replication.ts';
 import { deleteBucketReplication } from './operations/delete-bucket-replication.ts';
@@ -127,9 +127,9 @@ export const OPERATIONS: readonly Operation[] = [
   putBucketMetrics,
   getBucketMetrics,
   deleteBucketMetrics,
-  putBucketIntelligentTiering,
-  getBucketIntelligentTiering,
-  deleteBucketIntelligentTiering,
+  putBucketTiering,
+  getBucketTiering,
+  deleteBucketTiering,
   putBucketInventory,
   getBucketInventory,
   deleteBucketInventory,

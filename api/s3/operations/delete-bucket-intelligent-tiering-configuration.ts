@@ -3,4 +3,4 @@
 import { deleteOf } from '../request/configuration.ts';
 import { INTELLIGENT_TIERING } from '../request/configuration-kinds.ts';
 
-export const deleteBucketIntelligentTiering = deleteOf(INTELLIGENT_TIERING);
+export const deleteBucketTiering = deleteOf(INTELLIGENT_TIERING);

@@ -3,4 +3,4 @@
 import { getOf } from '../request/configuration.ts';
 import { INTELLIGENT_TIERING } from '../request/configuration-kinds.ts';
 
-export const getBucketIntelligentTiering = getOf(INTELLIGENT_TIERING);
+export const getBucketTiering = getOf(INTELLIGENT_TIERING);

@@ -1,6 +1,6 @@
-// PutBucketIntelligentTieringConfiguration: kept and shown; what moves by reads is a policy's to say.
+// PutBucketIntelligentTieringConfiguration: kept and shown; what moves by reads, a policy says.
 
 import { putOf } from '../request/configuration.ts';
 import { INTELLIGENT_TIERING } from '../request/configuration-kinds.ts';
 
-export const putBucketIntelligentTiering = putOf(INTELLIGENT_TIERING);
+export const putBucketTiering = putOf(INTELLIGENT_TIERING);
