@@ -1,12 +1,11 @@
 // Copies of 5 GiB and uploads of 10,000 parts take longer than clients and proxies wait for the
 // first byte of an answer; who gives up tries again, and the work is done twice. So, as S3 does it,
-// the answer begins before its end is known: 200, the XML declaration, and a blank now and then. The
-// price is that a failure after that is a 200 with an Error in it, which careless clients take for
-// success: so nothing is begun in the first 5 s, in which nearly all of them end.
+// the answer begins before its end is known: 200, the XML declaration, and a blank now and then.
+// The price is that a failure after that is a 200 with an Error in it, which careless clients take
+// for success: so nothing is begun in the first 5 s, in which nearly all of them end.
 
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { XML_DECLARATION } from '../xml/write.ts';
-import type { Exchange } from './respond.ts';
 
 const PATIENCE_MS = 5000;
 
@@ -17,9 +16,17 @@ export function hasBegun(response: ServerResponse): boolean {
   return begun.has(response);
 }
 
+interface Waiting {
+  id: string;
+  incoming: IncomingMessage;
+  response: ServerResponse;
+  /** Headers of every answer to this request. */
+  more?: string[];
+}
+
 /** What `work` comes to. Begins the answer meanwhile, if that takes long. */
 export async function withPatience<T>(
-  { id, incoming, response, more = [] }: Exchange,
+  { id, incoming, response, more = [] }: Waiting,
   work: Promise<T>,
   patienceMs = PATIENCE_MS,
 ): Promise<T> {

@@ -134,8 +134,8 @@ const SDK_ALGORITHM = 'x-amz-sdk-checksum-algorithm';
 const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/;
 
 /**
- * Throws unless the value can be a checksum of this algorithm: InvalidRequest where it is no base64,
- * BadDigest where it is, but of no such length: no bytes can have that sum.
+ * Throws unless the value can be a checksum of this algorithm: InvalidRequest where it is no
+ * base64, BadDigest where it is, but of no such length: no bytes can have that sum.
  */
 export function checkChecksumValue(algorithm: ChecksumAlgorithm, value: string): void {
   if (isChecksumValue(algorithm, value)) return;

@@ -1,9 +1,9 @@
-// A list of parts as it lies in LMDB. An object of 10,000 parts has one row that names them all, and
-// every GET of it reads that row: by field names it would be 3.3 MB, most of it names, and hex
+// A list of parts as it lies in LMDB. An object of 10,000 parts has one row that names them all,
+// and every GET of it reads that row: by field names it would be 3.3 MB, most of it names, and hex
 // digits at two bytes for one. Here each field of all parts is one column; ids and digests are
-// bytes; what the parts' locations have in common is written once and deflated. 50 to 105 bytes a
-// part are left, nearly all of them random. What is not shaped so comes by name as any other row, so
-// that nothing is ever lost to being small. FORMAT.md has the layout.
+// bytes; what the parts' locations have in common is written once. 50 to 105 bytes a part are left,
+// nearly all of them random. What is not shaped so comes by name as any other row, so that nothing
+// is ever lost to being small. FORMAT.md has the layout.
 
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import type { Block, ObjectChecksum, Part } from '../../model/object.ts';
