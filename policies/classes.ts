@@ -77,6 +77,11 @@ export class ClassRanks {
     return this.#rank.get(name) ?? -1;
   }
 
+  /** Any class may follow any: the transition that fell due last says where a version belongs. */
+  get isFree(): boolean {
+    return this.#free;
+  }
+
   /** Whether a transition rule may move a version of class `from` to class `to`. */
   maySink(from: string, to: string): boolean {
     if (from === to) return false;

@@ -90,7 +90,8 @@ function chooseMove(
   }
   const promotions = moves.filter(({ compiled }) => compiled.rule.action.kind === 'promote');
   const promotion = best(promotions, hottest);
-  if (promotion === undefined) return chooseColdest(moves, lost);
+  const choosing = { facts, ranks, lost };
+  if (promotion === undefined) return chooseTarget(moves, choosing);
   const by = idOf(promotion);
   const reason = `held as it was read lately, by ${by}`;
   const floor = promotion.compiled.targetRank;
@@ -101,31 +102,37 @@ function chooseMove(
   }
   if (ranks.rank(facts.storageClass) > floor) {
     const others = moves.filter((move) => move.compiled.targetRank <= floor);
-    return chooseColdest([promotion], lost, others);
+    return chooseTarget([promotion], choosing, others);
   }
   lost.push(holding(promotion, 'the version is as high already'));
-  return chooseColdest(
+  return chooseTarget(
     moves.filter((move) => isTransition(move) && move.compiled.targetRank <= floor),
-    lost,
+    choosing,
   );
 }
 
-function chooseColdest(
+/** The coldest class that is due; where classes are free, that of the transition due last. */
+function chooseTarget(
   moves: readonly Candidate[],
-  lost: Lost[],
+  { facts, ranks, lost }: { facts: VersionFacts; ranks: ClassRanks; lost: Lost[] },
   others: readonly Candidate[] = moves,
 ): Candidate | undefined {
-  const winner = best(moves, coldest);
+  const winner = best(moves, ranks.isFree ? latest : coldest);
   if (winner === undefined) return undefined;
+  const { action } = winner.compiled.rule;
   const reason =
-    winner.compiled.rule.action.kind === 'promote'
+    action.kind === 'promote'
       ? 'a promotion comes before it'
-      : 'a colder class, or the same by an earlier rule, is due as well';
+      : ranks.isFree
+        ? 'a transition that fell due later decides'
+        : 'a colder class, or the same by an earlier rule, is due as well';
   for (const candidate of others) {
     if (candidate === winner) continue;
     lost.push({ candidate, kind: 'beaten', reason, until: undefined, by: idOf(winner) });
   }
-  return winner;
+  if (!('to' in action) || action.to !== facts.storageClass) return winner;
+  lost.push(holding(winner, `the version is in ${action.to} already`));
+  return undefined;
 }
 
 function holding(candidate: Candidate, reason: string): Lost {
@@ -169,6 +176,7 @@ type Order = (a: Candidate, b: Candidate) => number;
 
 const earlier: Order = (a, b) => a.dueAt - b.dueAt || a.compiled.order - b.compiled.order;
 const coldest: Order = (a, b) => b.compiled.targetRank - a.compiled.targetRank || earlier(a, b);
+const latest: Order = (a, b) => b.dueAt - a.dueAt || coldest(a, b);
 const hottest: Order = (a, b) => a.compiled.targetRank - b.compiled.targetRank || earlier(a, b);
 
 function best(candidates: readonly Candidate[], order: Order): Candidate | undefined {

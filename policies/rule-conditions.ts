@@ -132,7 +132,8 @@ function classConditions(
 
 /**
  * A promotion matches in every class: where the version is as high already it still keeps
- * transitions from taking it down again, or the two would move it up and down each day.
+ * transitions from taking it down again, or the two would move it up and down each day. So does a
+ * transition where any class may follow any, or two of them would.
  */
 export function sourceClasses(
   action: { kind: 'transition' | 'promote'; to: string },
@@ -140,7 +141,8 @@ export function sourceClasses(
   classes: ReadonlyMap<string, string>,
 ): string[] {
   const names = [...classes.keys()];
-  return action.kind === 'promote' ? names : names.filter((from) => ranks.maySink(from, action.to));
+  if (action.kind === 'promote' || ranks.isFree) return names;
+  return names.filter((from) => ranks.maySink(from, action.to));
 }
 
 /** Bytes below which the rule leaves a version alone; an explicit size filter always wins. */

@@ -226,6 +226,38 @@ test('the waterfall of AWS classes holds, and can be relaxed for classes of free
   );
 });
 
+test('where any class may follow any, two rules never move an object back and forth', async (t) => {
+  const free = { waterfall: 'free' } as const;
+  const age = (days: number): number => NOW - days * DAY_MS;
+  for (const steps of [
+    [
+      [10, 'STANDARD_IA'],
+      [20, 'GLACIER'],
+    ],
+    [
+      [10, 'GLACIER'],
+      [20, 'STANDARD_IA'],
+    ],
+  ] as [number, string][][]) {
+    const evaluator = compile(
+      steps.map(([days, to]) => move(to, days, to)),
+      free,
+    );
+    for (const days of [5, 15, 30]) {
+      const wanted = steps.findLast(([at]) => at < days)?.[1] ?? 'STANDARD';
+      let storageClass = 'STANDARD';
+      for (let pass = 0; pass < 3; pass++) {
+        const facts = version({ storageClass, lastModified: age(days) });
+        const decision = evaluator.decide(facts, NOW);
+        t.true((await evaluator.confirm(facts, NOW)).agrees);
+        if (pass > 0) t.is(decision, undefined, `${days}: it stays in ${storageClass}`);
+        storageClass = decision?.to ?? storageClass;
+      }
+      t.is(storageClass, wanted, `after ${days} days`);
+    }
+  }
+});
+
 test('S3 rules leave objects under 128 KiB where they are, unless the rule names a size', (t) => {
   const floor = 'all_storage_classes_128K' as const;
   const small = version({ sizeBytes: 10 });
@@ -735,10 +767,11 @@ test('the compiled evaluator and json-rules-engine agree on thousands of random 
       fc.array(ruleOf, { minLength: 1, maxLength: 5 }),
       fc.array(factsArbitrary, { minLength: 5, maxLength: 5 }),
       fc.constantFrom(DAY_MS, DAY_MS, 3_600_000, 7777),
-      async (rules, subjects, dayMs) => {
+      fc.constantFrom('strict' as const, 'free' as const),
+      async (rules, subjects, dayMs, waterfall) => {
         const evaluator = compile(
           rules.map((one, index) => ({ ...one, id: `r${index}` })),
-          { dayMs },
+          { dayMs, waterfall },
         );
         for (const facts of subjects) {
           const confirmation = await evaluator.confirm(facts, NOW);
