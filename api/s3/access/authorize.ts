@@ -183,7 +183,7 @@ export async function judge(
     policy !== undefined && owner === bucket.owner && isHeardBy(asker, bucket, policy);
   const acls = { bucket, acl: version?.acl, owner: objectOwner };
   // Who may make an object that will be its own says what it begins with, be it nobody.
-  const makesOwn = resource.isNew === true && resource.owner === asker.account;
+  const makesOwn = resource.isNew === true && resource.owner === identity.account;
   const isOwner = asker.kind !== 'anonymous' && asker.account === owner;
   const granted: Granted = {
     policy: isHeard ? ofPolicy : undefined,
