@@ -21,7 +21,7 @@ interface Waiting {
   incoming: IncomingMessage;
   response: ServerResponse;
   /** Headers of every answer to this request. */
-  more?: string[];
+  more?: readonly string[] | undefined;
 }
 
 /** What `work` comes to. Begins the answer meanwhile, if that takes long. */
