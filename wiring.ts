@@ -255,15 +255,15 @@ function contextOf(
     events: new Notifications({ store: opened.store, clock: own.clock, random: own.random }),
     classes: new Map(Object.entries(config.storageClasses)),
     masterKey: loadMasterKey(config),
-    namedKeys: new FileKeys({
-      keys: loadNamedKeys(config),
-      defaultKeyId: config.encryption.defaultKey,
-      random: own.random,
-    }),
+    namedKeys: namedKeysOf(config, own, loadNamedKeys(config)),
     graceMs: debug.graceSeconds === undefined ? GRACE_MS : debug.graceSeconds * 1000,
     restoreDayMs: dayMs(debug.restoreDaySeconds),
     staleMs: staleMs(opened.store),
   };
+}
+
+function namedKeysOf(config: Config, own: Own, keys: ReadonlyMap<string, Uint8Array>): FileKeys {
+  return new FileKeys({ keys, defaultKeyId: config.encryption.defaultKey, random: own.random });
 }
 
 /**
@@ -287,6 +287,8 @@ export async function prepareNamedKeys(
   }
   const missing = config.encryption.keys.filter((keyId) => !keys.has(keyId));
   for (const keyId of missing) keys.set(keyId, own.random.bytes(KEY_BYTES));
+  // Refuses a default that is none, here and not in every child.
+  namedKeysOf(config, own, keys);
   if (missing.length > 0) saveNamedKeys(config, keys);
   await proveKeys(context, keys);
 }
