@@ -1,8 +1,8 @@
 // Counts what buckets and accounts with a quota hold: once when the quota is set, again where a
-// process died with room set aside, and every day. The danger is a count that misses what is written
-// while it runs, and so lets a quota be passed: what came meanwhile is added in full, what went is
-// not taken off, so a count on a busy bucket is a little too high, is marked so, and is made again
-// after a quarter of an hour. It also says in the log when a quota is used to 80 %.
+// process died with room set aside, and every day. The danger is a count that misses what is
+// written while it runs, and so lets a quota be passed: what came meanwhile is added in full, what
+// went is not taken off, so a count on a busy bucket is a little too high, is marked so, and is
+// made again after a quarter of an hour. It also says in the log when a quota is used to 80 %.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 

@@ -1,6 +1,6 @@
-// Room for a write, before its bytes are taken. Where a quota is used up, a write still goes through
-// that needs no more than what it replaces (an object written anew, a part sent again): the one look
-// at that happens only then.
+// Room for a write, before its bytes are taken. Where a quota is used up, a write still goes
+// through that needs no more than what it replaces (an object written anew, a part sent again): the
+// one look at that happens only then.
 
 import type { Bucket } from '../model/bucket.ts';
 import { isFirnError } from '../model/errors.ts';

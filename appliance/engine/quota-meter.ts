@@ -1,9 +1,10 @@
-// Hard quotas. The dangers: a quota that many processes pass together because each looked before the
-// others wrote, and a quota that costs every PUT a row. So room is set aside before bytes are taken:
-// a process holds a little room ahead in the quota's row (one compare-and-swap for many writes), and
-// writes only into what it holds. What is there is then never more than the quota, whoever crashes;
-// see DESIGN.md, "Quotas", for what makes it seem fuller than it is. A bucket without a quota costs
-// a comparison and a look into a map, 0.1 µs; one row read a second for each account that writes.
+// Hard quotas. The dangers: a quota that many processes pass together because each looked before
+// the others wrote, and a quota that costs every PUT a row. So room is set aside before bytes are
+// taken: a process holds a little room ahead in the quota's row (one compare-and-swap for many
+// writes), and writes only into what it holds. What is there is then never more than the quota,
+// whoever crashes; see DESIGN.md, "Quotas", for what makes it seem fuller than it is. A bucket
+// without a quota costs a comparison and a look into a map, 0.1 µs; one row read a second for each
+// account that writes.
 
 import type { Account, Bucket, Quota } from '../model/bucket.ts';
 import { FirnError, isFirnError } from '../model/errors.ts';

@@ -1,8 +1,8 @@
 // One report of one inventory configuration: data files of about 32 MiB before compression, then
 // manifest.json, then manifest.checksum, laid out as S3 lays them out, written by the engine as any
-// object. A checkpoint behind each data file says what is written and up to which key, and all names
-// follow from the report's own: a worker that dies is followed by another that goes on there, and a
-// file that is written twice is the same file.
+// object. A checkpoint behind each data file says what is written and up to which key, and all
+// names follow from the report's own: a worker that dies is followed by another that goes on there,
+// and a file that is written twice is the same file.
 
 import { createHash, hash } from 'node:crypto';
 import { promisify } from 'node:util';

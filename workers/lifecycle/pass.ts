@@ -1,8 +1,8 @@
-// One lifecycle pass over one bucket or all: freezes now and policies, cuts the buckets into shards,
-// has each scanned as a job of its own (on whatever host is free), waits, adds up. The pass is a
-// row of `runs`, asked for by an operator or by the schedule; a conductor that dies is followed by
-// another that reads the same shards. The danger is a run that is "running" for ever: every state
-// is in rows, and every row is looked at again.
+// One lifecycle pass over one bucket or all: freezes now and policies, cuts the buckets into
+// shards, has each scanned as a job of its own (on whatever host is free), waits, adds up. The pass
+// is a row of `runs`, asked for by an operator or by the schedule; a conductor that dies is
+// followed by another that reads the same shards. The danger is a run that is "running" for ever:
+// every state is in rows, and every row is looked at again.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 
