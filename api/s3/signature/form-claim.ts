@@ -165,12 +165,14 @@ function ownClaim(
  */
 function oldClaim(fields: FormFields): FormClaim {
   const accessKey = needed(fields, 'awsaccesskeyid');
-  const given = Buffer.from(needed(fields, 'signature'), 'base64');
+  const text = needed(fields, 'signature');
+  const given = Buffer.from(text, 'base64');
   return {
     accessKey,
     isSigned(secretKey, policy) {
       const expected = createHmac('sha1', secretKey).update(policy, 'utf8').digest();
-      return given.length === expected.length && timingSafeEqual(given, expected);
+      const isWhole = given.length === expected.length && given.toString('base64') === text;
+      return isWhole && timingSafeEqual(given, expected);
     },
   };
 }
