@@ -52,8 +52,8 @@ import { getObjectAttributes } from './operations/get-object-attributes.ts';
 import { getObjectTorrent } from './operations/get-object-torrent.ts';
 import { putBucketRequestPayment } from './operations/put-bucket-request-payment.ts';
 import { getBucketRequestPayment } from './operations/get-bucket-request-payment.ts';
-import { putBucketAccelerateConfiguration } from './operations/put-bucket-accelerate-configuration.ts';
-import { getBucketAccelerateConfiguration } from './operations/get-bucket-accelerate-configuration.ts';
+import { putBucketAccelerate } from './operations/put-bucket-accelerate-configuration.ts';
+import { getBucketAccelerate } from './operations/get-bucket-accelerate-configuration.ts';
 import { putBucketAnalytics } from './operations/put-bucket-analytics-configuration.ts';
 import { getBucketAnalytics } from './operations/get-bucket-analytics-configuration.ts';
 import { deleteBucketAnalytics } from './operations/delete-bucket-analytics-configuration.ts';
@@ -119,8 +119,8 @@ export const OPERATIONS: readonly Operation[] = [
   getObjectTorrent,
   putBucketRequestPayment,
   getBucketRequestPayment,
-  putBucketAccelerateConfiguration,
-  getBucketAccelerateConfiguration,
+  putBucketAccelerate,
+  getBucketAccelerate,
   putBucketAnalytics,
   getBucketAnalytics,
   deleteBucketAnalytics,

@@ -8,7 +8,7 @@ function run({ owned }: OwnedRequest): Promise<Answer> {
   return Promise.resolve({ status: 200, xml });
 }
 
-export const getBucketAccelerateConfiguration: Operation = {
+export const getBucketAccelerate: Operation = {
   name: 'GetBucketAccelerateConfiguration',
   method: 'GET',
   level: 'bucket',

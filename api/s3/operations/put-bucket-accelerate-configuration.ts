@@ -22,7 +22,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   return { status: 200 };
 }
 
-export const putBucketAccelerateConfiguration: Operation = {
+export const putBucketAccelerate: Operation = {
   name: 'PutBucketAccelerateConfiguration',
   method: 'PUT',
   level: 'bucket',
