@@ -16,6 +16,8 @@ export interface Secret {
   secretKey: string;
   /** Where the key pair is not of its account's root. */
   signer?: Signer;
+  /** Found by its token, which proved to be this key's. */
+  isTemporary?: boolean;
 }
 
 /** An IAM user, or a session of a role: policies of its own bound it. */
@@ -33,8 +35,10 @@ export interface Signer {
 export interface Accounts {
   /**
    * Undefined for a key that doesn't exist or was revoked. Called for every request: cached there.
+   * `token` is that of temporary credentials. Throws InvalidToken where it isn't this key's (any
+   * token of a lasting key), ExpiredToken.
    */
-  secretOf(accessKey: string): Promise<Secret | undefined>;
+  secretOf(accessKey: string, token?: string): Promise<Secret | undefined>;
   /** What lists show as the owner's name; the account id where there is none. */
   displayNameOf?(account: string): Promise<string | undefined>;
   /** Grantees of ACLs: the account with this id, or this email. */

@@ -39,6 +39,8 @@ export interface Claim {
   at: number;
   /** Presigned: how long from `at`. */
   expiresSeconds: number;
+  /** Of temporary credentials; signed like the rest of its place. */
+  token: string | undefined;
 }
 
 const QUERY_NAMES = [
@@ -67,9 +69,6 @@ export function readClaim(headers: RequestHeaders, query: Query): Claim {
   const inQuery = query.pairs.length > 0 && query.pairs.some(isSignatureParameter);
   if (authorization !== undefined && inQuery) {
     throw new FirnError('InvalidArgument', 'Only one authentication mechanism is allowed.');
-  }
-  if (headers['x-amz-security-token'] !== undefined || query.has('X-Amz-Security-Token')) {
-    throw new FirnError('InvalidToken', 'Temporary credentials are not issued here.');
   }
   if (inQuery) return claimOfQuery(query);
   if (authorization !== undefined) return claimOfHeader(authorization, headers);
@@ -110,7 +109,9 @@ function claimOfHeader(authorization: string, headers: RequestHeaders): Claim {
   if (credential.scope.day !== timestamp.slice(0, 8)) {
     throw malformedHeader(`the credential's date is not that of the request`);
   }
-  return { kind: 'header', algorithm, credential, signature, timestamp, at, expiresSeconds: 0 };
+  const token = headers['x-amz-security-token'];
+  const signed = { algorithm, credential, signature, timestamp, at };
+  return { kind: 'header', ...signed, expiresSeconds: 0, token };
 }
 
 function takeApart(authorization: string): Pick<Claim, 'algorithm' | 'credential' | 'signature'> {
@@ -165,7 +166,15 @@ function claimOfQuery(query: Query): Claim {
   if (credential.scope.day !== timestamp.slice(0, 8)) {
     throw malformedQuery(`the credential's date is not that of X-Amz-Date`);
   }
-  return { kind: 'presigned', algorithm, credential, signature, timestamp, at, expiresSeconds };
+  const token = tokenOf(query);
+  const signed = { algorithm, credential, signature, timestamp, at };
+  return { kind: 'presigned', ...signed, expiresSeconds, token };
+}
+
+function tokenOf(query: Query): string | undefined {
+  const found = query.pairs.filter(([name]) => name === 'X-Amz-Security-Token');
+  if (found.length > 1) throw malformedQuery('X-Amz-Security-Token must be there once');
+  return found[0]?.[1];
 }
 
 function algorithmOf(scheme: string): Algorithm {

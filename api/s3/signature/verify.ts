@@ -60,6 +60,8 @@ export interface RequestToVerify {
   headers: RequestHeaders;
   /** As node:http has them: names and values in turn, repeated ones too. */
   rawHeaders: readonly string[];
+  /** Of another service on this port (api/iam): signed for one of these, over a body that came. */
+  service?: { names: readonly string[]; bodyHash: string };
 }
 
 /**
@@ -78,13 +80,16 @@ export async function verifyRequest(
   checkSignedHeaders(claim, headers);
   const payloadHash = payloadHashOf(claim, request);
   const { credential } = claim;
-  const secret = await settings.accounts.secretOf(credential.accessKey);
+  const secret = await settings.accounts.secretOf(credential.accessKey, claim.token);
   if (secret === undefined) {
     throw new FirnError(
       'InvalidAccessKeyId',
       'The access key id you provided does not exist in our records.',
       { details: { AWSAccessKeyId: credential.accessKey } },
     );
+  }
+  if ((claim.token !== undefined) !== (secret.isTemporary === true)) {
+    throw new FirnError('InvalidToken', 'The provided token is malformed or otherwise invalid.');
   }
   const check = headCheck(claim, secret.secretKey);
   const parts: CanonicalParts = {
@@ -165,11 +170,16 @@ function keyOf(credential: Credential, secretKey: string): SigningKey {
 function checkScope(claim: Claim, request: RequestToVerify, region: string): void {
   const { scope } = claim.credential;
   const isEcdsa = claim.algorithm === ECDSA_ALGORITHM;
+  const { service } = request;
+  // Identities are of no region: clients sign for whichever they take as the home of the service.
+  if (service?.names.includes(scope.service) === true) return;
   const set = isEcdsa ? regionSetOf(claim, request) : scope.region;
   const isHere = isEcdsa ? coversRegion(set, region) : set === region;
   if (isHere && scope.service === 's3') return;
   const malformed = claim.kind === 'header' ? malformedHeader : malformedQuery;
-  if (scope.service !== 's3') throw malformed(`expecting the service s3`);
+  if (scope.service !== 's3') {
+    throw malformed(`expecting the service ${service?.names.join(' or ') ?? 's3'}`);
+  }
   // SDKs read Region and try again with it.
   throw malformed(`the region '${set}' is wrong; expecting '${region}'`, {
     Region: region,
@@ -241,6 +251,11 @@ const SHA256_HEX = /^[0-9a-f]{64}$/;
 
 function payloadHashOf(claim: Claim, request: RequestToVerify): string {
   let value = request.headers['x-amz-content-sha256'];
+  if (request.service !== undefined) {
+    const { bodyHash } = request.service;
+    if (value === undefined || value === bodyHash) return bodyHash;
+    throw new FirnError('XAmzContentSHA256Mismatch', 'The body is not the one that was signed.');
+  }
   if (claim.kind === 'presigned') {
     value ??= request.target.query.get('X-Amz-Content-Sha256') ?? UNSIGNED_PAYLOAD;
   }
