@@ -53,9 +53,15 @@ export async function accessOfNewObject(
   return { owner, acl };
 }
 
-/** All that may be said where there are no ACLs: what holds anyway. */
+/**
+ * All that may be said where there are no ACLs: what holds anyway. Clients of before 2023 say
+ * `private` on every PUT, which holds too, and is refused only where somebody asked for enforcement.
+ */
 function isForBucketOwner(wanted: WantedAcl, bucket: Bucket): boolean {
-  if ('canned' in wanted) return wanted.canned === 'bucket-owner-full-control';
+  if ('canned' in wanted) {
+    const holds = wanted.canned === 'private' && bucket.ownership === undefined;
+    return holds || wanted.canned === 'bucket-owner-full-control';
+  }
   return keptAcl(wanted.grants, bucket.owner) === undefined;
 }
 

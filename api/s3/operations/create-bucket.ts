@@ -64,7 +64,8 @@ function beginningOf(
   acl: Acl | undefined,
 ): NonNullable<CreateBucket['with']> {
   const { ownership: usual, blockPublicAccess } = settings.newBuckets ?? NEW_BUCKETS;
-  const ownership = ownershipOf(headers['x-amz-object-ownership']) ?? usual;
+  const asked = ownershipOf(headers['x-amz-object-ownership']);
+  const ownership = asked ?? usual;
   if (ownership === 'BucketOwnerEnforced' && givesOthers(acl, identity.account)) {
     throw new FirnError(
       'InvalidBucketAclWithObjectOwnership',
@@ -77,7 +78,9 @@ function beginningOf(
       'Bucket cannot have public ACLs set with BlockPublicAccess enabled.',
     );
   }
-  const begins: NonNullable<CreateBucket['with']> = { ownership, versioning: 'off' };
+  const begins: NonNullable<CreateBucket['with']> = { versioning: 'off' };
+  // Enforced because nobody said anything: absent (accessOfNewObject).
+  if (asked !== undefined || usual !== 'BucketOwnerEnforced') begins.ownership = ownership;
   if (acl !== undefined && ownership !== 'BucketOwnerEnforced') begins.acl = acl;
   if (blockPublicAccess) begins.publicAccessBlock = ALL_BLOCKED;
   if (locks(headers['x-amz-bucket-object-lock-enabled'])) {
