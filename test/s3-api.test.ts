@@ -884,11 +884,8 @@ test('a subresource that we do not know never falls through to the object', asyn
   await refused(405, 'MethodNotAllowed', { method: 'PATCH', path: '/bucket/precious' });
   await refused(405, 'MethodNotAllowed', { method: 'POST', path: '/' });
   await refused(405, 'MethodNotAllowed', { method: 'DELETE', path: '/' });
-  await refused(405, 'MethodNotAllowed', {
-    method: 'DELETE',
-    path: '/bucket',
-    query: 'versioning',
-  });
+  const versioning = { method: 'DELETE', path: '/bucket', query: 'versioning' };
+  t.is((await refused(405, 'MethodNotAllowed', versioning)).headers.allow, 'GET, PUT');
   t.is((await send(shared, { path: '/bucket/precious' })).text, 'precious');
 });
 
@@ -1444,6 +1441,7 @@ test('a missing key, a delete marker and a version are told apart', async (t) =>
   t.is(gone.headers['x-amz-version-id'], marker);
   const byId = await refused(405, 'MethodNotAllowed', { path, query: `versionId=${marker}` });
   t.is(byId.headers['x-amz-delete-marker'], 'true');
+  t.is(byId.headers.allow, 'DELETE');
   t.is((await send(shared, { path, query: `versionId=${versionId}` })).text, 'v1');
   const list = await send(shared, { path: `/${bucket}`, query: 'versions' });
   t.is([...list.text.matchAll(/<DeleteMarker>/g)].length, 1);
