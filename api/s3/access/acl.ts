@@ -40,7 +40,7 @@ export function isObjectOwners(action: string): boolean {
   return Object.hasOwn(OBJECT_PERMISSIONS, action) || OWNERS_OWN.has(action);
 }
 
-/** True where the lists of bucket and version give the asker this. Never under enforced ownership. */
+/** True where the lists of bucket and version give it. Never under enforced ownership. */
 export function isGranted(
   action: string,
   asker: Asker,

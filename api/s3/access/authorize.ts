@@ -4,8 +4,8 @@
 //      nearly all requests, at the cost of a few comparisons;
 //   2. an explicit Deny, of the bucket's policy or of the asker's own, is final, but that the
 //      owner's root can always look at, replace and remove the policy: none can lock everybody out;
-//   3. an Allow must come from the side of the resource (its owner's root, the policy, an ACL), and,
-//      where policies of the asker's own bound it, from these too.
+//   3. an Allow must come from the side of the resource (its owner's root, the policy, an ACL),
+//      and, where policies of the asker's own bound it, from these too.
 
 import type { Bucket } from '../../../appliance/model/bucket.ts';
 import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';
@@ -68,8 +68,8 @@ export async function authorize(
 const judged = new WeakMap<S3Request, { action: string; version: Version }>();
 
 /**
- * Before a version is shown: that it is the one by whose owner, ACL and tags the request was let in,
- * or that the other one, which has come between, may be shown as well. Throws AccessDenied.
+ * Before a version is shown: that it is the one by whose owner, ACL and tags the request was let
+ * in, or that the other one, which has come between, may be shown as well. Throws AccessDenied.
  */
 export function confirmVersion(
   request: S3Request & { owned: Bucket },

@@ -61,19 +61,24 @@ export function groupUri(group: GranteeGroup): string {
   return `${GROUP_PREFIX}${group === 'LogDelivery' ? 's3' : 'global'}/${group}`;
 }
 
+/** Some clients send the header without a value where they want none. */
+function cannedNameOf(headers: RequestHeaders): string | undefined {
+  return headers['x-amz-acl'] || undefined;
+}
+
 /** True where headers ask for a list: six look-ups, for every write. */
 export function asksAcl(headers: RequestHeaders): boolean {
-  if (headers['x-amz-acl'] !== undefined) return true;
+  if (cannedNameOf(headers) !== undefined) return true;
   return GRANT_HEADERS.some(([name]) => headers[name] !== undefined);
 }
 
-/** What headers ask for. Throws InvalidArgument, InvalidRequest, UnresolvableGrantByEmailAddress. */
+/** Throws InvalidArgument, InvalidRequest, UnresolvableGrantByEmailAddress. */
 export async function aclOfHeaders(
   request: S3Request,
   headers: RequestHeaders,
   on: 'bucket' | 'object',
 ): Promise<WantedAcl | undefined> {
-  const canned = headers['x-amz-acl'];
+  const canned = cannedNameOf(headers);
   const grants: Grant[] = [];
   for (const [name, permission] of GRANT_HEADERS) {
     const value = headers[name];

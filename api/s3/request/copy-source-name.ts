@@ -1,6 +1,6 @@
-// x-amz-copy-source, parsed once; what is parsed is what is judged, authorised and read. (Elsewhere a
-// source that was decoded twice, or checked in another form than it was read in, let accounts copy
-// what they could not read.)
+// x-amz-copy-source, parsed once; what is parsed is what is judged, authorised and read. (Elsewhere
+// a source that was decoded twice, or checked in another form than it was read in, let accounts
+// copy what they could not read.)
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { VersionName } from '../../../appliance/model/requests.ts';
