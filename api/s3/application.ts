@@ -20,6 +20,7 @@ import { isSystemObject, onSystemObject } from './operations/system-object.ts';
 import { CORS_VARY } from './request/cors.ts';
 import { visibleError } from './answer/errors.ts';
 import { refuseUnimplemented } from './request/object-headers.ts';
+import { actionsRequest, isActionsRequest, type Actions, type ActionsAnswer } from './actions.ts';
 import type { Answer, Operation, OwnedRequest, S3Request } from './request/request.ts';
 import type { RequestHeaders } from './input/request-headers.ts';
 import { withPatience } from './answer/patience.ts';
@@ -53,7 +54,13 @@ class S3Koa extends Koa {
   }
 }
 
-export function buildApplication(settings: S3Settings, accessLog?: AccessLog): Application {
+export interface Beside {
+  accessLog?: AccessLog | undefined;
+  /** Called by forms on this port; those are not implemented where absent. */
+  actions?: Actions | undefined;
+}
+
+export function buildApplication(settings: S3Settings, beside: Beside = {}): Application {
   const guard = new StallGuard(settings.stallMs);
   const newRequestId = requestIds(settings);
   const koa = new S3Koa();
@@ -61,7 +68,7 @@ export function buildApplication(settings: S3Settings, accessLog?: AccessLog): A
   koa.on('error', () => undefined);
   koa.use(async (context) => {
     const { req: incoming, res: response } = context;
-    await serve({ settings, guard, accessLog }, { incoming, response, id: newRequestId() });
+    await serve({ settings, guard, ...beside }, { incoming, response, id: newRequestId() });
   });
   const callback = koa.callback();
   const handler: Handler = (incoming, response) => {
@@ -103,16 +110,16 @@ interface Served {
   operation?: Operation;
   /** Read before anything else was known; to be stopped however the request ends. */
   form?: FormPayload;
+  action?: ActionsAnswer;
 }
 
-interface Serving {
+interface Serving extends Beside {
   settings: S3Settings;
   guard: StallGuard;
-  accessLog: AccessLog | undefined;
 }
 
 async function serve(
-  { settings, guard, accessLog }: Serving,
+  { settings, guard, accessLog, actions }: Serving,
   { incoming, response, id }: Arrived,
 ): Promise<void> {
   const startedAt = performance.now();
@@ -128,8 +135,10 @@ async function serve(
   const outcome = { status: 0, code: undefined as string | undefined, sentBytes: 0 };
   let fault: unknown;
   try {
-    const answer = await answerOf(settings, guard, { exchange, served });
+    const answer = await answerOf({ settings, guard, actions }, { exchange, served });
     outcome.status = answer.status;
+    outcome.code = served.action?.code;
+    fault = served.action?.fault;
     outcome.sentBytes = await writeAnswer(exchange, answer);
   } catch (error) {
     served.form?.stop();
@@ -162,11 +171,18 @@ async function serve(
 }
 
 async function answerOf(
-  settings: S3Settings,
-  guard: StallGuard,
+  { settings, guard, actions }: Serving,
   { exchange, served }: { exchange: Exchange; served: Served },
 ): Promise<Answer> {
   const { incoming } = exchange;
+  if (actions !== undefined && incoming.method === 'POST') {
+    checkHeaders(incoming);
+    const target = targetOf(incoming, settings);
+    if (isActionsRequest(incoming, target)) {
+      served.action = await actions(actionsRequest(exchange, { target, settings, guard }));
+      return served.action;
+    }
+  }
   if (incoming.method === 'OPTIONS') {
     checkHeaders(incoming);
     const target = targetOf(incoming, settings);
@@ -218,9 +234,9 @@ function describe(
   served: Served,
 ): Pick<RequestRecord, 'operation' | 'bucket' | 'account' | 'receivedBytes'> {
   return {
-    operation: served.operation?.name,
+    operation: served.operation?.name ?? served.action?.operation,
     bucket: served.target?.bucket ?? '',
-    account: served.request?.identity.account,
+    account: served.request?.identity.account ?? served.action?.account,
     receivedBytes: served.request?.payload.receivedBytes ?? 0,
   };
 }

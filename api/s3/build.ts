@@ -2,7 +2,7 @@
 
 import type { Server } from 'node:http';
 import { AccessLog } from './access-log.ts';
-import { buildApplication, type Handler } from './application.ts';
+import { buildApplication, type Beside, type Handler } from './application.ts';
 import { lifecycleExpiration } from './request/expiration.ts';
 import { attachTo } from './server.ts';
 import type { S3Settings } from './input/settings.ts';
@@ -19,11 +19,11 @@ export interface S3 {
   close(): Promise<void>;
 }
 
-export function buildS3(given: S3Settings): S3 {
+export function buildS3(given: S3Settings, { actions }: Pick<Beside, 'actions'> = {}): S3 {
   const settings = { ...given, expirationOf: given.expirationOf ?? lifecycleExpiration(given) };
   const { accessLogMs } = settings;
   const accessLog = accessLogMs === undefined ? undefined : new AccessLog(settings, accessLogMs);
-  const application = buildApplication(settings, accessLog);
+  const application = buildApplication(settings, { accessLog, actions });
   return {
     close: async () => await accessLog?.close(),
     handler: application.handler,
