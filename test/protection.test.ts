@@ -404,6 +404,39 @@ test('COMPLIANCE is only ever extended, GOVERNANCE loosened only by who may, at 
   t.true(tally.done > 100 && tally.AccessDenied > 100, JSON.stringify(tally));
 });
 
+test('a lock and a removal at the same instant: one of them is refused', async (t) => {
+  const home = house();
+  const engines = [home.engine, home.process()] as const;
+  await home.engine.createBucket({
+    name: 'data',
+    owner: 'owner',
+    region: 'r',
+    with: { versioning: 'enabled', objectLock: {} },
+  });
+  const tally = { locked: 0, removed: 0 };
+  for (let round = 0; round < 120; round += 1) {
+    const [one, other] = round % 2 === 0 ? engines : [engines[1], engines[0]];
+    const key = `k-${round}`;
+    const { version } = await putAt(one, 'data', key, {});
+    const name = { bucket: 'data', key, versionId: version.id };
+    const lock = async (): Promise<unknown> => {
+      // From before the removal to behind it, step by step.
+      for (let step = 0; step < round % 30; step += 1) await Promise.resolve();
+      return one.updateVersion({ ...name, change: (now) => ({ ...now, legalHold: true }) });
+    };
+    const removal = other.deleteObject({ ...name, owner: 'owner' });
+    const [locked, removed] = await Promise.all([
+      codeOfRejection(lock()),
+      codeOfRejection(removal),
+    ]);
+    const left = await codeOfRejection(home.engine.headObject(name));
+    if (locked === 'done') t.is(`${removed} ${left}`, 'AccessDenied done', String(round));
+    else t.is(`${removed} ${left}`, 'done NoSuchVersion', String(round));
+    tally[locked === 'done' ? 'locked' : 'removed'] += 1;
+  }
+  t.true(tally.locked > 0 && tally.removed > 0, JSON.stringify(tally));
+});
+
 test('locks are read exactly, and what is wrong is written nowhere', async (t) => {
   const bucket = await lockedBucket();
   const path = `/${bucket}/never`;
@@ -562,6 +595,42 @@ test('who may delete, write or tag may not therefore unlock or lock', async (t) 
   t.is(head.headers['x-amz-object-lock-mode'], undefined);
   await allow(bucket, 's3:DeleteObjectVersion', 's3:BypassGovernanceRetention');
   await ok({ method: 'DELETE', path, query, headers: BYPASS, as }, 204);
+});
+
+test('a policy that bounds a lock or a tag bounds what the body says', async (t) => {
+  const bucket = await lockedBucket();
+  const path = `/${bucket}/record`;
+  await put(path);
+  await allow(bucket, 's3:PutObjectRetention', 's3:PutObjectLegalHold', 's3:PutObjectTagging');
+  await shared.engine.updateBucket(bucket, (row) => {
+    const policy = JSON.parse(row.policy as string) as { Statement: Record<string, unknown>[] };
+    const [statement] = policy.Statement;
+    policy.Statement = [
+      [
+        's3:PutObjectRetention',
+        { NumericLessThan: { 's3:object-lock-remaining-retention-days': '10' } },
+      ],
+      ['s3:PutObjectLegalHold', { StringEquals: { 's3:object-lock-legal-hold': 'ON' } }],
+      ['s3:PutObjectTagging', { StringEquals: { 's3:RequestObjectTag/color': 'blue' } }],
+    ].map(([Action, Condition]) => ({ ...statement, Action, Condition }));
+    return { ...row, policy: JSON.stringify(policy) };
+  });
+  const as = STRANGER;
+  const change = async (query: string, body: string): Promise<string> => {
+    const answer = await call({ method: 'PUT', path, query, body, as });
+    return answer.status === 200 ? 'done' : codeOf(answer);
+  };
+  const inDays = (days: number): string => retentionXml('GOVERNANCE', Date.now() + days * DAY_MS);
+  t.is(await change('retention', inDays(30)), 'AccessDenied');
+  t.is(await change('retention', inDays(5)), 'done');
+  t.is(await change('legal-hold', holdXml('ON')), 'done');
+  t.is(await change('legal-hold', holdXml('OFF')), 'AccessDenied');
+  t.is(await change('tagging', taggingXml([['color', 'red']])), 'AccessDenied');
+  t.is(await change('tagging', taggingXml([])), 'AccessDenied');
+  t.is(await change('tagging', taggingXml([['color', 'blue']])), 'done');
+  const asked = { path, as, method: 'PUT', body: holdXml('ON') } as const;
+  const absent = await call({ ...asked, path: `/${bucket}/absent`, query: 'legal-hold' });
+  t.is(codeOf(absent), 'AccessDenied', 'who may not list is not told what is there');
 });
 
 test('a hold is on until who may says off; nobody else does', async (t) => {
