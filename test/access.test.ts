@@ -173,7 +173,7 @@ test('a new bucket begins closed: no ACLs, the public blocked, whatever its make
     await ok(endpoint, put('/fresh/key', { headers: { 'x-amz-acl': canned } }));
   }
   const enforced = { 'x-amz-object-ownership': 'BucketOwnerEnforced' };
-  await ok(endpoint, put('/asked', { headers: enforced }));
+  await ok(endpoint, put('/asked', { body: '', headers: enforced }));
   const call = put('/asked/key', { headers: { 'x-amz-acl': 'private' } });
   await refused(endpoint, call, 'AccessControlListNotSupported');
 });
@@ -650,6 +650,27 @@ test('BucketOwnerPreferred: the writer gives the object away, and only by saying
   await ok(endpoint, { method: 'POST', path: '/bucket/parts', query, body, as: STRANGER });
   const version = (await endpoint.engine.headObject({ bucket: 'bucket', key: 'parts' })).version;
   t.is(version.owner, 'owner');
+});
+
+test('parts are judged by what their upload said, never by what they say themselves', async (t) => {
+  const endpoint = await start(t);
+  const sealed = { 'x-amz-server-side-encryption': 'AES256' };
+  const begin = { method: 'POST', path: '/bucket/parts', query: 'uploads' };
+  const before = elementOf(await ok(endpoint, begin), 'UploadId') as string;
+  const Condition = { Null: { 's3:x-amz-server-side-encryption': 'true' } };
+  await setPolicy(endpoint, [allow('s3:PutObject', { Effect: 'Deny', Condition })]);
+  await refused(endpoint, begin);
+  const uploadId = elementOf(
+    await ok(endpoint, { ...begin, headers: sealed }),
+    'UploadId',
+  ) as string;
+  const part = (id: string): Call => put('/bucket/parts', { query: `partNumber=1&uploadId=${id}` });
+  const etag = (await ok(endpoint, part(uploadId))).headers.etag as string;
+  await refused(endpoint, { ...part(before), headers: sealed });
+  await refused(endpoint, { ...part('0'.repeat(32)), headers: sealed });
+  const body = `<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>${etag}</ETag></Part></CompleteMultipartUpload>`;
+  await ok(endpoint, { ...begin, query: `uploadId=${uploadId}`, body });
+  t.is((await ok(endpoint, { path: '/bucket/parts' })).text, 'secret');
 });
 
 test('a version that comes between the decision and the read is judged for itself', async (t) => {
