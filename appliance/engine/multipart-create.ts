@@ -30,6 +30,7 @@ export async function createUpload(core: Core, request: CreateUpload): Promise<U
   };
   if (checksumAlgorithm !== undefined) upload.checksumAlgorithm = checksumAlgorithm;
   if (checksumType !== undefined) upload.checksumType = checksumType;
+  if (request.said !== undefined) upload.said = request.said;
   const object = objectId(bucket.id, key);
   const wish = wishOf(request.encryption, bucket);
   if (wish !== undefined) upload.encryption = (await newEnvelope(context, object, wish)).encryption;

@@ -193,6 +193,8 @@ export interface Upload extends VersionAttributes {
   encryption?: Encryption;
   checksumAlgorithm?: ChecksumAlgorithm;
   checksumType?: 'FULL_OBJECT' | 'COMPOSITE';
+  /** Headers it was begun with that access policies go by: its parts are judged by these. */
+  said?: Record<string, string>;
   /**
    * While completing: what roll-forward commits, all of it, so that it needs no part row (C2). Its
    * parts are named here until the object's document names them. Kept when completed, without them.

@@ -189,6 +189,8 @@ export interface ListVersionsAnswer extends ListAnswer {
 }
 
 export interface CreateUpload extends ObjectName, NewVersion {
+  /** Kept with the upload, for who judges its parts. */
+  said?: Record<string, string>;
   checksumAlgorithm?: ChecksumAlgorithm;
   checksumType?: 'FULL_OBJECT' | 'COMPOSITE';
 }

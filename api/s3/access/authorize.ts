@@ -12,11 +12,13 @@ import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';
 import type { Version } from '../../../appliance/model/object.ts';
 import { evaluate } from '../../../policies/access/evaluate.ts';
 import type { AccessRequest, Verdict } from '../../../policies/access/policy.ts';
+import type { RequestHeaders } from '../input/request-headers.ts';
 import type { Operation, S3Request } from '../request/request.ts';
 import { isEnforced, ownerOf } from '../request/ownership.ts';
 import { isGranted, isObjectOwners } from './acl.ts';
 import { keepsPublicOut, policyOf, type KeptPolicy } from './bucket-policy.ts';
 import { conditionValues } from './condition-values.ts';
+import { creationHeaders } from './said.ts';
 import { askerOf, isRootOf, type Asker } from './principal.ts';
 
 /** What an action is about. `key` is absent for the bucket itself. */
@@ -172,7 +174,11 @@ export async function judge(
   if (version === undefined && asksVersion(action, { resource, policy, isOwnersRoot })) {
     version = await versionOf(request, { action, resource, asker });
   }
-  const asked = accessRequest(request, { action, resource, asker, version });
+  const headers =
+    action === 's3:PutObject' && (asker.signer !== undefined || policy?.asksCreation === true)
+      ? await creationHeaders(request)
+      : undefined;
+  const asked = accessRequest(request, { action, resource, asker, version, headers });
   const ofPolicy = policy === undefined ? undefined : evaluate(policy.compiled, asked);
   const ofAsker = asker.signer?.judge(asked);
   if (ofPolicy === 'deny' || ofAsker === 'deny') throw denied();
@@ -216,11 +222,11 @@ function isHeardBy(asker: Asker, bucket: Bucket, policy: KeptPolicy): boolean {
 
 function accessRequest(
   request: S3Request,
-  { action, resource, asker, version }: Question & { version: Version | undefined },
+  { action, resource, asker, version, headers }: Question,
 ): AccessRequest {
   const { bucket, key, versionId, requestTags, values } = resource;
   const existingTags = version?.tags;
-  const asked = { action, bucket, versionId, existingTags, requestTags, values };
+  const asked = { action, bucket, versionId, headers, existingTags, requestTags, values };
   return {
     principal: asker,
     action,
@@ -233,6 +239,8 @@ interface Question {
   action: string;
   resource: Resource;
   asker: Asker;
+  version?: Version | undefined;
+  headers?: RequestHeaders | undefined;
 }
 
 /** Actions on keys that need no version to be there. */
@@ -289,7 +297,7 @@ async function absentError(
 ): Promise<FirnError> {
   const { bucket, key = '', versionId } = question.resource;
   const policy = policyOf(bucket);
-  const asked = accessRequest(request, { ...question, version: undefined });
+  const asked = accessRequest(request, question);
   if (policy !== undefined && evaluate(policy.compiled, asked) === 'deny') return denied();
   const action = versionId === undefined ? 's3:ListBucket' : 's3:ListBucketVersions';
   const values = { 's3:prefix': key };

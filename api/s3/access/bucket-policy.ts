@@ -14,6 +14,8 @@ export interface KeptPolicy {
   isPublic: boolean;
   /** A condition or resource speaks of the tags of the object that is there. */
   asksTags: boolean;
+  /** One speaks of how an object is to be made: for parts, their upload has said it. */
+  asksCreation: boolean;
   /** One speaks of what only the body says. */
   asksBody: boolean;
 }
@@ -40,6 +42,7 @@ function readPolicy(text: string, bucket: string): KeptPolicy {
       compiled: compilePolicy(policy),
       isPublic: isPublicPolicy(policy),
       asksTags: /existingobjecttag/i.test(text),
+      asksCreation: /s3:x-amz-|requestobjecttag|object-lock-/i.test(text),
       asksBody: /requestobjecttag|object-lock-/i.test(text),
     };
   } catch (cause) {

@@ -6,6 +6,7 @@
 import type { Bucket } from '../../../appliance/model/bucket.ts';
 import { parseTimestamp } from '../../../appliance/model/signature.ts';
 import type { Lookup } from '../../../policies/access/patterns.ts';
+import type { RequestHeaders } from '../input/request-headers.ts';
 import { tagsOf } from '../request/object-headers.ts';
 import type { S3Request } from '../request/request.ts';
 import { parseCopySource } from '../request/copy-source-name.ts';
@@ -19,6 +20,8 @@ export interface Asked {
   /** Undefined for what is about none that exists. */
   bucket?: Bucket;
   versionId?: string | undefined;
+  /** Those of what is to be made, where they are not the request's own. */
+  headers?: RequestHeaders | undefined;
   /** Tags of the version that is there. */
   existingTags?: Readonly<Record<string, string>> | undefined;
   /** Where a body says them; else the header does. */
@@ -37,8 +40,8 @@ type Value = string | readonly string[] | undefined;
 
 const header =
   (name: string) =>
-  ({ request }: Context): Value =>
-    request.headers[name];
+  ({ request, asked }: Context): Value =>
+    (asked.headers ?? request.headers)[name];
 
 /** Parameters of lists, and of nothing else: elsewhere a client may add what it likes. */
 const listParameter =
@@ -154,7 +157,7 @@ function tlsVersion({ request }: Context): Value {
 }
 
 function requestTags({ request, asked }: Context): Readonly<Record<string, string>> | undefined {
-  return asked.requestTags ?? tagsOf(request.headers);
+  return asked.requestTags ?? tagsOf(asked.headers ?? request.headers);
 }
 
 function createsObject({ method, query }: S3Request): boolean {
@@ -165,7 +168,8 @@ function createsObject({ method, query }: S3Request): boolean {
 /** A header asks for a date; the policy bounds how far away it is. */
 function remainingDays({ request, asked }: Context): Value {
   const name = 's3:object-lock-retain-until-date';
-  const text = asked.values?.[name] ?? request.headers['x-amz-object-lock-retain-until-date'];
+  const headers = asked.headers ?? request.headers;
+  const text = asked.values?.[name] ?? headers['x-amz-object-lock-retain-until-date'];
   const until = Date.parse(text ?? '');
   if (Number.isNaN(until)) return undefined;
   const seconds = (until - request.settings.clock.now()) / 1000;

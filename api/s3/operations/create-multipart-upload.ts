@@ -5,6 +5,7 @@ import { FirnError } from '../../../appliance/model/errors.ts';
 import type { CreateUpload } from '../../../appliance/model/requests.ts';
 import { accessOfNewObject } from '../access/new-object.ts';
 import { lockOf } from '../access/object-lock.ts';
+import { saidOf } from '../access/said.ts';
 import { encryptionWishOf, pushWritten } from '../request/encryption-headers.ts';
 import {
   checksumAlgorithmOf,
@@ -22,6 +23,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const tags = tagsOf(headers);
   const checksum = checksumOf(request);
   const encryption = encryptionWishOf(headers);
+  const said = saidOf(headers);
   const upload = await request.settings.engine.createUpload({
     bucket: request.bucket,
     key: request.key,
@@ -33,6 +35,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
     ...(await lockOf(request)),
     ...(encryption !== undefined && { encryption }),
     ...checksum,
+    ...(said !== undefined && { said }),
   });
   const answered: string[] = [];
   pushWritten(answered, upload.encryption, headers);
