@@ -11,6 +11,8 @@ import {
 } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
+import { CopyObjectCommand, GetObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { Upload as PartsUpload } from '@aws-sdk/lib-storage';
 import test, { type ExecutionContext } from 'ava';
 
 import { lineOf } from '../api/s3/access-line.ts';
@@ -31,7 +33,8 @@ import { readPack, versionInPack } from '../tiers/pack/rebuild.ts';
 import { RestoreWorker } from '../workers/restore.ts';
 import { startFirn } from './firn-process.ts';
 import { leaseOf, newRig, random, turnOf, versionsOf, wholeOf, type Rig } from './move-rig.ts';
-import { checkRefusal, codeOf, elementOf, send, startEndpoint, type Call } from './s3-caller.ts';
+import { checkRefusal, codeOf, elementOf, OWNER, REGION, send } from './s3-caller.ts';
+import { startEndpoint, type Call } from './s3-caller.ts';
 import { errorCode, s3Call } from './s3-fetch.ts';
 
 const SEED = randomBytes(4).readUInt32BE();
@@ -761,6 +764,42 @@ test('the bucket default by S3: strict in, canonical out, gone without a trace',
     t.is((await send(endpoint, { ...at, method: 'DELETE' })).status, 204);
   }
   checkRefusal(await send(endpoint, at), 404, missing);
+  await endpoint.close();
+});
+
+test('the SDK: an upload in parts under a client key, its digest made by the SDK, and back', async (t) => {
+  const endpoint = await startEndpoint();
+  const client = new S3Client({
+    endpoint: `http://${endpoint.host}`,
+    region: REGION,
+    forcePathStyle: true,
+    maxAttempts: 1,
+    credentials: { accessKeyId: OWNER.accessKey, secretAccessKey: OWNER.secretKey },
+  });
+  const byClient = {
+    SSECustomerAlgorithm: 'AES256',
+    SSECustomerKey: CLIENT_KEY.toString('base64'),
+  };
+  const name = { Bucket: 'bucket', Key: 'large' };
+  const body = random.bytes(11 * MiB + 5);
+  await new PartsUpload({ client, params: { ...name, Body: body, ...byClient } }).done();
+  const got = await client.send(new GetObjectCommand({ ...name, ...byClient }));
+  t.is(got.SSECustomerAlgorithm, 'AES256');
+  const back = await got.Body?.transformToByteArray();
+  t.is(Buffer.compare(Buffer.from(back ?? []), body), 0);
+  await t.throwsAsync(client.send(new GetObjectCommand(name)), { name: 'InvalidRequest' });
+  const copied = await client.send(
+    new CopyObjectCommand({
+      Bucket: 'bucket',
+      Key: 'copy',
+      CopySource: 'bucket/large',
+      CopySourceSSECustomerAlgorithm: 'AES256',
+      CopySourceSSECustomerKey: byClient.SSECustomerKey,
+      ServerSideEncryption: 'AES256',
+    }),
+  );
+  t.is(copied.CopyObjectResult?.ETag, `"${md5Of(body)}"`);
+  client.destroy();
   await endpoint.close();
 });
 
