@@ -874,6 +874,9 @@ test('the command line and the real API understand each other, verb by verb', as
     ['quota', 'set', '--account', 'ana', '--objects', '2000'],
     ['quota', 'show'],
     ['quota', 'show', '--bucket', 'photos'],
+    ['run', 'inventory', '--bucket', 'photos'],
+    ['usage', '--inventory'],
+    ['cost', 'report', '--inventory'],
   ];
   for (const verb of verbs) {
     const text = await run(...verb);

@@ -2,10 +2,12 @@
 // serves reads and deletes; what went makes room. Inventories: what they say is what is there.
 
 import { hash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
 
 import test, { type ExecutionContext } from 'ava';
 
+import { inventoriedUsage } from '../api/admin/queries/usage.ts';
 import { buildEngine } from '../appliance/engine/build.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
 import { setQuota, takenOf } from '../appliance/engine/quotas.ts';
@@ -79,11 +81,22 @@ test('four processes that write at once never pass a quota, and come close to it
   const seed = seeded(seedOf(t));
   const rig = await newQuotaRig({ bytesMax: 500_000, objectsMax: 300 });
   const engines = Array.from({ length: 4 }, () => buildEngine(rig.context));
+  rig.store.beforeCommit = async (change) => {
+    if (change.table !== 'quotas' || change.kind === 'remove') return undefined;
+    const taken = takenOf(change.value as QuotaUsage);
+    if (taken.bytes > 500_000 || taken.objects > 300) t.fail(`promised: ${JSON.stringify(taken)}`);
+    // As over a network: others go on meanwhile.
+    await sleep(seed() * 5);
+    return undefined;
+  };
   let refused = 0;
   const writer = async (engine: Engine, name: string): Promise<void> => {
     for (let n = 0; n < 60; n++) {
       try {
         await write(engine, `${name}/${n}`, Math.floor(seed() * 6000));
+        if (seed() < 0.2) {
+          await engine.deleteObject({ bucket: 'data', key: `${name}/${n}`, owner: 'root' });
+        }
       } catch (error) {
         if (!isFirnError(error, 'QuotaExceeded')) throw error;
         refused += 1;
@@ -469,6 +482,23 @@ test('a day’s inventory is written once, a weekly one a week later, one asked 
       (at) => `inv/data/daily/2026-01-${at}Z/manifest.json`,
     ),
   );
+  rig.close();
+});
+
+test('usage and cost may stand on the last inventory, as long as it is of the whole bucket', async (t) => {
+  const rig = await newInventoryRig({
+    'inventory/all': INVENTORY({}),
+    'inventory/now': INVENTORY({ id: 'now', versions: 'Current' }),
+  });
+  await write(rig.engine, 'a', 100);
+  await runInventory(rig);
+  await write(rig.engine, 'b', 100);
+  const { store, classes } = rig.context;
+  const counted = { bucket: 'data', tier: 'hot', storageClass: 'STANDARD', objects: 1, bytes: 100 };
+  t.deepEqual(await inventoriedUsage({ store, classes }), [counted]);
+  const part = { 'inventory/now': INVENTORY({ id: 'now', versions: 'Current' }) };
+  await rig.engine.updateBucket('data', (bucket) => ({ ...bucket, configurations: part }));
+  t.deepEqual(await inventoriedUsage({ store, classes }), []);
   rig.close();
 });
 

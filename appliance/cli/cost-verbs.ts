@@ -15,6 +15,7 @@ export function addCostVerbs(program: Command, bench: Bench): void {
     .description('a month by bucket, tier or class, from meters and dated price books')
     .option('--month <YYYY-MM>', 'default: the current month')
     .option('--by <WHAT>', 'bucket, tier or class', 'tier')
+    .option('--inventory', 'of what the newest inventories list, kept for a whole month')
     .option('--csv', 'print CSV with FOCUS columns')
     .option('--html', 'print a page')
     .option(...JSON_FLAG);
@@ -35,6 +36,7 @@ export function addCostVerbs(program: Command, bench: Bench): void {
     .command('usage')
     .description('objects and bytes by bucket, tier and class, and how full the tiers are')
     .option('--metered', 'from the last scan of the workers instead of counting now')
+    .option('--inventory', 'from the newest inventories of whole buckets')
     .option(...JSON_FLAG);
   examples(usage, 'usage', 'usage --json');
   act(usage, bench, usageVerb);
@@ -53,7 +55,8 @@ async function reportVerb({ session, flags }: VerbInput): Promise<number> {
   if (forms.length > 1) {
     throw new FirnError('UsageError', `--${forms.join(' and --')} exclude each other`);
   }
-  const call = { method: 'GET', path: '/cost/report', query: { month, by } } as const;
+  const source = flags['inventory'] === true ? 'inventory' : undefined;
+  const call = { method: 'GET', path: '/cost/report', query: { month, by, source } } as const;
   if (forms[0] === 'csv' || forms[0] === 'html') {
     session.print(await session.admin.text(call, `text/${forms[0]}`));
     return 0;
@@ -65,12 +68,18 @@ async function reportVerb({ session, flags }: VerbInput): Promise<number> {
 }
 
 async function usageVerb({ session, flags }: VerbInput): Promise<number> {
+  const metered = flags['metered'] === true;
+  const inventory = flags['inventory'] === true;
+  if (metered && inventory) {
+    throw new FirnError('UsageError', '--metered and --inventory exclude each other');
+  }
+  const source = metered ? 'meters' : inventory ? 'inventory' : 'scan';
   const bar = session.progress('Counting', { unit: 'objects' });
   const answer = await session.admin.stream<UsageAnswer>(
     {
       method: 'GET',
       path: '/usage',
-      query: { source: flags['metered'] === true ? 'meters' : 'scan' },
+      query: { source },
     },
     (event) => bar.set(event.objects),
   );

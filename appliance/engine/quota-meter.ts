@@ -235,7 +235,7 @@ class Scope {
   #untold = NOTHING;
   #untoldGrowth = NOTHING;
   #isWanted = false;
-  #renewedAt = 0;
+  #renewedAt = -Infinity;
   #timer: NodeJS.Timeout | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -253,8 +253,16 @@ class Scope {
       return;
     }
     const turn = this.#turn.then(async () => {
-      if (!this.#fits(need)) await this.#swap((row) => this.#grown(row, quota, need));
+      const isThere = this.#fits(need);
+      // Claimed at once: what the swap brings is for this need, not for one that comes meanwhile.
       this.#claimed = plus(this.#claimed, need);
+      if (isThere) return;
+      try {
+        await this.#swap((row) => this.#grown(row, quota, need));
+      } catch (error) {
+        this.#claimed = minus(this.#claimed, need);
+        throw error;
+      }
     });
     this.#turn = turn.catch(() => undefined);
     try {
@@ -284,16 +292,16 @@ class Scope {
   }
 
   #fits(need: Amount): boolean {
-    // A hold that others may have taken for a dead process's is looked up again.
+    // A hold that is being changed, or that others may take for a dead process's, is no room.
     if (performance.now() - this.#renewedAt > HOLD_MS / 2) return false;
     const room = minus(minus(this.#held, this.#claimed), onlyGrowth(this.#untold));
     return need.bytes <= room.bytes && need.objects <= room.objects;
   }
 
-  /** The row with room for `need` and a little more in the own hold. */
+  /** The row with room for all that is claimed, `need` among it, and a little more to come. */
   #grown(row: QuotaUsage, quota: Quota, need: Amount): QuotaUsage {
     const others = heldBy(row.holds, this.#holder);
-    const taken = plus(plus(row.used, others), this.#claimed);
+    const taken = plus(plus(row.used, others), minus(this.#claimed, need));
     const room = {
       bytes: (quota.bytesMax ?? Infinity) - taken.bytes,
       objects: (quota.objectsMax ?? Infinity) - taken.objects,
@@ -304,7 +312,7 @@ class Scope {
       bytes: aheadOf(room.bytes - need.bytes, AHEAD_MAX.bytes),
       objects: aheadOf(room.objects - need.objects, AHEAD_MAX.objects),
     };
-    return this.#holding(row, plus(plus(this.#claimed, need), ahead));
+    return this.#holding(row, plus(this.#claimed, ahead));
   }
 
   #holding(row: QuotaUsage, hold: Amount): QuotaUsage {
@@ -325,6 +333,14 @@ class Scope {
 
   /** Tells what was written, and changes the row; a loser reads again. */
   async #swap(change: (row: QuotaUsage) => QuotaUsage): Promise<void> {
+    // While it lasts, and after a failure until the row was seen again, nobody claims out of a hold
+    // that may be less by now.
+    this.#renewedAt = -Infinity;
+    await this.#swapUntilDone(change);
+    this.#renewedAt = performance.now();
+  }
+
+  async #swapUntilDone(change: (row: QuotaUsage) => QuotaUsage): Promise<void> {
     const { store } = this.#context;
     const { id, subject } = this.#options;
     const holder = this.#holder;
@@ -344,7 +360,6 @@ class Scope {
       this.#untoldGrowth = minus(this.#untoldGrowth, growth);
       this.#held = value.holds[holder] ?? NOTHING;
       this.seen = plus(value.used, this.#untold);
-      this.#renewedAt = performance.now();
       return;
     }
   }

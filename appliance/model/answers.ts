@@ -213,8 +213,11 @@ export interface RestoreAnswer {
 
 export interface UsageAnswer {
   at: string;
-  /** scan: counted just now. meters: from the last scan of the workers. */
-  source: 'scan' | 'meters';
+  /**
+   * scan: counted just now. meters: from the last scan of the workers. inventory: from the newest
+   * inventories of whole buckets; those without one are missing.
+   */
+  source: 'scan' | 'meters' | 'inventory';
   /** Empty where metered only. */
   buckets: {
     bucket: string;

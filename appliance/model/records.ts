@@ -95,6 +95,23 @@ export interface Run {
   error?: string;
 }
 
+/** Objects and bytes by storage class. */
+export type ClassTotals = Record<string, { objects: number; bytes: number }>;
+
+/** `data` of the checkpoint `inventory/${bucket id}/${configuration id}`: its last report. */
+export interface InventoryState {
+  /** Engine ms, midnight of the day that was last reported. */
+  day: number;
+  manifestKey: string;
+  destinationBucket: string;
+  totals: ClassTotals;
+  /** Of the whole bucket, every version: what usage and cost may stand on. */
+  isWhole: boolean;
+}
+
+export const inventoryRowId = (bucketId: string, id: string): string =>
+  `inventory/${bucketId}/${id}`;
+
 /** Row of `restores`, id = request id (newRequestId): one RestoreObject, or a batch by prefix. */
 export interface RestoreRequest {
   format: 1;

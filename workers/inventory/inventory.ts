@@ -9,28 +9,15 @@ import { allBuckets } from '../../appliance/engine/inventory.ts';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { DAY_MS } from '../../appliance/model/clock.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
-import type { Run } from '../../appliance/model/records.ts';
+import { inventoryRowId, type InventoryState, type Run } from '../../appliance/model/records.ts';
 import { floorDay } from '../../policies/base/dates.ts';
 import { parseInventoryXml, type InventoryConfiguration } from '../../policies/inventory-xml.ts';
 import { readCheckpoint, saveCheckpoint } from '../base/checkpoints.ts';
 import type { Turn, Worker, WorkerLog } from '../base/worker.ts';
 import { BucketRules, type RuleSettings } from '../lifecycle/rules.ts';
-import { writeReport, type InventoryTotals } from './report.ts';
+import { writeReport } from './report.ts';
 
 const PREFIX = 'inventory/';
-
-/** `data` of the checkpoint of a configuration. */
-export interface InventoryState {
-  /** Engine ms, midnight of the day that was last reported. */
-  day: number;
-  manifestKey: string;
-  destinationBucket: string;
-  totals: InventoryTotals;
-  /** Of the whole bucket, every version: what a cost report may stand on. */
-  isWhole: boolean;
-}
-
-export const inventoryRow = (bucketId: string, id: string): string => `inventory/${bucketId}/${id}`;
 
 export class InventoryWorker implements Worker {
   readonly name = 'inventory';
@@ -97,7 +84,7 @@ export class InventoryWorker implements Worker {
     const { store, clock } = this.#core.context;
     // The same name whoever takes the run up again.
     if (asked !== undefined) return labelOf(asked.requestedAt);
-    const row = await readCheckpoint(store, inventoryRow(bucket.id, configuration.id));
+    const row = await readCheckpoint(store, inventoryRowId(bucket.id, configuration.id));
     const done = (row?.data as unknown as InventoryState | undefined)?.day ?? -Infinity;
     const today = floorDay(clock.now());
     return done < periodOf(configuration.frequency, today) ? labelOf(today) : undefined;
@@ -120,7 +107,7 @@ export class InventoryWorker implements Worker {
         totals: report.totals,
         isWhole: configuration.allVersions && configuration.prefix === '',
       };
-      await saveCheckpoint(store, inventoryRow(bucket.id, configuration.id), {
+      await saveCheckpoint(store, inventoryRowId(bucket.id, configuration.id), {
         at: clock.now(),
         data: { ...state },
       });

@@ -14,6 +14,7 @@ import { putObject } from '../../appliance/engine/put.ts';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
 import { MiB } from '../../appliance/model/limits.ts';
+import type { ClassTotals } from '../../appliance/model/records.ts';
 import type { Evaluator } from '../../policies/evaluator.ts';
 import { factsOfKey, type VersionFacts } from '../../policies/facts.ts';
 import type { InventoryConfiguration } from '../../policies/inventory-xml.ts';
@@ -40,12 +41,9 @@ interface DataFile {
   MD5checksum: string;
 }
 
-/** Objects and bytes by storage class: what a cost report reads instead of a scan of its own. */
-export type InventoryTotals = Record<string, { objects: number; bytes: number }>;
-
 interface Progress {
   files: DataFile[];
-  totals: InventoryTotals;
+  totals: ClassTotals;
   /** Engine ms. */
   startedAt: number;
 }
@@ -55,7 +53,7 @@ export interface ReportResult {
   manifestKey: string;
   objects: number;
   files: number;
-  totals: InventoryTotals;
+  totals: ClassTotals;
 }
 
 /** Durable on return. A repeat call writes the same names again. */

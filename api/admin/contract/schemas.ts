@@ -194,7 +194,7 @@ export const restoreAnswer = z.object({
 
 export const usageAnswer = z.object({
   at: time,
-  source: z.enum(['scan', 'meters']),
+  source: z.enum(['scan', 'meters', 'inventory']),
   buckets: z.array(
     z.object({
       bucket: z.string(),

@@ -4,7 +4,13 @@
 
 import type { UsageAnswer } from '../../../appliance/model/answers.ts';
 import type { Version } from '../../../appliance/model/object.ts';
-import type { UsageRow } from '../../../appliance/model/records.ts';
+import type { Bucket } from '../../../appliance/model/bucket.ts';
+import {
+  inventoryRowId,
+  type Checkpoint,
+  type InventoryState,
+  type UsageRow,
+} from '../../../appliance/model/records.ts';
 import { allBuckets, allVersions, inventoryPages } from '../../../appliance/engine/inventory.ts';
 import type { AdminOptions } from '../contract/options.ts';
 import type { RouteInput } from '../contract/route.ts';
@@ -49,6 +55,39 @@ export async function scanUsage(
     }
   }
   return sorted(sums);
+}
+
+/**
+ * As the newest inventories of whole buckets counted: no scan of ours. Buckets without one are not
+ * in it.
+ */
+export async function inventoriedUsage(
+  options: Pick<AdminOptions, 'store' | 'classes'>,
+): Promise<Counted[]> {
+  const sums = new Map<string, Counted>();
+  for await (const bucket of allBuckets(options.store)) {
+    const newest = await newestInventory(options, bucket);
+    for (const [storageClass, { objects, bytes }] of Object.entries(newest?.totals ?? {})) {
+      const tier = options.classes.get(storageClass) ?? 'unknown';
+      add(sums, { bucket: bucket.name, tier, storageClass, objects, bytes });
+    }
+  }
+  return sorted(sums);
+}
+
+async function newestInventory(
+  { store }: Pick<AdminOptions, 'store'>,
+  bucket: Bucket,
+): Promise<InventoryState | undefined> {
+  let newest: Checkpoint | undefined;
+  for (const name of Object.keys(bucket.configurations ?? {})) {
+    const id = name.startsWith('inventory/') ? name.slice('inventory/'.length) : undefined;
+    if (id === undefined) continue;
+    const row = await store.get<Checkpoint>('checkpoints', inventoryRowId(bucket.id, id));
+    const isWhole = row?.value.data?.['isWhole'] === true;
+    if (isWhole && row.value.updatedAt > (newest?.updatedAt ?? -Infinity)) newest = row.value;
+  }
+  return newest?.data as unknown as InventoryState | undefined;
 }
 
 /** The day that was metered last. */
@@ -102,14 +141,19 @@ export async function tierUsage(options: AdminOptions): Promise<UsageAnswer['tie
 }
 
 export async function usageOf(
-  source: 'scan' | 'meters',
+  source: UsageAnswer['source'],
   input: RouteInput<unknown, unknown>,
 ): Promise<UsageAnswer> {
   const { options } = input;
+  const counted = {
+    scan: () => scanUsage(options, input),
+    meters: () => meteredUsage(options),
+    inventory: () => inventoriedUsage(options),
+  };
   return {
     at: timeOf(options.clock.now()),
     source,
-    buckets: source === 'scan' ? await scanUsage(options, input) : await meteredUsage(options),
+    buckets: await counted[source](),
     tiers: await tierUsage(options),
     packs: await options.store.count('packs'),
   };

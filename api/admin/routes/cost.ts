@@ -13,12 +13,34 @@ import type { Route } from '../contract/route.ts';
 import type { AdminOptions } from '../contract/options.ts';
 import { allRows } from '../contract/rows.ts';
 import { costReportAnswer, usageAnswer } from '../contract/schemas.ts';
-import { usageOf } from '../queries/usage.ts';
+import { inventoriedUsage, usageOf } from '../queries/usage.ts';
 
 async function* monthRows(options: AdminOptions, month: string): AsyncGenerator<UsageRow> {
   // Ids begin with the day: `2026-11-…` lies between `2026-11-` and `2026-11.`.
   const bounds = { from: `${month}-`, to: `${month}.` };
   for await (const row of allRows<UsageRow>(options.store, 'usage', bounds)) yield row.value;
+}
+
+/** As if what the newest inventories counted had lain there from the month's first day to its last. */
+async function* inventoriedRows(options: AdminOptions, month: string): AsyncGenerator<UsageRow> {
+  const counted = await inventoriedUsage(options);
+  const days = new Date(
+    Date.UTC(Number(month.slice(0, 4)), Number(month.slice(5)), 0),
+  ).getUTCDate();
+  for (let day = 1; day <= days; day++) {
+    for (const { bucket, tier, storageClass, objects, bytes } of counted) {
+      yield {
+        format: 1,
+        day: `${month}-${String(day).padStart(2, '0')}`,
+        kind: 'stored',
+        bucket,
+        tier,
+        storageClass,
+        bytes: bytes * 24,
+        count: objects,
+      };
+    }
+  }
 }
 
 export const costRoutes: readonly Route[] = [
@@ -34,6 +56,8 @@ export const costRoutes: readonly Route[] = [
         .regex(/^\d{4}-(0[1-9]|1[0-2])$/, 'a month is YYYY-MM')
         .optional(),
       by: z.enum(REPORT_GROUPS).default('tier'),
+      /** inventory: what is stored now, kept for a whole month; meters: what was there. */
+      source: z.enum(['meters', 'inventory']).default('meters'),
     }),
     answer: costReportAnswer,
     texts: ['text/csv', 'text/html'],
@@ -41,7 +65,8 @@ export const costRoutes: readonly Route[] = [
       const model = await costModelOf(options);
       const now = options.clock.now();
       const month = query.month ?? monthOf(now);
-      const rows = monthRows(options, month);
+      const rows =
+        query.source === 'meters' ? monthRows(options, month) : inventoriedRows(options, month);
       const report = await costReport(rows, { month, by: query.by, model, now });
       if (isAsked(accept, 'text/csv')) {
         return { contentType: 'text/csv; header=present', text: renderCostCsv(report, model) };
@@ -59,7 +84,7 @@ export const costRoutes: readonly Route[] = [
     path: '/usage',
     summary: 'Objects and bytes by bucket, tier and class',
     tag: 'cost',
-    query: z.strictObject({ source: z.enum(['scan', 'meters']).default('scan') }),
+    query: z.strictObject({ source: z.enum(['scan', 'meters', 'inventory']).default('scan') }),
     answer: usageAnswer,
     streams: true,
     handle: (input) => usageOf(input.query.source, input),
