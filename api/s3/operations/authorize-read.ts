@@ -5,7 +5,7 @@
 // be, and never a byte of an object.
 
 import { hash } from 'node:crypto';
-import { FirnError } from '../../../appliance/model/errors.ts';
+import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';
 import { encodePath } from '../../../appliance/model/signature.ts';
 import type { RequestHeaders } from '../input/request-headers.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
@@ -34,22 +34,32 @@ export function withoutConditions(headers: RequestHeaders): RequestHeaders {
   return kept;
 }
 
-/** The same request to the same authorisation, without its bytes. Throws InvalidRequest. */
+/** The same request to the same authorisation, without its bytes. Throws AccessDenied. */
 export function authorizing(operation: Operation): Operation {
-  const { action, method, name } = operation;
+  const { action, name } = operation;
   const reads = name === 'GetObject' || name === 'HeadObject';
   if (reads && action !== undefined) return { ...operation, run };
-  throw new FirnError('InvalidRequest', `${method} of this kind is not answered from caches.`);
+  throw new FirnError('AccessDenied', 'No cache may answer this kind of request.');
 }
 
 async function run(request: OwnedRequest): Promise<Answer> {
-  const { status, headers = [] } = await headObject.run(request);
+  const { status, headers = [] } = await headOf(request);
   const answered = ['Cache-Control', 'no-store'];
   // Bytes that only their reader's own key opens, and parts, are for no cache.
   if (status === 200 && !headers.includes(CLIENT_KEY_HEADER)) {
     answered.push(CACHE_KEY_HEADER, cacheKeyOf(request, headers));
   }
   return { status: 204, headers: answered };
+}
+
+/** Caches know a yes and a no: why not, the request itself is told when it comes. */
+async function headOf(request: OwnedRequest): Promise<Answer> {
+  try {
+    return await headObject.run(request);
+  } catch (cause) {
+    if (!isFirnError(cause, 'NoSuchKey') && !isFirnError(cause, 'NoSuchVersion')) throw cause;
+    throw new FirnError('AccessDenied', 'No cache can answer this.', { cause });
+  }
 }
 
 /**
