@@ -220,12 +220,12 @@ function addCors(
 
 /** Who writes into a bucket is told in time that its quota, or its owner's, will be used up. */
 function warned(request: OwnedRequest, answer: Answer): Answer {
-  if (request.level !== 'object' || (request.method !== 'PUT' && request.method !== 'POST')) {
-    return answer;
-  }
-  // A website's visitor writes nothing.
-  if (request.owned === NO_BUCKET) return answer;
-  const said = request.settings.engine.quotaWarning(request.owned);
+  const { level, method, owned } = request;
+  // POST on a bucket: a form.
+  const writes = method === 'POST' || (method === 'PUT' && level === 'object');
+  // Neither a website's visitor nor who asks for something of his account writes into a bucket.
+  if (!writes || owned === NO_BUCKET) return answer;
+  const said = request.settings.engine.quotaWarning(owned);
   if (said === undefined) return answer;
   return { ...answer, headers: [...(answer.headers ?? []), 'x-firn-quota-warning', said] };
 }
