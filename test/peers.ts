@@ -75,6 +75,23 @@ export const findMongod = (): Promise<Found> => find(MONGOD);
 export const findGcs = (): Promise<Found> => find(GCS);
 export const findS3Gateway = (): Promise<Found> => find(S3_GATEWAY);
 
+/**
+ * A Python that has boto3: FIRN_TEST_PYTHON, what PATH has, or Debian's own, for which it is a package.
+ */
+export async function findBoto3(): Promise<Found> {
+  const named = process.env['FIRN_TEST_PYTHON'];
+  const candidates = named === undefined ? ['python3', '/usr/bin/python3'] : [named];
+  for (const path of candidates) {
+    const works = await run(path, ['-c', 'import boto3; import sys; print(sys.executable)']).catch(
+      () => undefined,
+    );
+    if (works !== undefined) return { path: works.stdout.trim() };
+  }
+  const missing = 'no Python with boto3 (python3-boto3; FIRN_TEST_PYTHON may name one)';
+  if (process.env['CI']) throw new Error(missing);
+  return { missing };
+}
+
 const found = new Map<string, Promise<Found>>();
 
 function find(recipe: Recipe): Promise<Found> {
