@@ -1,16 +1,15 @@
-// Uploads by forms of browsers, pages of other origins, hosts of buckets, caches in front, and what backup
-// programs look for. The dangers, most of them holes of others once: a field that overrides what was
-// signed, a form without end that fills memory, a header made of a rule's text, a cache that answers
-// whom Firn would refuse.
+// Uploads by forms of browsers, pages of other origins, hosts of buckets, caches in front, and what
+// backup programs look for. The dangers, most of them holes of others once: a field that overrides
+// what was signed, a form without end that fills memory, a header made of a rule's text, a cache
+// that answers whom Firn would refuse.
 
 import assert from 'node:assert/strict';
-import { createHmac, randomBytes } from 'node:crypto';
+import { createHash, createHmac, randomBytes } from 'node:crypto';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { FormReader } from '../api/s3/body/form-reader.ts';
 import type { S3Settings } from '../api/s3/input/settings.ts';
-import { presignUrl } from '../appliance/model/signature.ts';
 import {
   checkRefusal,
   codeOf,
@@ -606,4 +605,290 @@ test('a large file streams, and is nothing when its checksum is wrong or its end
   });
   checkRefusal(short, 400, 'EntityTooSmall');
   for (const key of ['wrong', 'long', 'short']) t.is((await get(endpoint, key)).status, 404, key);
+});
+
+const CORS = (...rules: string[]): string =>
+  `<CORSConfiguration>${rules.map((rule) => `<CORSRule>${rule}</CORSRule>`).join('')}</CORSConfiguration>`;
+const allow = (name: string, ...values: string[]): string =>
+  values.map((value) => `<${name}>${value}</${name}>`).join('');
+
+async function setCors(endpoint: Endpoint, ...rules: string[]): Promise<Answer> {
+  return await send(endpoint, {
+    method: 'PUT',
+    path: '/bucket',
+    query: 'cors',
+    body: CORS(...rules),
+  });
+}
+
+function unsigned(
+  endpoint: Endpoint,
+  method: string,
+  url: string,
+  headers: Record<string, string> = {},
+): Promise<Answer> {
+  const wire = { method, url, headers: { host: endpoint.host, ...headers }, body: Buffer.alloc(0) };
+  return sendWire(endpoint, wire);
+}
+
+const corsOf = ({ headers }: Answer): Record<string, unknown> =>
+  Object.fromEntries(
+    Object.entries(headers).filter(([name]) => name.startsWith('access-control-')),
+  );
+
+test('pages of other origins read what a rule lets them read, errors too, and nothing without one', async (t) => {
+  const endpoint = await endpointOf(t);
+  await send(endpoint, { method: 'PUT', path: '/bucket/key', body: 'bytes' });
+  const asks = { origin: 'https://app.example', 'access-control-request-method': 'PUT' };
+  checkRefusal(await unsigned(endpoint, 'OPTIONS', '/bucket/key', asks), 403, 'AccessForbidden');
+  checkRefusal(await unsigned(endpoint, 'OPTIONS', '/none-such/key', asks), 403, 'AccessForbidden');
+  checkRefusal(await unsigned(endpoint, 'OPTIONS', '/bucket/key'), 400, 'BadRequest');
+  const early = await send(endpoint, { path: '/bucket/key', headers: { origin: asks.origin } });
+  t.deepEqual(corsOf(early), {});
+  t.is(early.headers['vary'], undefined);
+
+  const set = await setCors(
+    endpoint,
+    allow('AllowedOrigin', 'https://app.example', 'https://*.example') +
+      allow('AllowedMethod', 'GET', 'PUT') +
+      allow('AllowedHeader', 'X-Amz-*', 'content-type') +
+      allow('ExposeHeader', 'ETag', 'x-amz-meta-a') +
+      '<MaxAgeSeconds>600</MaxAgeSeconds><ID>one</ID>',
+    allow('AllowedOrigin', '*') + allow('AllowedMethod', 'GET'),
+  );
+  t.is(set.status, 200, set.text);
+  const shown = await send(endpoint, { path: '/bucket', query: 'cors' });
+  t.regex(shown.text, /<ID>one<\/ID>.*<AllowedOrigin>https:\/\/\*\.example</);
+
+  const vary = 'Origin, Access-Control-Request-Headers, Access-Control-Request-Method';
+  const exact = await unsigned(endpoint, 'OPTIONS', '/bucket/key', {
+    ...asks,
+    'access-control-request-headers': 'Content-Type, x-amz-date',
+  });
+  t.is(exact.status, 200, exact.text);
+  t.deepEqual(corsOf(exact), {
+    'access-control-allow-origin': 'https://app.example',
+    'access-control-allow-methods': 'GET, PUT',
+    'access-control-allow-headers': 'content-type, x-amz-date',
+    'access-control-expose-headers': 'ETag, x-amz-meta-a',
+    'access-control-max-age': '600',
+    'access-control-allow-credentials': 'true',
+  });
+  t.is(exact.headers['vary'], vary);
+  for (const headers of [
+    { ...asks, 'access-control-request-headers': 'x-other' },
+    { ...asks, 'access-control-request-headers': 'x-amz-a\tb' },
+    { ...asks, 'access-control-request-method': 'DELETE' },
+    { ...asks, origin: 'https://app.example.evil' },
+    { ...asks, origin: 'http://app.example' },
+    { ...asks, origin: 'null' },
+  ]) {
+    const answer = await unsigned(endpoint, 'OPTIONS', '/bucket/key', headers);
+    checkRefusal(answer, 403, 'AccessForbidden', JSON.stringify(headers));
+    t.deepEqual(corsOf(answer), {});
+  }
+  const pattern = await send(endpoint, {
+    path: '/bucket/key',
+    headers: { origin: 'https://b.example' },
+  });
+  t.is(pattern.headers['access-control-allow-origin'], 'https://b.example');
+  t.is(pattern.headers['access-control-allow-credentials'], undefined, 'a pattern names nobody');
+  const anybody = await send(endpoint, {
+    path: '/bucket/key',
+    headers: { origin: 'https://evil' },
+  });
+  t.is(anybody.headers['access-control-allow-origin'], '*');
+  t.is(anybody.headers['access-control-allow-credentials'], undefined);
+  const refused = await unsigned(endpoint, 'GET', '/bucket/key', { origin: asks.origin });
+  checkRefusal(refused, 403, 'AccessDenied');
+  t.is(refused.headers['access-control-allow-origin'], asks.origin, 'a page may read why not');
+  const plain = await send(endpoint, { path: '/bucket/key' });
+  t.deepEqual(corsOf(plain), {});
+  t.is(plain.headers['vary'], vary, 'caches must know');
+  const etag = plain.headers.etag as string;
+  const kept = await send(endpoint, {
+    path: '/bucket/key',
+    headers: { 'if-none-match': etag, origin: asks.origin },
+  });
+  t.is(`${kept.status} ${kept.headers['vary']} ${kept.headers.etag}`, `304 ${vary} ${etag}`);
+
+  t.is((await send(endpoint, { method: 'DELETE', path: '/bucket', query: 'cors' })).status, 204);
+  checkRefusal(
+    await send(endpoint, { path: '/bucket', query: 'cors' }),
+    404,
+    'NoSuchCORSConfiguration',
+  );
+  t.deepEqual(
+    corsOf(await send(endpoint, { path: '/bucket/key', headers: { origin: asks.origin } })),
+    {},
+  );
+});
+
+test('a form is answered to its page, and a bucket has its own host for all of it', async (t) => {
+  const endpoint = await endpointOf(t, { domain: 's3.test' });
+  await setCors(
+    endpoint,
+    allow('AllowedOrigin', 'https://app') + allow('AllowedMethod', 'POST', 'GET'),
+  );
+  const host = `bucket.s3.test:${endpoint.port}`;
+  const hosted = { ...endpoint, host } as Endpoint;
+  const answer = await sendWire(
+    hosted,
+    formOf(hosted, { path: '/', headers: { origin: 'https://app' } }),
+  );
+  t.is(answer.status, 204, answer.text);
+  t.is(answer.headers['location'], `http://${host}/by-form`);
+  t.is(answer.headers['access-control-allow-origin'], 'https://app');
+  t.is((await send(hosted, { path: '/by-form' })).text, 'bytes of a file');
+  t.is((await get(endpoint, 'by-form')).text, 'bytes of a file', 'by path as well');
+  const asks = { host, origin: 'https://app', 'access-control-request-method': 'POST' };
+  t.is((await unsigned(endpoint, 'OPTIONS', '/', asks)).status, 200);
+  checkRefusal(await send(hosted, { path: '/none' }), 404, 'NoSuchKey');
+  const wrong = await send(hosted, { method: 'PATCH', path: '/' });
+  checkRefusal(wrong, 405, 'MethodNotAllowed');
+  for (const method of ['GET', 'PUT', 'POST']) t.true(wrong.headers['allow']?.includes(method));
+  const odd = { ...endpoint, host: `Bad_Name.s3.test` } as Endpoint;
+  checkRefusal(await send(odd, { path: '/' }), 400, 'InvalidBucketName');
+  for (const method of ['GET', 'HEAD', 'OPTIONS']) {
+    const text = await sendRaw(
+      endpoint,
+      `${method} http://evil/bucket/by-form HTTP/1.1\r\nHost: ${host}\r\nOrigin: https://app\r\nAccess-Control-Request-Method: GET\r\n\r\n`,
+    );
+    t.regex(text, /^HTTP\/1\.1 400 /, method);
+  }
+});
+
+test('rules that browsers could not keep, or that would make headers of their own, are refused', async (t) => {
+  const endpoint = await endpointOf(t);
+  const good = allow('AllowedOrigin', '*') + allow('AllowedMethod', 'GET');
+  const bad: Record<string, [code: string, ...rules: string[]]> = {
+    'no rule': ['MalformedXML'],
+    'no origin': ['MalformedXML', allow('AllowedMethod', 'GET')],
+    'no method': ['MalformedXML', allow('AllowedOrigin', '*')],
+    'an unknown element': ['MalformedXML', `${good}<AllowCredentials>true</AllowCredentials>`],
+    'an origin of two lines': [
+      'MalformedXML',
+      allow('AllowedMethod', 'GET') + allow('AllowedOrigin', 'a&#13;&#10;b: c'),
+    ],
+    'an exposed header of two lines': [
+      'InvalidRequest',
+      good + allow('ExposeHeader', 'a&#13;&#10;Set-Cookie: b'),
+    ],
+    'an exposed wildcard': ['InvalidRequest', good + allow('ExposeHeader', '*')],
+    'a method that S3 has not': [
+      'InvalidRequest',
+      allow('AllowedOrigin', '*') + allow('AllowedMethod', 'OPTIONS'),
+    ],
+    'a method in small letters': [
+      'InvalidRequest',
+      allow('AllowedOrigin', '*') + allow('AllowedMethod', 'get'),
+    ],
+    'two wildcards': [
+      'InvalidRequest',
+      allow('AllowedOrigin', 'http://*.*') + allow('AllowedMethod', 'GET'),
+    ],
+    'two wildcards in a header': ['InvalidRequest', good + allow('AllowedHeader', 'x-*-*')],
+    'a negative age': ['MalformedXML', `${good}<MaxAgeSeconds>-1</MaxAgeSeconds>`],
+    'a long id': ['MalformedXML', `${good}<ID>${'i'.repeat(256)}</ID>`],
+    '101 rules': ['MalformedXML', ...Array<string>(101).fill(good)],
+  };
+  for (const [what, [code, ...rules]] of Object.entries(bad)) {
+    checkRefusal(await setCors(endpoint, ...rules), 400, code, what);
+  }
+  t.is((await setCors(endpoint, ...Array<string>(100).fill(good))).status, 200);
+});
+
+test('a cache is told whom it may answer, and never given a byte', async (t) => {
+  const endpoint = await endpointOf(t);
+  await send(endpoint, { method: 'PUT', path: '/bucket/key', body: 'bytes' });
+  const mark = { 'x-firn-authorize': '1' };
+  const askedAs = async (call: Parameters<typeof send>[1]): Promise<Answer> =>
+    await send(endpoint, { path: '/bucket/key', ...call, headers: { ...call.headers, ...mark } });
+  const yes = await askedAs({ path: '/bucket/key' });
+  const name = yes.headers['x-firn-cache-key'] as string;
+  t.is(`${yes.status} ${yes.text} ${yes.headers['cache-control']}`, '204  no-store');
+  t.regex(name, /^bucket\/key\/[0-9a-f]{32}$/);
+  const same = await askedAs({ path: '/bucket/key', auth: 'presigned' });
+  t.is(same.headers['x-firn-cache-key'], name, 'another signature, the same object');
+  const conditional = { range: 'bytes=0-0', 'if-none-match': yes.headers.etag ?? '*' };
+  const whole = await askedAs({ path: '/bucket/key', headers: conditional });
+  t.is(whole.headers['x-firn-cache-key'], name);
+  const otherwise = [
+    await askedAs({ path: '/bucket/key', query: 'response-content-type=text%2Fhtml' }),
+    await askedAs({ path: '/bucket/key', headers: { 'x-amz-checksum-mode': 'ENABLED' } }),
+    await askedAs({ path: '/bucket/key', headers: { origin: 'https://a' } }),
+  ].map(({ headers }) => headers['x-firn-cache-key']);
+  await send(endpoint, { method: 'PUT', path: '/bucket/key', body: 'other' });
+  otherwise.push((await askedAs({ path: '/bucket/key' })).headers['x-firn-cache-key']);
+  t.is(new Set([name, ...otherwise]).size, 5, 'each its own');
+  t.false(otherwise.includes(undefined));
+
+  checkRefusal(await askedAs({ path: '/bucket/key', as: STRANGER }), 403, 'AccessDenied');
+  checkRefusal(await unsigned(endpoint, 'GET', '/bucket/key', mark), 403, 'AccessDenied');
+  const old = { auth: 'presigned', date: new Date(Date.now() - 3_600_000) } as const;
+  checkRefusal(await askedAs({ path: '/bucket/key', ...old }), 403, 'AccessDenied');
+  checkRefusal(await askedAs({ path: '/bucket/none' }), 403, 'AccessDenied', 'not there');
+  for (const call of [
+    { method: 'PUT', path: '/bucket/key', body: 'written' },
+    { method: 'DELETE', path: '/bucket/key' },
+    { method: 'GET', path: '/bucket', query: 'list-type=2' },
+    { method: 'GET', path: '/bucket', query: 'policy' },
+    { method: 'GET', path: '/' },
+  ]) {
+    checkRefusal(await askedAs(call), 403, 'AccessDenied', `${call.method} ${call.path}`);
+  }
+  t.is((await get(endpoint, 'key')).text, 'other');
+  const key = randomBytes(32);
+  const own = {
+    'x-amz-server-side-encryption-customer-algorithm': 'AES256',
+    'x-amz-server-side-encryption-customer-key': key.toString('base64'),
+    'x-amz-server-side-encryption-customer-key-md5': createHash('md5').update(key).digest('base64'),
+  };
+  t.is(
+    (await send(endpoint, { method: 'PUT', path: '/bucket/own', body: 'x', headers: own })).status,
+    200,
+  );
+  const sealed = await askedAs({ path: '/bucket/own', headers: own });
+  t.is(`${sealed.status} ${String(sealed.headers['x-firn-cache-key'])}`, '204 undefined');
+  t.true((await askedAs({ path: '/bucket/own' })).status >= 400, 'without its key');
+});
+
+test('backup programs find what this is and the room that is left, and nobody writes it', async (t) => {
+  const folder = '.system-d26a9498-cb7c-4a87-a44a-8ae204f5ba6c';
+  const endpoint = await endpointOf(t, {
+    capacityOf: ({ name }) =>
+      Promise.resolve({ capacityBytes: 1000, usedBytes: name === 'bucket' ? 300 : 2000 }),
+  });
+  const system = await get(endpoint, `${folder}/system.xml`);
+  t.is(system.status, 200, system.text);
+  t.is(elementOf(system, 'ProtocolVersion'), '"1.0"');
+  t.is(elementOf(system, 'CapacityInfo'), 'true');
+  const capacity = await get(endpoint, `${folder}/capacity.xml`);
+  t.regex(capacity.text, /<Capacity>1000<\/Capacity><Available>700<\/Available><Used>300</);
+  const full = await send(endpoint, { path: `/foreign/${folder}/capacity.xml`, as: STRANGER });
+  t.is(elementOf(full, 'Available'), '0');
+  const head = await send(endpoint, { method: 'HEAD', path: `/bucket/${folder}/capacity.xml` });
+  t.is(`${head.status} ${head.headers['content-length']}`, `200 ${capacity.bytes.length}`);
+  t.false((await send(endpoint, { path: '/bucket' })).text.includes('<Key>'));
+  for (const name of ['system.xml', 'capacity.xml']) {
+    const path = `/bucket/${folder}/${name}`;
+    checkRefusal(await send(endpoint, { path, as: STRANGER }), 403, 'AccessDenied');
+    checkRefusal(await unsigned(endpoint, 'GET', path), 403, 'AccessDenied');
+    const written = await send(endpoint, { method: 'PUT', path, body: 'mine' });
+    checkRefusal(written, 405, 'MethodNotAllowed');
+    t.is(written.headers['allow'], 'GET, HEAD');
+    checkRefusal(await send(endpoint, { method: 'DELETE', path }), 405, 'MethodNotAllowed');
+    checkRefusal(
+      await send(endpoint, { method: 'POST', path, query: 'uploads' }),
+      405,
+      'MethodNotAllowed',
+    );
+    const headers = { 'x-amz-copy-source': '/bucket/key' };
+    checkRefusal(await send(endpoint, { method: 'PUT', path, headers }), 405, 'MethodNotAllowed');
+    checkRefusal(await post(endpoint, { key: `${folder}/${name}` }), 405, 'MethodNotAllowed');
+  }
+  t.is(
+    (await send(endpoint, { method: 'PUT', path: `/bucket/${folder}/other`, body: '' })).status,
+    200,
+  );
 });

@@ -1,6 +1,6 @@
-// Cross-origin answers: a browser asks beforehand, unsigned (preflight), and reads what it asked for
-// only if the answer says so, errors too. A request without an Origin costs nothing here but where
-// its bucket has rules: caches must then know that another page would get another answer.
+// Cross-origin answers: a browser asks beforehand, unsigned (preflight), and reads what it asked
+// for only if the answer says so, errors too. A request without an Origin costs nothing here but
+// where its bucket has rules: caches must then know that another page would get another answer.
 
 import { FirnError, isFirnError } from '../../appliance/model/errors.ts';
 import type { Bucket } from '../../appliance/model/bucket.ts';
@@ -15,7 +15,7 @@ const badRequest = (message: string): FirnError => new FirnError('BadRequest', m
 const forbidden = (message: string): FirnError =>
   new FirnError('AccessForbidden', `CORSResponse: ${message}`);
 
-/** Answers OPTIONS: whether the page may send such a request. Throws BadRequest, AccessForbidden. */
+/** Answers OPTIONS: may the page send such a request? Throws BadRequest, AccessForbidden. */
 export async function preflight(
   target: Target,
   headers: RequestHeaders,
@@ -35,7 +35,7 @@ export async function preflight(
   const allowed = corsHeaders(corsRulesOf(xml), question);
   if (allowed === undefined) {
     throw forbidden(
-      "This CORS request is not allowed. This is usually because the evaluation of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.",
+      'This CORS request is not allowed: no rule has this origin, method and headers.',
     );
   }
   return { status: 200, headers: [...allowed, 'Vary', CORS_VARY], sizeBytes: 0 };
@@ -54,8 +54,8 @@ async function bucketIfThere(
 }
 
 /**
- * What an answer to a request with an Origin has in addition. Never throws: a page that may not read
- * an answer is the safe side. `owned` is its bucket, where that is known already.
+ * What an answer to a request with an Origin has in addition. Never throws: a page that may not
+ * read an answer is the safe side. `owned` is its bucket, where that is known already.
  */
 export async function corsOfAnswer(
   about: { method: string; headers: RequestHeaders; bucket: string },

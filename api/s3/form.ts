@@ -1,6 +1,6 @@
-// The way of an upload form: its fields are read, then who signed its policy is found, and only then
-// is it the same as any other request. The danger: a form is read before anybody is known, so what it
-// may cost until then is bounded (body/form-reader.ts), and no other place takes one.
+// The way of an upload form: its fields are read, then who signed its policy is found, and only
+// then is it the same as any other request. The danger: a form is read before anybody is known, so
+// what it may cost until then is bounded (body/form-reader.ts), and no other place takes one.
 
 import type { IncomingMessage } from 'node:http';
 import { FormPayload } from './body/form-payload.ts';

@@ -1,6 +1,6 @@
-// deploy/nginx-cache.conf with the real nginx before the real appliance: what is warm is served, but to
-// nobody whom Firn would refuse, and never as it was once. Skipped, with the reason printed, where nginx is
-// not installed; CI installs it.
+// deploy/nginx-cache.conf with the real nginx before the real appliance: what is warm is served,
+// but to nobody whom Firn would refuse, and never as it was once. Skipped, with the reason printed,
+// where nginx is not installed; CI installs it.
 
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';

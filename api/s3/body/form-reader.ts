@@ -138,7 +138,7 @@ export class FormReader {
     return this.#fields;
   }
 
-  /** The file's next piece; undefined at its end, when the whole form has been read and is right. */
+  /** The file's next piece; undefined at its end, when the whole form was read and is right. */
   async next(): Promise<Buffer | undefined> {
     for (;;) {
       this.#check();
@@ -208,7 +208,7 @@ export class FormReader {
     }
   }
 
-  /** How many of its last bytes may begin a delimiter, in which a carriage return only comes first. */
+  /** How many of its last bytes may begin a delimiter: a carriage return only comes first. */
   #openTail(slice: Buffer): number {
     const at = slice.lastIndexOf(0x0d);
     const length = slice.length - at;

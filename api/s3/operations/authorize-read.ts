@@ -1,8 +1,8 @@
-// May this very GET be answered from a cache? A cache in front of Firn can't verify a signature, and
-// a HEAD can't be made of a GET that was signed. So it sends the request on as it came, marked by one
-// header, and gets 204 and the name under which it may keep the answer, or the refusal that the
-// request itself would have got. Anybody may ask: what is answered is less than the GET itself would
-// be, and never a byte of an object.
+// May this very GET be answered from a cache? A cache in front of Firn can't verify a signature,
+// and a HEAD can't be made of a GET that was signed. So it sends the request on as it came, marked
+// by one header, and gets 204 and the name under which it may keep the answer, or the refusal that
+// the request itself would have got. Anybody may ask: what is answered is less than the GET itself
+// would be, and never a byte of an object.
 
 import { hash } from 'node:crypto';
 import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';

@@ -1,6 +1,7 @@
-// Two objects that every bucket shows to who may read it though nobody wrote them: what this storage
-// is, and how much room is left. Backup programs (Veeam's smart object storage API) look for them
-// under these keys before they use a bucket. Lists do not show them; nobody can write them.
+// Two objects that every bucket shows to who may read it though nobody wrote them: what this
+// storage is, and how much room is left. Backup programs (Veeam's smart object storage API) look
+// for them under these keys before they use a bucket. Lists do not show them; nobody can write
+// them.
 
 import { hash } from 'node:crypto';
 import { FirnError } from '../../../appliance/model/errors.ts';

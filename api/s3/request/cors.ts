@@ -1,6 +1,6 @@
-// Which pages of other origins may read what a bucket answers: rules kept as XML, and the headers that
-// they make of a request. The dangers: a rule's text or a client's that starts another header, and
-// an answer that lets any page read by a visitor's own credentials.
+// Which pages of other origins may read what a bucket answers: rules kept as XML, and the headers
+// that they make of a request. The dangers: a rule's text or a client's that starts another header,
+// and an answer that lets any page read by a visitor's own credentials.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { RequestHeaders } from '../input/request-headers.ts';
@@ -144,9 +144,9 @@ export function corsHeaders(
   { origin, method, requested }: CorsQuestion,
 ): string[] | undefined {
   for (const rule of rules) {
-    const pattern = rule.origins.find(({ matches }) => matches(origin));
+    const pattern = rule.origins.find((one) => one.matches(origin));
     if (pattern === undefined || !rule.methods.includes(method)) continue;
-    const allows = (name: string): boolean => rule.headers.some(({ matches }) => matches(name));
+    const allows = (name: string): boolean => rule.headers.some((one) => one.matches(name));
     if (!requested.every((name) => HEADER_NAME.test(name) && allows(name))) continue;
     const headers = ['Access-Control-Allow-Origin', pattern.text === '*' ? '*' : origin];
     headers.push('Access-Control-Allow-Methods', rule.methods.join(', '));

@@ -1,6 +1,6 @@
-// What the fields of an upload form mean: the key, and headers as a PUT of the same object would have
-// them, so that everything that a PUT checks is checked of a form by the same code. The danger: a
-// field that overrides what the URL says, or becomes a header that no form may have.
+// What the fields of an upload form mean: the key, and headers as a PUT of the same object would
+// have them, so that everything that a PUT checks is checked of a form by the same code. The
+// danger: a field that overrides what the URL says, or becomes a header that no form may have.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { encodeComponent } from '../../../appliance/model/signature.ts';

@@ -1,5 +1,6 @@
-// Who signed an upload form: the signature is over the policy alone, in fields of the form, and what
-// the policy says holds every other field (form-policy.ts). A form without a policy is nobody's.
+// Who signed an upload form: the signature is over the policy alone, in fields of the form, and
+// what the policy says holds every other field (form-policy.ts). A form without a policy is
+// nobody's.
 
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { FirnError } from '../../../appliance/model/errors.ts';

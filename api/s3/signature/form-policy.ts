@@ -1,5 +1,5 @@
-// The policy of an upload form: what its signer lets anybody send who holds the form. The dangers: a
-// field that no condition speaks of and that counts all the same (another key, another bucket, a
+// The policy of an upload form: what its signer lets anybody send who holds the form. The dangers:
+// a field that no condition speaks of and that counts all the same (another key, another bucket, a
 // public ACL), and a condition that isn't understood and is passed over. So the document is read
 // strictly, every field must be spoken of, and a condition on a field that isn't there fails.
 
@@ -119,8 +119,8 @@ function boundOf(value: unknown): number {
 }
 
 /**
- * What no condition needs to speak of: the signature itself and what it is made over, and checksums,
- * which can only refuse bytes.
+ * What no condition needs to speak of: the signature itself and what it is made over, and
+ * checksums, which can only refuse bytes.
  */
 const EXEMPT = new Set(['awsaccesskeyid', 'file', 'policy', 'signature', 'x-amz-signature']);
 const EXEMPT_PREFIXES = ['x-ignore-', 'x-amz-checksum-'];
