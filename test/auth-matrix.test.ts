@@ -59,6 +59,8 @@ async function watched(
   const engine = new Proxy({} as ObjectStore, {
     get: (_target, name) => {
       return (...given: unknown[]) => {
+        // A look into memory, behind an answer.
+        if (name === 'quotaWarning') return undefined;
         called.push(String(name));
         if (of === 'real') {
           const { engine: whole } = real as {
