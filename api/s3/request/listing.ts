@@ -3,9 +3,14 @@
 // listing itself.
 
 import { crc32 } from 'node:zlib';
+import { CHECKSUM_ALGORITHMS } from '../../../appliance/model/checksum.ts';
 import { DAY_MS } from '../../../appliance/model/clock.ts';
 import { LIST_KEYS_MAX } from '../../../appliance/model/limits.ts';
-import type { ObjectChecksum, Restore } from '../../../appliance/model/object.ts';
+import type {
+  ChecksumAlgorithm,
+  ObjectChecksum,
+  Restore,
+} from '../../../appliance/model/object.ts';
 import type { ListedVersion } from '../../../appliance/model/requests.ts';
 import { encodePath } from '../../../appliance/model/signature.ts';
 import { isEnforced } from './ownership.ts';
@@ -127,12 +132,17 @@ export function contentsXml(entry: ListedVersion, options: EntryOptions): string
   return `<Contents><Key>${escapeText(options.parameters.show(entry.key))}</Key><LastModified>${timeText(version.lastModified)}</LastModified><ETag>&quot;${version.etag}&quot;</ETag>${checksum}<Size>${version.sizeBytes}</Size>${owner}<StorageClass>${version.storageClass}</StorageClass>${restore}</Contents>`;
 }
 
+/** Written once: nearly every entry of a list has one of them. */
+const CHECKSUM_XML = Object.fromEntries(
+  CHECKSUM_ALGORITHMS.map((algorithm) => {
+    const of = (type: ObjectChecksum['type']): string =>
+      element('ChecksumAlgorithm', algorithm) + element('ChecksumType', type);
+    return [algorithm, { FULL_OBJECT: of('FULL_OBJECT'), COMPOSITE: of('COMPOSITE') }];
+  }),
+) as Record<ChecksumAlgorithm, Record<ObjectChecksum['type'], string>>;
+
 export function checksumAlgorithmXml(checksum: ObjectChecksum | undefined): string {
-  if (checksum === undefined) return '';
-  return (
-    `<ChecksumAlgorithm>${checksum.algorithm}</ChecksumAlgorithm>` +
-    `<ChecksumType>${checksum.type}</ChecksumType>`
-  );
+  return checksum === undefined ? '' : CHECKSUM_XML[checksum.algorithm][checksum.type];
 }
 
 export function restoreStatusXml(restore: Restore | undefined): string {
