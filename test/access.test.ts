@@ -3,6 +3,8 @@
 // sees it. The classes of holes that other stores had stand here by name.
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { connect } from 'node:net';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { OPERATIONS } from '../api/s3/operation-table.ts';
@@ -15,10 +17,12 @@ import {
   codeOf,
   elementOf,
   OWNER,
+  rawHead,
   send,
   sendWire,
   startEndpoint,
   STRANGER,
+  wireOf,
   type Answer,
   type Call,
   type Endpoint,
@@ -743,6 +747,55 @@ test.serial(
     await refused(endpoint, put('/bucket/key', { as }));
   },
 );
+
+test('a slow body never lands in the bucket of whoever took the name meanwhile', async (t) => {
+  const endpoint = await start(t);
+  const { engine } = endpoint;
+  const document = '<Delete><Object><Key>precious</Key></Object></Delete>';
+  const policy = JSON.stringify({
+    Version: '2012-10-17',
+    Statement: [{ ...allow('s3:*'), Resource: 'arn:aws:s3:::taken' }],
+  });
+  const md5 = createHash('md5').update(document).digest('base64');
+  const calls: Call[] = [
+    put('/taken/planted'),
+    put('/taken/planted', { bodyKind: 'streaming-signed' }),
+    { method: 'PUT', path: '/taken', query: 'policy', body: policy },
+    { method: 'PUT', path: '/taken', query: 'acl', body: aclBody('owner', '') },
+    {
+      method: 'POST',
+      path: '/taken',
+      query: 'delete',
+      body: document,
+      headers: { 'content-md5': md5 },
+    },
+  ];
+  for (const call of calls) {
+    await engine.createBucket({ name: 'taken', owner: 'owner', region: 'eu-test-1' });
+    const wire = wireOf(endpoint, call);
+    const answered = new Promise<string>((resolve) => {
+      const socket = connect(endpoint.port, '127.0.0.1');
+      let text = '';
+      socket.on('data', (piece: Buffer) => (text += piece.toString()));
+      socket.on('close', () => resolve(text));
+      socket.write(rawHead(wire, ['Connection: close']));
+      socket.write(wire.body.subarray(0, 1));
+      setTimeout(() => {
+        void (async () => {
+          await engine.deleteBucket('taken');
+          await engine.createBucket({ name: 'taken', owner: 'stranger', region: 'eu-test-1' });
+          await ok(endpoint, put('/taken/precious', { as: STRANGER }));
+          socket.write(wire.body.subarray(1));
+        })();
+      }, 100);
+    });
+    t.regex(await answered, /<Code>NoSuchBucket</, JSON.stringify(call));
+    t.is((await ok(endpoint, { path: '/taken/precious', as: STRANGER })).text, 'secret');
+    t.is((await engine.getBucket('taken')).policy, undefined);
+    await engine.deleteObject({ bucket: 'taken', key: 'precious', owner: 'stranger' });
+    await engine.deleteBucket('taken');
+  }
+});
 
 test('in a bucket without policy and ACLs nothing more is read for the decision', async (t) => {
   const endpoint = await start(t);

@@ -6,8 +6,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Koa from 'koa';
 import type { Bucket } from '../../appliance/model/bucket.ts';
+import {
+  CHECKSUM_ALGORITHMS,
+  CHECKSUM_HEADERS,
+  checksumOf,
+} from '../../appliance/model/checksum.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
-import { authorize } from './access/authorize.ts';
+import { authorize, confirmBucket } from './access/authorize.ts';
 import { noteAccess, type AccessLog } from './access-log.ts';
 import type { FormPayload } from './body/form-payload.ts';
 import { Payload } from './body/payload.ts';
@@ -290,6 +295,7 @@ async function admit(
   };
   served.request = request;
   if (!isSite) request.owned = (await authorize(request, operation)) ?? NO_BUCKET;
+  if (request.owned !== NO_BUCKET) payload.afterWait = () => confirmBucket(request);
   return request;
 }
 
@@ -302,6 +308,7 @@ async function admitForm(served: Served, source: FormSource): Promise<OwnedReque
   if (isSystemObject(request.key)) served.operation = onSystemObject(formUpload);
   refuseUnimplemented(request.headers);
   request.owned = (await authorize(request, formUpload)) ?? NO_BUCKET;
+  request.payload.afterWait = () => confirmBucket(request);
   return request;
 }
 
@@ -337,12 +344,23 @@ function checkHeaders(incoming: IncomingMessage): void {
   }
 }
 
+/**
+ * Checksums of no bytes. SDKs sign one into a URL for an upload, since there is no body yet: S3 itself
+ * ignores checksums in a query, we only these, which nobody means.
+ */
+const EMPTY_CHECKSUMS = new Set(
+  CHECKSUM_ALGORITHMS.map(
+    (algorithm) => `${CHECKSUM_HEADERS[algorithm]}=${checksumOf(algorithm, new Uint8Array(0))}`,
+  ),
+);
+
 /** Some signers put x-amz-* headers into the presigned URL: signed there, they count as headers. */
 function withHoisted(headers: RequestHeaders, target: Target): RequestHeaders {
   let merged = headers;
   for (const [name, value] of target.query.pairs) {
     const lower = name.toLowerCase();
     if (!lower.startsWith('x-amz-') || AUTH_PARAMETERS.has(lower)) continue;
+    if (EMPTY_CHECKSUMS.has(`${lower}=${value}`)) continue;
     if (merged === headers) merged = { ...headers };
     merged[lower] ??= Buffer.from(value, 'utf8').toString('latin1');
   }

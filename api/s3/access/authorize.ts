@@ -123,6 +123,23 @@ export async function bucketOf(
   return bucket;
 }
 
+/**
+ * After the client was waited for: that the bucket's name still means the one that was decided
+ * about. Without it, who once had a name could begin a request, give the name away, and end the
+ * request in the bucket of whoever took it. Throws NoSuchBucket.
+ */
+export async function confirmBucket({
+  settings,
+  owned,
+}: S3Request & { owned: Bucket }): Promise<void> {
+  const now = await settings.engine.getBucket(owned.name);
+  if (now.id === owned.id) return;
+  throw new FirnError('NoSuchBucket', 'The specified bucket does not exist', {
+    subject: owned.name,
+    details: { BucketName: owned.name },
+  });
+}
+
 /** The root of the owner, nothing that denies, and all objects its own: no more to ask. */
 export function isPlain({ identity }: S3Request, bucket: Bucket): boolean {
   return isRootOf(bucket.owner, identity) && bucket.policy === undefined && isEnforced(bucket);

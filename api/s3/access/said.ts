@@ -1,6 +1,6 @@
-// What an upload in parts was begun with, for policies that go by it: they speak of the object to be
-// made, and only CreateMultipartUpload says how that will be. A policy that asks for encryption, an
-// ACL or a lock would otherwise refuse every part, or take a part's own word for the whole.
+// What an upload in parts was begun with, for policies that go by it: they speak of the object to
+// be made, and only CreateMultipartUpload says how that will be. A policy that asks for encryption,
+// an ACL or a lock would otherwise refuse every part, or take a part's own word for the whole.
 
 import { isFirnError } from '../../../appliance/model/errors.ts';
 import type { RequestHeaders } from '../input/request-headers.ts';

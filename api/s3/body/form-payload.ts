@@ -29,6 +29,8 @@ export class FormPayload implements Pick<Payload, 'gather' | 'open' | 'receivedB
   readonly #source: FormSource;
   #verified: ObjectChecksum | undefined;
   receivedBytes = 0;
+  /** As Payload's: behind what open() waits for. */
+  afterWait: (() => Promise<void>) | undefined;
 
   constructor(source: FormSource) {
     this.#source = source;
@@ -47,6 +49,7 @@ export class FormPayload implements Pick<Payload, 'gather' | 'open' | 'receivedB
         if (piece === undefined) isWhole = true;
         else begun.push(piece);
       }
+      await this.afterWait?.();
     } catch (error) {
       this.stop();
       throw error;

@@ -61,6 +61,8 @@ export class Payload {
   #verified: ObjectChecksum | undefined;
   /** Decoded bytes so far. */
   receivedBytes = 0;
+  /** Once a gathered body has been waited for: its client may have taken hours, and all may differ. */
+  afterWait: (() => Promise<void>) | undefined;
 
   constructor(source: PayloadSource) {
     this.#source = source;
@@ -159,6 +161,7 @@ export class Payload {
     } finally {
       body.stop();
     }
+    await this.afterWait?.();
     return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
   }
 
