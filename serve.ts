@@ -26,7 +26,8 @@ import { FirnError } from './appliance/model/errors.ts';
 import type { MetadataStore } from './appliance/model/metadata-store.ts';
 import type { MetricsSnapshot } from './api/metrics.ts';
 import { isNodeGroupTier } from './appliance/model/node-group.ts';
-import { Accounts } from './appliance/engine/accounts.ts';
+import { Accounts, type AccountsContext } from './appliance/engine/accounts.ts';
+import { Identities } from './appliance/engine/identities.ts';
 import { Capacities } from './appliance/engine/capacity.ts';
 import { Notifications } from './appliance/engine/notifications.ts';
 import { runChild } from './appliance/process/child.ts';
@@ -115,9 +116,17 @@ function runPart(config: Config, part: 'api' | 'worker', name: string): void {
   });
 }
 
+const identitiesOf = (
+  context: AccountsContext,
+): { accounts: Accounts; identities: Identities } => ({
+  accounts: new Accounts(context),
+  identities: new Identities(context),
+});
+
 async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> {
   const { buildEngine } = await import('./appliance/engine/build.ts');
   const { buildS3 } = await import('./api/s3/build.ts');
+  const { buildIam } = await import('./api/iam/build.ts');
   const { RequestMetrics } = await import('./api/metrics.ts');
   const log = loggerOf(config, own.name);
   const { context } = opened;
@@ -126,7 +135,7 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
   const capacities = new Capacities(context);
   const s3 = buildS3({
     engine,
-    accounts: new Accounts(context),
+    ...buildIam({ ...identitiesOf(context), clock: context.clock, region: config.region }),
     clock: context.clock,
     random: context.random,
     region: config.region,

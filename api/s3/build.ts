@@ -19,7 +19,8 @@ export interface S3 {
   close(): Promise<void>;
 }
 
-export function buildS3(given: S3Settings, { actions }: Pick<Beside, 'actions'> = {}): S3 {
+export function buildS3(given: S3Settings & Pick<Beside, 'actions'>): S3 {
+  const { actions } = given;
   const settings = { ...given, expirationOf: given.expirationOf ?? lifecycleExpiration(given) };
   const { accessLogMs } = settings;
   const accessLog = accessLogMs === undefined ? undefined : new AccessLog(settings, accessLogMs);

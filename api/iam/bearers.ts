@@ -1,0 +1,62 @@
+// What actions on users, groups and roles share: finding the one that is named, and changing it.
+
+import type { Bearer, IdentityKind, IdentityKinds } from '../../appliance/model/identity.ts';
+import type { Call } from './action.ts';
+import { arnOf, nameOf, noSuchEntity } from './names.ts';
+
+export type BearerKind = Exclude<IdentityKind, 'policy'>;
+
+/** `User`, `Group`, `Role`: how actions and elements are called. */
+export const TITLES: Record<IdentityKind, string> = {
+  user: 'User',
+  group: 'Group',
+  role: 'Role',
+  policy: 'Policy',
+};
+
+/** Throws NoSuchEntity. */
+export async function find<K extends IdentityKind>(
+  call: Call,
+  kind: K,
+  name: string,
+): Promise<IdentityKinds[K]> {
+  const { account, settings } = call;
+  const found = await settings.identities.get(kind, { account, name });
+  if (found === undefined) throw noSuchEntity(kind, name);
+  return found;
+}
+
+/** The ARN that a policy must allow; of a name that is free, as if it were at the root path. */
+export async function arnNamed(call: Call, kind: IdentityKind, name: string): Promise<string> {
+  const { account, settings } = call;
+  const found = await settings.identities.get(kind, { account, name });
+  return arnOf(found ?? { account, kind, path: '/', name });
+}
+
+export const arnOfParameter =
+  (kind: IdentityKind) =>
+  (call: Call): Promise<string> =>
+    arnNamed(call, kind, nameOf(call.params, kind));
+
+/** By compare-and-swap. Throws NoSuchEntity, and what `change` throws. */
+export async function change<K extends IdentityKind>(
+  call: Call,
+  { kind, name }: { kind: K; name: string },
+  how: (value: IdentityKinds[K]) => IdentityKinds[K],
+): Promise<IdentityKinds[K]> {
+  const { account, settings } = call;
+  const changed = await settings.identities.change(kind, { account, name }, how);
+  if (changed === undefined) throw noSuchEntity(kind, name);
+  return changed;
+}
+
+/** All that may have a managed policy attached. */
+export async function allBearers(call: Call): Promise<Bearer[]> {
+  const { account, settings } = call;
+  const { identities } = settings;
+  return [
+    ...(await identities.list('user', account)),
+    ...(await identities.list('group', account)),
+    ...(await identities.list('role', account)),
+  ];
+}
