@@ -148,10 +148,10 @@ class AgendaWorkers implements Workers {
       new UploadsWorker(core, log),
       new MovesWorker(core),
       new UsageWorker(core),
-      new QuotaWorker(core, log),
       new CompactWorker(core, groups, { guard: this.#guard, log, minimumDays }),
     ];
-    const onRequest = [scrub, collect, heal, inventory];
+    const quotas = new QuotaWorker(core, log);
+    const onRequest = [scrub, collect, heal, inventory, quotas];
     for (const worker of [...onRequest, notify, ...others]) this.#schedules.define(worker);
     this.#defineLifecycle(rules, log);
     const asked = new Map<string, Worker>(onRequest.map((one) => [one.name, one]));

@@ -20,7 +20,7 @@ import { NOTHING, plus, type Amount, type QuotaUsage } from '../appliance/model/
 import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 /** Until every process obeys a new quota, or has told what it wrote. */
-const SETTLE_MS = 2_500;
+const SETTLE_MS = 2_000;
 const AGAIN_MS = 15 * 60_000;
 const WARN_AGAIN_MS = DAY_MS;
 const PAGE_ROWS = 500;

@@ -4,7 +4,6 @@
 
 import type { Core } from '../appliance/engine/core.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
-import type { QuotaUsage } from '../appliance/model/quota.ts';
 import type { RestoreRequest, Run } from '../appliance/model/records.ts';
 import { locationBirth } from '../appliance/model/ids.ts';
 import type { RestoreLook } from './restore.ts';
@@ -15,9 +14,14 @@ const LOOK_MS = 400;
 /** Looks at every row, and at drives, this often. */
 const FULL_MS = 5_000;
 const RUNS_PER_KIND = 50;
-/** Quotas looked at for one that is new; beyond them the next minute finds it. */
-const QUOTAS_MAX = 1000;
-const RUN_KINDS: readonly Run['kind'][] = ['lifecycle', 'scrub', 'heal', 'collect', 'inventory'];
+const RUN_KINDS: readonly Run['kind'][] = [
+  'lifecycle',
+  'scrub',
+  'heal',
+  'collect',
+  'inventory',
+  'quotas',
+];
 /** The same job is not asked for again within this. */
 const ASK_AGAIN_MS = 2_000;
 /** Providers that promise nothing are asked again after this, doubled up to the maximum. */
@@ -91,7 +95,6 @@ export class WorkWatch {
       if (await this.#options.eventsWait()) await this.#ask('notify', 'notify');
       await this.#restores(isFull);
       if (isFull && (await this.#options.healNeeded())) await this.#ask('heal', 'heal');
-      if (isFull) await this.#quotas();
     } catch (error) {
       // The store may be away for a while; the next look finds everything.
       this.#options.log('warn', `no look for work: ${(error as Error).message}`);
@@ -122,16 +125,6 @@ export class WorkWatch {
         else await this.#ask('run', `${kind}/${value.id}`);
       }
     }
-  }
-
-  /** A new quota is counted at once. */
-  async #quotas(): Promise<void> {
-    const rows: Row<QuotaUsage>[] = await this.#core.context.store.range<QuotaUsage>({
-      table: 'quotas',
-      limit: QUOTAS_MAX,
-    });
-    if (rows.some(({ value }) => value.countedAt === undefined))
-      await this.#ask('quotas', 'quotas');
   }
 
   async #restores(isFull: boolean): Promise<void> {

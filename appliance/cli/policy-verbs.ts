@@ -75,6 +75,7 @@ export function addPolicyVerbs(program: Command, bench: Bench): void {
     ['lifecycle', 'evaluate the active policy and act on what is due'],
     ['scrub', 'verify every shard of the node groups'],
     ['heal', 'rebuild what is short of full redundancy'],
+    ['quotas', 'count what new quotas hold'],
     ['inventory', 'write the inventories of one bucket or all'],
     ['collect', 'free what nobody names and whose grace is over'],
   ] as const) {

@@ -85,7 +85,7 @@ export interface Checkpoint {
 export interface Run {
   format: 1;
   id: string;
-  kind: 'lifecycle' | 'scrub' | 'heal' | 'collect' | 'inventory';
+  kind: 'lifecycle' | 'scrub' | 'heal' | 'collect' | 'inventory' | 'quotas';
   /** Bucket name; all without. */
   bucket?: string;
   state: 'requested' | 'running' | 'done' | 'failed';

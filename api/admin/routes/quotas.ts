@@ -7,6 +7,7 @@ import type { QuotaAnswer } from '../../../appliance/model/answers.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { route, type Route } from '../contract/route.ts';
 import { timeOf } from '../contract/rows.ts';
+import { requestRun } from './runs.ts';
 import { quotaAnswer, quotasAnswer } from '../contract/schemas.ts';
 
 const bound = z.int().min(0).nullable().optional();
@@ -63,6 +64,10 @@ export const quotaRoutes: readonly Route[] = [
         ...(bytesMax === undefined ? {} : { bytesMax }),
         ...(objectsMax === undefined ? {} : { objectsMax }),
       });
+      // Counted at once: until then what was there before is not held against it.
+      const { usage } = state;
+      const isNew = usage !== undefined && usage.countedAt === undefined;
+      if (isNew) await requestRun(options, 'quotas', undefined);
       return answerOfQuota(state);
     },
   }),

@@ -14,7 +14,7 @@ import type { Route } from '../contract/route.ts';
 import { runAnswer } from '../contract/schemas.ts';
 import { bucketByName, timeOf } from '../contract/rows.ts';
 
-export const RUN_KINDS = ['lifecycle', 'scrub', 'heal', 'collect', 'inventory'] as const;
+export const RUN_KINDS = ['lifecycle', 'scrub', 'heal', 'collect', 'inventory', 'quotas'] as const;
 
 export function answerOfRun(run: Run): RunAnswer {
   return {
@@ -48,7 +48,7 @@ export async function recentRuns(
     .map(answerOfRun);
 }
 
-async function requestRun(
+export async function requestRun(
   options: AdminOptions,
   kind: Run['kind'],
   bucket: string | undefined,
@@ -86,6 +86,7 @@ export const runRoutes: readonly Route[] = [
   asked('lifecycle', '/lifecycle/run', 'Evaluate the active policy now and act on what is due'),
   asked('scrub', '/runs/scrub', 'Verify every shard of the node groups'),
   asked('heal', '/runs/heal', 'Rebuild what is stored short of full redundancy'),
+  asked('quotas', '/runs/quotas', 'Count what new quotas hold, and those not counted for long'),
   asked('inventory', '/runs/inventory', 'Write the inventories of one bucket or all now'),
   asked('collect', '/runs/collect', 'Free what nobody names and whose grace is over'),
   route({
