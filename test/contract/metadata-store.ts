@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 import { checksumOf } from '../../appliance/model/checksum.ts';
 import { isFirnError, type ErrorCode } from '../../appliance/model/errors.ts';
 import { compareUtf8 } from '../../appliance/model/ids.ts';
@@ -310,6 +311,16 @@ export function metadataContract(test: TestFn, medium: Medium): void {
 type Register = (title: string, use: (t: ExecutionContext, bench: Bench) => Promise<void>) => void;
 
 function basics(promise: Register): void {
+  promise(
+    'the list of 10,000 parts is one row, at once or not at all',
+    async (t, { store, twin }) => {
+      const other = await twin();
+      const value = partsBlock(10_000, 'SHA512');
+      t.is((await store.insert('blocks', 'parts', value)).outcome, 'done');
+      const row = await other.get('blocks', 'parts');
+      t.true(isDeepStrictEqual(row?.value, value));
+    },
+  );
   promise('what was put comes back exactly', async (t, { store, twin }) => {
     const other = await twin();
     const values: [id: string, value: object][] = [
