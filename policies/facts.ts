@@ -47,6 +47,8 @@ export interface VersionFacts {
   /** Parts of a multipart upload; undefined for a plain put. */
   partCount: number | undefined;
   restore: Restore | undefined;
+  /** Engine ms until which object lock keeps it; Infinity: a hold, or a lock that can't be read. */
+  lockedUntil: number | undefined;
   /** Share of the version's tier in use, 0 to 1; undefined where unbounded or not measured. */
   poolFill: number | undefined;
   /** Id of the pack that holds the (first part's) bytes. */
@@ -154,6 +156,7 @@ export function factsOfVersion(
     metadata: version.metadata,
     partCount: version.partCount,
     restore: version.restore,
+    lockedUntil: lockedUntil(version),
     poolFill: tier === undefined ? undefined : context.poolFill?.get(tier),
     pack: location?.kind === 'pack' ? location.pack : undefined,
     last: version.last,
@@ -172,6 +175,14 @@ export function factsOfUpload(bucket: string, upload: Upload, storedBytes?: numb
     tags: upload.tags,
     sizeBytes: storedBytes,
   };
+}
+
+function lockedUntil({ retention, legalHold }: Version): number | undefined {
+  if (retention === undefined && legalHold === undefined) return undefined;
+  if (legalHold !== undefined && legalHold !== false) return Infinity;
+  if (retention === undefined) return undefined;
+  // As the engine takes it: not knowing must never delete anything.
+  return Number.isFinite(retention?.until) ? retention.until : Infinity;
 }
 
 function lastRead(version: Version): number | undefined {

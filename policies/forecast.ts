@@ -1,6 +1,6 @@
 // When something may next change for one subject: the instants worth asking the evaluator about.
 // Time acts on a rule through its trigger, through day counts in `when:` and through the end of a
-// restored copy, so the instants are few, and trying each is exact.
+// restored copy or a lock, so the instants are few, and trying each is exact.
 
 import type { CompiledRule } from './compiled-rule.ts';
 import { bornAt, type Moment } from './condition-facts.ts';
@@ -18,7 +18,10 @@ export function futureMoments(
   const add = (at: number | undefined): void => {
     if (at !== undefined && at > moment.now) instants.add(at);
   };
-  if (facts.subject === 'version') add(facts.restore?.expiry);
+  if (facts.subject === 'version') {
+    add(facts.restore?.expiry);
+    if (facts.lockedUntil !== Infinity) add(facts.lockedUntil);
+  }
   for (const compiled of rules) {
     add(compiled.dueAt(facts, moment));
     for (const { event, days } of dayCounts(compiled.rule, facts)) {

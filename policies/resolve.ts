@@ -2,7 +2,8 @@
 // a permanent delete before a transition before a delete marker, the cheaper class before the
 // dearer, the earlier expiry before the later. A late evaluation jumps straight to the coldest due
 // class instead of paying for every step. Bytes that a restore brought back are never moved while
-// the copy stands: others have archived data again before anyone could read it.
+// the copy stands: others have archived data again before anyone could read it. What object lock
+// keeps is never removed; it may move.
 
 import type { ClassRanks } from './classes.ts';
 import type { CompiledRule } from './compiled-rule.ts';
@@ -49,7 +50,11 @@ export function resolve(
     }
   };
   const expiries = candidates.filter(({ compiled }) => !isMove(compiled) && !isPin(compiled));
-  const expiry = best(expiries, earlier);
+  const lock = lockHold(facts, now);
+  if (lock !== undefined) {
+    for (const candidate of expiries) lost.push({ candidate, kind: 'held', ...lock });
+  }
+  const expiry = lock === undefined ? best(expiries, earlier) : undefined;
   if (expiry) beat(expiries, expiry, 'an earlier rule removes it');
   const move =
     facts.subject === 'version' ? chooseMove(candidates, facts, { now, ranks, lost }) : undefined;
@@ -149,6 +154,17 @@ function restoreHold(facts: VersionFacts, now: number): Hold | undefined {
   if (restore?.expiry === undefined || restore.expiry <= now) return undefined;
   const reason = `held by restore until ${formatDate(restore.expiry)}`;
   return { reason, until: restore.expiry, by: undefined };
+}
+
+/** The engine refuses too; here it is what plan and explain foresee. */
+function lockHold(facts: Facts, now: number): Hold | undefined {
+  if (facts.subject === 'upload') return undefined;
+  const { lockedUntil: until, versioning, isNull } = facts;
+  if (until === undefined || until <= now) return undefined;
+  // A delete marker on top removes nothing, but in the place of a null version.
+  if (!expiryIsFinal(facts) && !(versioning === 'suspended' && isNull)) return undefined;
+  if (until === Infinity) return { reason: 'held by object lock', until: undefined, by: undefined };
+  return { reason: `held by object lock until ${formatDate(until)}`, until, by: undefined };
 }
 
 function pinHold(pin: Candidate | undefined): Hold | undefined {

@@ -185,6 +185,7 @@ function factsOfCase({ object: given }: TestCase, classes: ReadonlyMap<string, s
     metadata: given.metadata ?? {},
     partCount: undefined,
     restore: restoreOf(given.restoredUntil),
+    lockedUntil: undefined,
     poolFill: given.poolFill,
     pack: undefined,
     last: undefined,

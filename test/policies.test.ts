@@ -66,6 +66,7 @@ const version = (over: Partial<VersionFacts> = {}): VersionFacts => ({
   metadata: {},
   partCount: undefined,
   restore: undefined,
+  lockedUntil: undefined,
   poolFill: undefined,
   pack: undefined,
   last: undefined,
@@ -360,6 +361,27 @@ test('restored data is not archived again before its date, but its expiry is not
   t.is(evaluator.heldBack(pending, NOW), 'held by a restore in progress');
   t.is(evaluator.next(pending, NOW), undefined);
   t.is(said(compile([expire('e', 1)]).decide(live, NOW)), 'remove-version');
+});
+
+test('what object lock keeps is not planned to be removed, and is told until when', (t) => {
+  const until = NOW + 3 * DAY_MS;
+  const evaluator = compile([expire('e', 1)]);
+  const kept = version({ lockedUntil: until });
+  t.is(evaluator.decide(kept, NOW), undefined);
+  t.is(evaluator.heldBack(kept, NOW), 'held by object lock until 2026-06-04');
+  t.is(evaluator.next(kept, NOW)?.at, until);
+  t.is(said(evaluator.decide(kept, until)), 'remove-version');
+  const held = version({ lockedUntil: Infinity });
+  t.is(evaluator.heldBack(held, NOW), 'held by object lock');
+  t.is(evaluator.next(held, NOW), undefined);
+  // A marker on top removes nothing, unless it takes the place of a null version.
+  const marked = { versioning: 'enabled', isNull: false, lockedUntil: until } as const;
+  t.is(said(evaluator.decide(version(marked), NOW)), 'add-delete-marker');
+  const replaced = { versioning: 'suspended', isNull: true, lockedUntil: until } as const;
+  t.is(evaluator.decide(version(replaced), NOW), undefined);
+  // It may still be moved.
+  const both = compile([expire('e', 1), move('cold', 30, 'GLACIER')]);
+  t.is(said(both.decide(kept, NOW)), 'move GLACIER');
 });
 
 test('a pin keeps an object where it is; a promotion is not undone by the ladder the day after', (t) => {
