@@ -10,6 +10,9 @@ import type { ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { FormReader } from '../api/s3/body/form-reader.ts';
 import type { S3Settings } from '../api/s3/input/settings.ts';
+import { Capacities } from '../appliance/engine/capacity.ts';
+import { quotaRowId, type QuotaUsage } from '../appliance/model/quota.ts';
+import { CLASSES } from './engine-harness.ts';
 import {
   checkRefusal,
   codeOf,
@@ -712,6 +715,14 @@ test('pages of other origins read what a rule lets them read, errors too, and no
   });
   t.is(`${kept.status} ${kept.headers['vary']} ${kept.headers.etag}`, `304 ${vary} ${etag}`);
 
+  const query = 'response-cache-control=max-age%3D5';
+  const aged = await send(endpoint, {
+    path: '/bucket/key',
+    query,
+    headers: { 'if-none-match': etag },
+  });
+  t.is(`${aged.status} ${aged.headers['cache-control']}`, '304 max-age=5');
+
   t.is((await send(endpoint, { method: 'DELETE', path: '/bucket', query: 'cors' })).status, 204);
   checkRefusal(
     await send(endpoint, { path: '/bucket', query: 'cors' }),
@@ -803,7 +814,7 @@ test('a cache is told whom it may answer, and never given a byte', async (t) => 
   await send(endpoint, { method: 'PUT', path: '/bucket/key', body: 'bytes' });
   const mark = { 'x-firn-authorize': '1' };
   const askedAs = async (call: Parameters<typeof send>[1]): Promise<Answer> =>
-    await send(endpoint, { path: '/bucket/key', ...call, headers: { ...call.headers, ...mark } });
+    await send(endpoint, { ...call, headers: { ...call.headers, ...mark } });
   const yes = await askedAs({ path: '/bucket/key' });
   const name = yes.headers['x-firn-cache-key'] as string;
   t.is(`${yes.status} ${yes.text} ${yes.headers['cache-control']}`, '204  no-store');
@@ -887,8 +898,61 @@ test('backup programs find what this is and the room that is left, and nobody wr
     checkRefusal(await send(endpoint, { method: 'PUT', path, headers }), 405, 'MethodNotAllowed');
     checkRefusal(await post(endpoint, { key: `${folder}/${name}` }), 405, 'MethodNotAllowed');
   }
+  const named = `<Delete><Object><Key>${folder}/system.xml</Key></Object></Delete>`;
+  const many = { method: 'POST', path: '/bucket', query: 'delete', body: named };
+  t.is(elementOf(await send(endpoint, many), 'Code'), 'MethodNotAllowed');
   t.is(
     (await send(endpoint, { method: 'PUT', path: `/bucket/${folder}/other`, body: '' })).status,
     200,
   );
+});
+
+test('the room of a bucket is what its quota leaves, else what its tier leaves', async (t) => {
+  const endpoint = await endpointOf(t);
+  const { clock, store, tiers, engine } = endpoint;
+  const capacities = new Capacities({ classes: CLASSES, clock, store, tiers });
+  await send(endpoint, { method: 'PUT', path: '/bucket/key', body: 'x'.repeat(1000) });
+  const bucket = await engine.getBucket('bucket');
+  const hot = tiers.get(CLASSES.get('STANDARD') ?? '');
+  const { capacityBytes, usedBytes } = await (hot as NonNullable<typeof hot>).usage();
+  t.like(await capacities.of(bucket), { capacityBytes, usedBytes });
+  const limited = { ...bucket, quota: { bytesMax: 5000 } };
+  t.deepEqual(await capacities.of(limited), { capacityBytes: 5000, usedBytes: 0 });
+  const value: QuotaUsage = {
+    format: 1,
+    kind: 'bucket',
+    name: 'bucket',
+    used: { bytes: 700, objects: 1 },
+    holds: { one: { bytes: 300, objects: 1, until: 0 } },
+    isExact: true,
+  };
+  const id = quotaRowId('bucket', bucket.id);
+  await store.insert('quotas', id, value);
+  t.deepEqual(await capacities.of(limited), { capacityBytes: 5000, usedBytes: 1000 });
+});
+
+test('a policy of the bucket tells a form from a request, and the older signature from the newer', async (t) => {
+  const endpoint = await endpointOf(t);
+  const deny = async (condition: Record<string, unknown>): Promise<void> => {
+    const statement = {
+      Effect: 'Deny',
+      Principal: '*',
+      Action: 's3:PutObject',
+      Resource: 'arn:aws:s3:::bucket/*',
+      Condition: condition,
+    };
+    const body = JSON.stringify({ Version: '2012-10-17', Statement: [statement] });
+    const set = await send(endpoint, { method: 'PUT', path: '/bucket', query: 'policy', body });
+    t.true(set.status < 300, set.text);
+  };
+  await deny({ StringNotEquals: { 's3:signatureversion': 'AWS4-HMAC-SHA256' } });
+  t.is((await post(endpoint)).status, 204);
+  checkRefusal(await post(endpoint, { kind: 'old' }), 403, 'AccessDenied', 'HMAC-SHA1');
+  await deny({ StringEquals: { 's3:authType': 'POST' } });
+  checkRefusal(await post(endpoint), 403, 'AccessDenied', 'no forms');
+  t.is((await send(endpoint, { method: 'PUT', path: '/bucket/key', body: 'x' })).status, 200);
+  await deny({ NumericGreaterThan: { 's3:signatureAge': '600000' } });
+  t.is((await post(endpoint)).status, 204);
+  const now = new Date(Date.now() - 700_000);
+  checkRefusal(await post(endpoint, { now, expiresMs: 900_000 }), 403, 'AccessDenied', 'too old');
 });

@@ -195,7 +195,8 @@ async function answerOf(
     return preflight(target, incoming.headers as RequestHeaders, settings);
   }
   const request = await admit(settings, guard, { exchange, served });
-  await addCors(settings, { exchange, served, owned: request.owned });
+  const adding = addCors(settings, { exchange, served, owned: request.owned });
+  if (adding !== undefined) await adding;
   const operation = served.operation as Operation;
   let work = operation.run(request);
   if (operation.isSlow) work = withPatience(exchange, work, settings.patienceMs);

@@ -88,7 +88,7 @@ async function storeObject(
     key,
     version,
     conditions,
-    event: 's3:ObjectCreated:Put',
+    event: request.event ?? 's3:ObjectCreated:Put',
   });
 }
 

@@ -61,6 +61,8 @@ export interface PutObject extends ObjectName, NewVersion {
   /** Read after the body has ended: the checksum that the client sent and the api verified. */
   checksum?: () => ObjectChecksum | undefined;
   conditions?: WriteConditions;
+  /** What is told of it; s3:ObjectCreated:Put where absent. */
+  event?: EventName;
   signal?: AbortSignal;
 }
 

@@ -180,14 +180,16 @@ function signatureVersion({ request }: Context): Value {
   const { kind } = request.identity;
   if (kind === 'header') return request.headers['authorization']?.split(' ', 1)[0];
   if (kind === 'presigned') return request.query.get('X-Amz-Algorithm');
-  return kind === 'form' ? 'AWS4-HMAC-SHA256' : undefined;
+  if (kind !== 'form') return undefined;
+  return request.form?.has('awsaccesskeyid') === true ? 'AWS' : 'AWS4-HMAC-SHA256';
 }
 
 /** Milliseconds. */
 function signatureAge({ request }: Context): Value {
   const { kind } = request.identity;
-  if (kind !== 'header' && kind !== 'presigned') return undefined;
-  const text = kind === 'header' ? request.headers['x-amz-date'] : request.query.get('X-Amz-Date');
+  let text = request.form?.get('x-amz-date');
+  if (kind === 'header') text = request.headers['x-amz-date'];
+  if (kind === 'presigned') text = request.query.get('X-Amz-Date');
   const at = parseTimestamp(text ?? '');
   return at === undefined ? undefined : String(Math.max(0, request.settings.clock.wall() - at));
 }

@@ -1,7 +1,7 @@
 // DeleteObjects: up to 1,000 keys, each on its own: one that fails is an Error in the answer, and
 // the others are deleted all the same.
 
-import { isFirnError } from '../../../appliance/model/errors.ts';
+import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';
 import { DELETE_KEYS_MAX, MiB } from '../../../appliance/model/limits.ts';
 import type { DeleteObject, WriteConditions } from '../../../appliance/model/requests.ts';
 import { etagOf } from '../request/conditions.ts';
@@ -14,6 +14,7 @@ import { checkKey } from '../input/target.ts';
 import { childrenOf, integerOf, malformed, parseXml, textOf } from '../xml/parse.ts';
 import type { XmlElement } from '../xml/parse.ts';
 import { element, optional, wrap, xmlDocument } from '../xml/write.ts';
+import { isSystemObject } from './system-object.ts';
 
 /** 1,000 keys of 1,024 bytes, escaped. */
 const BODY_BYTES_MAX = 6 * MiB;
@@ -77,6 +78,9 @@ async function deleteOne(request: OwnedRequest, asked: Asked, quiet: boolean): P
   const named = element('Key', key) + optional('VersionId', versionId);
   try {
     checkKey(key);
+    if (isSystemObject(key)) {
+      throw new FirnError('MethodNotAllowed', 'This object can only be read.');
+    }
     if (versionId !== undefined && !isVersionId(versionId)) {
       throw invalidArgument('this is no version id', 'VersionId', versionId);
     }

@@ -34,6 +34,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const conditions = writeConditionsOf(headers);
   if (conditions !== undefined) put.conditions = conditions;
   const { body, sizeBytes, contentMd5, checksum } = await request.payload.open();
+  if (request.form !== undefined) put.event = 's3:ObjectCreated:Post';
   put.body = body;
   put.checksum = checksum;
   if (sizeBytes !== undefined) put.sizeBytes = sizeBytes;

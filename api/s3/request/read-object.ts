@@ -6,14 +6,7 @@ import { PARTS_MAX } from '../../../appliance/model/limits.ts';
 import type { GetObject, HeadAnswer } from '../../../appliance/model/requests.ts';
 import { etagOf, rangeOf, readConditionsOf } from './conditions.ts';
 import { clientKeyOf, refuseWish } from './encryption-headers.ts';
-import {
-  describeVersion,
-  etagHeader,
-  headerOfText,
-  httpDate,
-  isOverride,
-  pushChecksum,
-} from './object-headers.ts';
+import { describeVersion, isOverride, pushChecksum } from './object-headers.ts';
 import { integerParameter, versionIdOf, type Answer, type S3Request } from './request.ts';
 
 /** Throws InvalidArgument, InvalidRequest, InvalidRange. */
@@ -87,6 +80,14 @@ export function describeRead(request: S3Request, read: GetObject, answer: HeadAn
   return headers;
 }
 
+const OF_NOT_MODIFIED = new Set([
+  'ETag',
+  'Last-Modified',
+  'cache-control',
+  'expires',
+  'x-amz-version-id',
+]);
+
 /** 304 with the headers that a cache needs to go on with what it has; throws any other error. */
 export async function notModified(
   request: S3Request,
@@ -100,13 +101,12 @@ export async function notModified(
     key,
     ...(versionId !== undefined && { versionId }),
   });
-  const { version } = answer;
-  const headers = ['ETag', etagHeader(version.etag)];
-  headers.push('Last-Modified', httpDate(version.lastModified));
-  for (const name of ['cache-control', 'expires'] as const) {
-    const value = version.headers[name];
-    if (value !== undefined) headers.push(name, headerOfText(value));
+  // What parameters of the request say in their place stands here as in the whole answer.
+  const described = describeVersion(request, answer);
+  const headers: string[] = [];
+  for (let i = 0; i < described.length; i += 2) {
+    const name = described[i] as string;
+    if (OF_NOT_MODIFIED.has(name)) headers.push(name, described[i + 1] as string);
   }
-  if (answer.versionId !== undefined) headers.push('x-amz-version-id', answer.versionId);
   return { status: 304, headers };
 }
