@@ -9,7 +9,12 @@ import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { OPERATIONS } from '../api/s3/operation-table.ts';
 import type { Signer } from '../api/s3/input/settings.ts';
-import type { PublicAccessBlock } from '../appliance/model/access.ts';
+import { isAllowed } from '../api/s3/access/authorize.ts';
+import { Query } from '../api/s3/input/target.ts';
+import type { S3Request } from '../api/s3/request/request.ts';
+import type { Grant, Ownership, PublicAccessBlock } from '../appliance/model/access.ts';
+import type { Bucket } from '../appliance/model/bucket.ts';
+import type { Version } from '../appliance/model/object.ts';
 import { compilePolicy, evaluate } from '../policies/access/evaluate.ts';
 import { parsePolicy } from '../policies/access/document.ts';
 import {
@@ -824,4 +829,160 @@ test('GetBucketPolicyStatus says whether the public is let in', async (t) => {
   t.is(await isPublic(), 'true');
   await setBlock(endpoint, { ignorePublicAcls: true });
   t.is(await isPublic(), 'false');
+});
+
+// ── The lattice: what can never widen, over random buckets ──
+
+interface World {
+  bucket: Bucket;
+  version: Version;
+  /** Of the user ann of owner, and of bob of stranger. */
+  own: object[];
+}
+
+const LATTICE_ACTIONS = [
+  's3:GetObject',
+  's3:GetObjectAcl',
+  's3:PutObject',
+  's3:PutObjectAcl',
+  's3:DeleteObject',
+  's3:ListBucket',
+  's3:GetBucketAcl',
+  's3:PutBucketAcl',
+  's3:GetBucketTagging',
+];
+
+function randomWorld(pick: <T>(from: readonly T[]) => T): World {
+  const chance = (): boolean => pick([true, false]);
+  const grants = (): Grant[] =>
+    Array.from({ length: pick([0, 1, 2]) }, () => ({
+      grantee: pick<Grant['grantee']>([
+        { kind: 'account', id: 'owner' },
+        { kind: 'account', id: 'stranger' },
+        { kind: 'group', group: 'AllUsers' },
+        { kind: 'group', group: 'AuthenticatedUsers' },
+      ]),
+      permission: pick<Grant['permission']>([
+        'READ',
+        'WRITE',
+        'READ_ACP',
+        'WRITE_ACP',
+        'FULL_CONTROL',
+      ]),
+    }));
+  const action = (): string => pick([...LATTICE_ACTIONS, 's3:*', 's3:Get*', 's3:Put*']);
+  const statement = (): object => ({
+    Effect: pick(['Allow', 'Allow', 'Deny']),
+    Principal: pick<unknown>(['*', { AWS: 'owner' }, { AWS: 'stranger' }]),
+    [pick(['Action', 'Action', 'NotAction'])]: action(),
+    Resource: pick(['arn:aws:s3:::bucket', 'arn:aws:s3:::bucket/*', 'arn:aws:s3:::bucket*']),
+  });
+  const policy = Array.from({ length: pick([0, 1, 2, 3]) }, statement);
+  const bucket: Bucket = {
+    format: 1,
+    id: 'b',
+    name: 'bucket',
+    owner: 'owner',
+    createdAt: 0,
+    region: 'eu-test-1',
+    versioning: 'off',
+    state: 'live',
+    ownership: pick<Ownership>([
+      'BucketOwnerEnforced',
+      'BucketOwnerPreferred',
+      'ObjectWriter',
+      'unset',
+    ]),
+    ...(chance() && { acl: { grants: grants() } }),
+    ...(policy.length > 0 && {
+      policy: JSON.stringify({ Version: '2012-10-17', Statement: policy }),
+    }),
+  };
+  const version = {
+    id: 'v',
+    owner: pick(['owner', 'stranger', 'anonymous']),
+    ...(chance() && { acl: { grants: grants() } }),
+  } as Version;
+  const own = Array.from({ length: pick([1, 2]) }, () => ({
+    Effect: pick(['Allow', 'Allow', 'Deny']),
+    Action: action(),
+    Resource: '*',
+  }));
+  return { bucket, version, own };
+}
+
+type Who = 'root' | 'ann' | 'other' | 'bob' | 'nobody';
+
+function mayIn({ bucket, version, own }: World, who: Who, action: string): Promise<boolean> {
+  const account = {
+    root: 'owner',
+    ann: 'owner',
+    other: 'stranger',
+    bob: 'stranger',
+    nobody: 'anonymous',
+  }[who];
+  const isUser = who === 'ann' || who === 'bob';
+  const request = {
+    identity: {
+      account,
+      accessKey: '',
+      kind: who === 'nobody' ? 'anonymous' : 'header',
+      payloadHash: '',
+      chunks: undefined,
+      ...(isUser && { signer: userBy(own, account) }),
+    },
+    settings: { engine: { headObject: () => Promise.resolve({ version }) } },
+    query: new Query([]),
+    headers: {},
+  } as unknown as S3Request;
+  const onKey = /Object/.test(action);
+  return isAllowed(request, action, { bucket, ...(onKey && { key: 'key' }) });
+}
+
+test('over random buckets no user passes its account, no switch and no Deny opens anything', async (t) => {
+  const seed = Number(process.env['FIRN_TEST_SEED'] ?? Date.now() % 1_000_000);
+  t.log(`FIRN_TEST_SEED=${seed}`);
+  let state = seed;
+  const pick = <T>(from: readonly T[]): T => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return from[Math.floor((state / 2 ** 32) * from.length)] as T;
+  };
+  const shut: PublicAccessBlock = {
+    blockPublicAcls: true,
+    ignorePublicAcls: true,
+    blockPublicPolicy: true,
+    restrictPublicBuckets: true,
+  };
+  let allowed = 0;
+  for (let round = 0; round < 1500; round++) {
+    const world = randomWorld(pick);
+    const { bucket } = world;
+    const action = pick(LATTICE_ACTIONS);
+    const shown = `${action} ${JSON.stringify(world)}`;
+    const may: Record<string, boolean> = {};
+    for (const who of ['root', 'ann', 'other', 'bob', 'nobody'] as const) {
+      may[who] = await mayIn(world, who, action);
+      if (may[who]) allowed += 1;
+    }
+    // Where a list or policy lets nobody in particular in, whoever signs comes in as well.
+    if (may['nobody'] && !bucket.policy?.includes('Deny')) assert.ok(may['other'], shown);
+    if (may['ann']) assert.ok(may['root'], shown);
+    if (may['bob']) assert.ok(may['other'], shown);
+    const locked = { ...world, bucket: { ...bucket, publicAccessBlock: shut } };
+    assert.ok(
+      !(await mayIn(locked, 'nobody', action)) || world.version.owner === 'anonymous',
+      shown,
+    );
+    const statements = bucket.policy === undefined ? [] : JSON.parse(bucket.policy).Statement;
+    const deny = { Effect: 'Deny', Principal: '*', Action: pick(LATTICE_ACTIONS), Resource: '*' };
+    const policy = JSON.stringify({ Version: '2012-10-17', Statement: [...statements, deny] });
+    const denying = { ...world, bucket: { ...bucket, policy } };
+    for (const who of ['root', 'ann', 'other', 'bob', 'nobody'] as const) {
+      const shutOut = await mayIn(locked, who, action);
+      if (shutOut) assert.ok(may[who], `${who} ${shown}`);
+      const still = await mayIn(denying, who, action);
+      if (still) assert.ok(may[who] && deny.Action !== action, `${who} ${shown}`);
+    }
+  }
+  t.true(allowed > 500, String(allowed));
 });
