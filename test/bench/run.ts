@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { open } from 'lmdb';
 import { benchAccess } from './access.ts';
 import { benchEc } from './ec.ts';
+import { benchSigv4 } from './sigv4.ts';
 import type { LoadResult, LoadSpec } from './load.ts';
 import { startFirn } from '../firn-process.ts';
 import type { RunningFirn } from '../firn-process.ts';
@@ -310,6 +311,9 @@ try {
   }
   if (wants('policy-evaluate')) {
     for (const [name, figure] of Object.entries(benchAccess())) record(name, figure);
+  }
+  if (wants('sigv4-verify')) {
+    for (const [name, figure] of Object.entries(await benchSigv4())) record(name, figure);
   }
   await small('');
   if (wanted.length === 0 || wanted.some((name) => name.endsWith('-mongo'))) {
