@@ -6,7 +6,24 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
+import {
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  GetObjectCommand,
+  PutObjectCommand,
+  S3Client,
+  UploadPartCommand,
+  type ChecksumAlgorithm as SdkAlgorithm,
+  type S3ClientConfig,
+} from '@aws-sdk/client-s3';
 import test from 'ava';
+import {
+  createSHA512,
+  createXXHash128,
+  createXXHash3,
+  createXXHash64,
+  type IHasher,
+} from 'hash-wasm';
 import { decodeRecord, encodeRecord, stampRevision } from '../appliance/metadata/lmdb/record.ts';
 import { CHECKSUM_ALGORITHMS, CHECKSUM_HEADERS, checksumOf } from '../appliance/model/checksum.ts';
 import { FirnError } from '../appliance/model/errors.ts';
@@ -17,7 +34,7 @@ import type { Block, Part, UploadPart } from '../appliance/model/object.ts';
 import { encodePath } from '../appliance/model/signature.ts';
 import type { Body } from '../appliance/model/tier.ts';
 import { partsBlock } from './contract/metadata-store.ts';
-import { codeOf, elementOf, REGION, send, startEndpoint } from './s3-caller.ts';
+import { codeOf, elementOf, OWNER, REGION, send, startEndpoint } from './s3-caller.ts';
 import type { Answer, Call, Endpoint } from './s3-caller.ts';
 
 const md5 = (bytes: string | Uint8Array): string => createHash('md5').update(bytes).digest('hex');
@@ -330,6 +347,68 @@ test('the checksum of one PUT: of each of the ten, as header and as trailer; our
   }
   const other = createHash('md5').update('other').digest('base64');
   t.is(codeOf(await send(shared, { ...put, headers: { 'content-md5': other } })), 'BadDigest');
+});
+
+/** A hasher of another library as the SDK wants its checksums. */
+function sdkSum(hasher: IHasher): new () => object {
+  return class {
+    readonly #hasher = hasher.init();
+
+    update(bytes: Uint8Array): void {
+      this.#hasher.update(bytes);
+    }
+
+    digest(): Promise<Uint8Array> {
+      return Promise.resolve(this.#hasher.digest('binary'));
+    }
+
+    reset(): void {
+      this.#hasher.init();
+    }
+  };
+}
+
+test('the AWS SDK makes and verifies each of the ten as we do, of objects and of parts', async (t) => {
+  const client = new S3Client({
+    endpoint: `http://${shared.host}`,
+    region: REGION,
+    credentials: { accessKeyId: OWNER.accessKey, secretAccessKey: OWNER.secretKey },
+    forcePathStyle: true,
+    maxAttempts: 1,
+    // These the SDK leaves to its users.
+    checksumAlgorithms: {
+      SHA512: sdkSum(await createSHA512()),
+      XXHASH64: sdkSum(await createXXHash64()),
+      XXHASH3: sdkSum(await createXXHash3()),
+      XXHASH128: sdkSum(await createXXHash128()),
+    },
+  } as S3ClientConfig);
+  const Bucket = 'bucket';
+  const Body = Buffer.from('by the SDK');
+  for (const algorithm of CHECKSUM_ALGORITHMS) {
+    const ChecksumAlgorithm = algorithm as SdkAlgorithm;
+    const Key = `sdk-${algorithm}`;
+    await client.send(new PutObjectCommand({ Bucket, Key, Body, ChecksumAlgorithm }));
+    const got = await client.send(new GetObjectCommand({ Bucket, Key, ChecksumMode: 'ENABLED' }));
+    // The SDK compares the sum with the bytes while they are read.
+    t.is(await got.Body?.transformToString(), 'by the SDK', algorithm);
+    const sums = got as unknown as Record<string, unknown>;
+    t.is(sums[`Checksum${algorithm}`], checksumOf(algorithm, Body), algorithm);
+    const uploading = { Bucket, Key, ChecksumAlgorithm };
+    const { UploadId } = await client.send(new CreateMultipartUploadCommand(uploading));
+    const part = await client.send(
+      new UploadPartCommand({ ...uploading, UploadId, PartNumber: 1, Body }),
+    );
+    const field = `Checksum${algorithm}`;
+    const own = { [field]: (part as unknown as Record<string, string>)[field] as string };
+    t.is(own[field], checksumOf(algorithm, Body), algorithm);
+    const Parts = [{ PartNumber: 1, ETag: part.ETag, ...own }];
+    const done = await client.send(
+      new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts } }),
+    );
+    t.truthy((done as unknown as Record<string, string>)[field], algorithm);
+  }
+  client.destroy();
 });
 
 test('an answer that is long in coming begins, and ends as what it is: a result or an error', async (t) => {
