@@ -13,6 +13,7 @@ import { isAllowed } from '../api/s3/access/authorize.ts';
 import { Query } from '../api/s3/input/target.ts';
 import type { S3Request } from '../api/s3/request/request.ts';
 import type { Grant, Ownership, PublicAccessBlock } from '../appliance/model/access.ts';
+import { Accounts } from '../appliance/engine/accounts.ts';
 import type { Bucket } from '../appliance/model/bucket.ts';
 import type { Version } from '../appliance/model/object.ts';
 import { compilePolicy, evaluate } from '../policies/access/evaluate.ts';
@@ -21,6 +22,7 @@ import {
   checkRefusal,
   codeOf,
   elementOf,
+  MovableClock,
   OWNER,
   rawHead,
   send,
@@ -32,6 +34,8 @@ import {
   type Call,
   type Endpoint,
 } from './s3-caller.ts';
+import { cryptoRandom } from './engine-harness.ts';
+import { MemoryMetadataStore } from './memory-store.ts';
 import { sampleOf } from './s3-routes.ts';
 
 const USER = { accessKey: 'AKUSER', secretKey: 'user-secret-key' };
@@ -829,6 +833,29 @@ test('GetBucketPolicyStatus says whether the public is let in', async (t) => {
   t.is(await isPublic(), 'true');
   await setBlock(endpoint, { ignorePublicAcls: true });
   t.is(await isPublic(), 'false');
+});
+
+test('a grantee is one account or none: by id, by the only one with that email', async (t) => {
+  const clock = new MovableClock();
+  const store = new MemoryMetadataStore(clock);
+  const masterKey = cryptoRandom.bytes(32);
+  const accounts = new Accounts({ store, clock, random: cryptoRandom, masterKey, staleMs: 0 });
+  await accounts.createAccount({ id: 'a', displayName: 'Ann', email: 'ann@example.com' });
+  await accounts.createAccount({ id: 'b', displayName: 'Bob', email: 'both@example.com' });
+  await accounts.createAccount({ id: 'c', displayName: 'Cid', email: 'Both@example.com' });
+  await accounts.createAccount({ id: 'd', displayName: 'Dan' });
+  t.is((await accounts.findAccount({ email: 'ANN@example.com' }))?.id, 'a');
+  t.is(await accounts.findAccount({ email: 'both@example.com' }), undefined);
+  t.is(await accounts.findAccount({ email: '' }), undefined);
+  t.is((await accounts.findAccount({ id: 'd' }))?.id, 'd');
+  for (const id of ['', 'e', 'a/../b', 'x'.repeat(5000), '\u0000']) {
+    t.is(await accounts.findAccount({ id }), undefined);
+    t.is(await accounts.displayNameOf(id), undefined);
+  }
+  t.is(await accounts.displayNameOf('a'), 'Ann');
+  // Whoever signs nothing owns what it writes by this name: it is nobody's to have.
+  const taken = accounts.createAccount({ id: 'anonymous', displayName: 'x' });
+  await t.throwsAsync(taken, { code: 'InvalidArgument' });
 });
 
 // ── The lattice: what can never widen, over random buckets ──
