@@ -204,6 +204,24 @@ test('a quota is set, changed and taken away by its bounds, one at a time', asyn
   rig.close();
 });
 
+test('a body of unknown length is refused once it is too long, and leaves nothing claimed', async (t) => {
+  const rig = await newQuotaRig({ bytesMax: 1000 });
+  await setQuota(rig.context, { kind: 'account', name: 'root' }, { bytesMax: 800 });
+  async function* body(size: number): AsyncGenerator<Uint8Array> {
+    for (let sent = 0; sent < size; sent += 100) yield random.bytes(100);
+  }
+  const stream = (key: string, size: number): Promise<unknown> =>
+    rig.engine.putObject({ bucket: 'data', key, body: body(size), ...FIELDS });
+  t.is(await codeOf(stream('a', 900)), 'QuotaExceeded', 'fits the bucket, not the account');
+  t.is(await codeOf(rig.engine.headObject({ bucket: 'data', key: 'a' })), 'NoSuchKey');
+  t.is(await codeOf(stream('a', 800)), 'none', 'all the room is there again');
+  await rig.engine.close();
+  for (const id of [`bucket/${rig.bucket.id}`, 'account/root']) {
+    t.deepEqual(takenOf(await usageOf(rig, id)), { bytes: 800, objects: 1 }, id);
+  }
+  rig.close();
+});
+
 test('an account’s quota is of all its buckets together, and other accounts do not notice', async (t) => {
   const rig = await newQuotaRig({ bytesMax: 1000 }, 'account');
   const { engine } = rig;

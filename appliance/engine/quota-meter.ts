@@ -134,41 +134,9 @@ export class QuotaMeter {
 
   async #claim(bucket: Bucket, need: Amount): Promise<Claim> {
     const subjects = subjectsOf(bucket, await this.#account(bucket.owner));
-    const claimed: { scope: Scope; subject: Subject }[] = [];
-    let had = need;
-    const release = (): void => {
-      for (const { scope } of claimed.splice(0)) scope.release(had);
-    };
-    const take = async (more: Amount): Promise<void> => {
-      for (const [i, subject] of subjects.entries()) {
-        const scope = claimed[i]?.scope ?? this.#scope(subject);
-        try {
-          await scope.take(subject.quota, more);
-        } catch (error) {
-          for (const one of claimed.slice(0, i)) one.scope.release(more);
-          claimed.splice(i);
-          throw error;
-        }
-        claimed[i] = { scope, subject };
-      }
-    };
-    await take(need);
-    return {
-      async atLeast(bytes) {
-        const more = { bytes: bytes - had.bytes, objects: 0 };
-        if (more.bytes <= 0) return;
-        const before = [...claimed];
-        try {
-          await take(more);
-        } catch (error) {
-          for (const { scope } of before) scope.release(had);
-          claimed.length = 0;
-          throw error;
-        }
-        had = plus(had, more);
-      },
-      end: release,
-    };
+    const claim = new RoomClaim(subjects, (subject) => this.#scope(subject));
+    await claim.take(need);
+    return claim;
   }
 
   #scope(subject: Subject): Scope {
@@ -183,6 +151,44 @@ export class QuotaMeter {
       this.#scopes.set(id, scope);
     }
     return scope;
+  }
+}
+
+/** Room in one quota or in two, a bucket's and its owner's. */
+class RoomClaim implements Claim {
+  readonly #subjects: readonly Subject[];
+  readonly #scopeOf: (subject: Subject) => Scope;
+  #scopes: Scope[] = [];
+  #had = NOTHING;
+
+  constructor(subjects: readonly Subject[], scopeOf: (subject: Subject) => Scope) {
+    this.#subjects = subjects;
+    this.#scopeOf = scopeOf;
+  }
+
+  /** In all of them, or in none. */
+  async take(more: Amount): Promise<void> {
+    const taken: Scope[] = [];
+    try {
+      for (const [i, subject] of this.#subjects.entries()) {
+        const scope = this.#scopes[i] ?? this.#scopeOf(subject);
+        await scope.take(subject.quota, more);
+        taken.push(scope);
+      }
+    } catch (error) {
+      for (const scope of taken) scope.release(more);
+      throw error;
+    }
+    this.#scopes = taken;
+    this.#had = plus(this.#had, more);
+  }
+
+  async atLeast(bytes: number): Promise<void> {
+    if (bytes > this.#had.bytes) await this.take({ bytes: bytes - this.#had.bytes, objects: 0 });
+  }
+
+  end(): void {
+    for (const scope of this.#scopes.splice(0)) scope.release(this.#had);
   }
 }
 
