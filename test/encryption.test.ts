@@ -752,10 +752,12 @@ test('the bucket default by S3: strict in, canonical out, gone without a trace',
     [applied(`${kms}<KMSMasterKeyID>absent</KMSMasterKeyID>`), '400 KMS.NotFoundException'],
     [applied(kms), '400 InvalidArgument'],
   ];
-  for (const [rule, expected] of bad) {
-    const answer = await send(endpoint, { ...at, method: 'PUT', body: xml(rule) });
-    t.is(`${answer.status} ${codeOf(answer)}`, expected, rule);
-  }
+  await Promise.all(
+    bad.map(async ([rule, expected]) => {
+      const answer = await send(endpoint, { ...at, method: 'PUT', body: xml(rule) });
+      t.is(`${answer.status} ${codeOf(answer)}`, expected, rule);
+    }),
+  );
   checkRefusal(await send(endpoint, at), 404, missing);
   const rule = `${applied(`${kms}<KMSMasterKeyID>media</KMSMasterKeyID>`)}<BucketKeyEnabled>true</BucketKeyEnabled>`;
   t.is((await send(endpoint, { ...at, method: 'PUT', body: xml(rule) })).status, 200);
@@ -805,13 +807,16 @@ test('the SDK: an upload in parts under a client key, its digest made by the SDK
 
 // ── The real appliance ────────────────────────────────────────────────────────────────────────────
 
-/** Every file below a folder that holds the needle. */
-function filesWith(folder: string, needle: Buffer): string[] {
+/** Every file below a folder that holds one of the needles, read once: segments are long. */
+function filesWith(folder: string, needles: readonly Buffer[]): string[] {
   const names = readdirSync(folder, { recursive: true, withFileTypes: true });
   return names
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
-    .filter((path) => readFileSync(path).includes(needle));
+    .filter((path) => {
+      const bytes = readFileSync(path);
+      return needles.some((needle) => bytes.includes(needle));
+    });
 }
 
 test('on real drives, in metadata and in logs there is neither plain text nor key', async (t) => {
@@ -848,20 +853,13 @@ test('on real drives, in metadata and in logs there is neither plain text nor ke
   const refused = await s3Call(firn, { method: 'GET', path: '/data/2-3000', ...wrong });
   t.is(errorCode(refused), 'InvalidRequest');
   const named = readKeys(readFileSync(keyFile, 'utf8'), keyFile).get('backups') as Uint8Array;
-  t.deepEqual(filesWith(data, CANARY), []);
-  for (const key of [CLIENT_KEY, OTHER_KEY, named]) {
-    for (const spelling of spellings(key)) {
-      t.deepEqual(
-        filesWith(data, spelling).filter((file) => file !== keyFile),
-        [],
-      );
-      t.false(firn.output().includes(`${spelling}`));
-    }
-  }
+  const secrets = [CLIENT_KEY, OTHER_KEY, named].flatMap(spellings);
+  t.deepEqual(filesWith(data, [CANARY, ...secrets]), [keyFile]);
+  for (const secret of secrets) t.false(firn.output().includes(`${secret}`));
   // That the search finds what is there.
   const plain = { method: 'PUT', path: '/data/plain', body: canary(3000) };
   t.is((await s3Call(firn, plain)).status, 200);
-  t.true(filesWith(data, CANARY).length > 0);
+  t.true(filesWith(data, [CANARY]).length > 0);
   await firn.stop();
   renameSync(keyFile, `${keyFile}.lost`);
   await t.throwsAsync(firn.restart(), { message: /has lost backups/ });
