@@ -283,22 +283,19 @@ using('keys: told once, switched off at once, and not inherited by a namesake', 
 
 using('nobody gives itself what it has not, nor acts in another account', async (t, rig) => {
   const ann = await newUser(rig, 'ann', policy({ Action: 's3:*' }));
-  let denied = 0;
+  const values: Record<string, string> = { PolicyArn: 'arn:aws:iam::owner:policy/p' };
   for (const { name, service } of ACTIONS) {
     if (service === 'sts') continue;
-    const reply = await act(rig, ann, name, {
-      ...(/User|AccessKey/.test(name) && { UserName: 'ann' }),
-      ...(/Group/.test(name) && { GroupName: 'g' }),
-      ...(/Role|AssumeRole/.test(name) && { RoleName: 'r' }),
-      ...(/Polic/.test(name) && !name.endsWith('Policies') && { PolicyName: 'p' }),
-      ...(/^(Attach|Detach|ListEntities)|Policy(Version|Versions)?$/.test(name) && {
-        PolicyArn: 'arn:aws:iam::owner:policy/p',
-      }),
-    });
-    if (reply.code === 'AccessDenied') denied += 1;
-    else t.is(reply.code, 'ValidationError', `${name} ${reply.text}`);
+    // Told what is missing, until only the caller's rights are left to ask.
+    const params: Record<string, string> = {};
+    let reply = await act(rig, ann, name, params);
+    for (let i = 0; i < 9 && reply.code === 'ValidationError'; i += 1) {
+      const [, missing = ''] = /must contain the parameter (\w+)/.exec(reply.text) ?? [];
+      params[missing] = values[missing] ?? 'ann';
+      reply = await act(rig, ann, name, params);
+    }
+    t.is(reply.code, 'AccessDenied', `${name} ${reply.text}`);
   }
-  t.true(denied > 40, `${denied} got as far as being asked for a policy`);
   t.is(
     (await act(rig, ann, 'CreateAccessKey')).code,
     'AccessDenied',
