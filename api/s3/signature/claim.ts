@@ -200,7 +200,8 @@ function credentialOf(
   const day = parts.pop();
   // An access key may hold slashes: what is left is all its own.
   const accessKey = parts.join('/');
-  const hasPlace = isEcdsa || Boolean(region);
+  // Identities are of no region, and some clients name none for them.
+  const hasPlace = isEcdsa || Boolean(region) || service === 'iam' || service === 'sts';
   if (accessKey === '' || !day || !hasPlace || !service || terminator !== 'aws4_request') {
     throw new FirnError(
       code,
