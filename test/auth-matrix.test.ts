@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
+import { ACTIONS, buildActions } from '../api/iam/actions.ts';
 import { OPERATIONS, UNIMPLEMENTED_OPERATIONS } from '../api/s3/operation-table.ts';
 import { Query } from '../api/s3/input/target.ts';
 import type { Operation, S3Request } from '../api/s3/request/request.ts';
@@ -384,4 +385,70 @@ test('READ in the ACL of a bucket opens its lists and nothing else', async (t) =
     if (answer.status === 404 && !isAbsent) open.push(operation.name);
   }
   t.deepEqual(open.toSorted(), LISTS);
+});
+
+// ── IAM and STS, on the same port ───────────────────
+
+/** An action's form as a client signs it: the hash of the body is signed and not sent. */
+function actionWire(endpoint: Endpoint, name: string, more: Partial<Call> = {}): Wire {
+  const wire = wireOf(endpoint, {
+    method: 'POST',
+    path: '/',
+    query: '',
+    headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    body: `Action=${name}&Version=2010-05-08`,
+    service: 'iam',
+    ...more,
+  });
+  return wire;
+}
+
+test('no action of IAM or STS is served without a good signature of its body, by any kind', async (t) => {
+  const called: string[] = [];
+  const watcher = (what: string): never =>
+    new Proxy({} as never, {
+      get: (_target, name) => () => {
+        called.push(`${what}.${String(name)}`);
+        return Promise.reject(new FirnError('NoSuchEntity', 'There is none.'));
+      },
+    });
+  const actions = buildActions({
+    accounts: watcher('accounts'),
+    identities: watcher('identities'),
+    clock: { wall: () => Date.now(), now: () => Date.now() },
+    region: REGION,
+  });
+  const endpoint = await startEndpoint({ actions } as Partial<S3Settings>);
+  t.teardown(() => endpoint.close());
+  let tried = 0;
+  for (const { name } of ACTIONS) {
+    const wires: [string, Wire][] = [
+      ['bad signature', forged(actionWire(endpoint, name))],
+      ['bad signature in the query', forged(actionWire(endpoint, name, { auth: 'presigned' }))],
+      ['another body', { ...actionWire(endpoint, name), body: Buffer.from(`Action=X&A=${name}`) }],
+      ['a stale signature', actionWire(endpoint, name, { date: new Date(Date.now() - 960_000) })],
+      ['another service', actionWire(endpoint, name, { service: 'ec2' })],
+      ['nobody', actionWire(endpoint, name, { as: { accessKey: 'AKNOBODY', secretKey: 'x' } })],
+    ];
+    for (const [kind, spoil] of Object.entries(UNSIGNED)) {
+      const wire = actionWire(endpoint, name, { service: 's3' });
+      spoil(wire);
+      wires.push([kind, wire]);
+    }
+    for (const [kind, wire] of wires) {
+      wire.headers['content-length'] = String(wire.body.length);
+      const answer = await sendWire(endpoint, wire);
+      const what = `${name}, ${kind}: ${answer.status} ${answer.text}`;
+      t.true([400, 403, 501].includes(answer.status), what);
+      t.regex(answer.text, /<Error>/, what);
+      tried++;
+    }
+  }
+  t.deepEqual(called, []);
+  t.true(tried > 800, String(tried));
+  for (const { name } of ACTIONS) {
+    const answer = await sendWire(endpoint, actionWire(endpoint, name));
+    t.notRegex(answer.text, /<Code>(?:SignatureDoesNotMatch|AccessDenied)</, name);
+  }
+  t.true(called.length > 0, 'well signed, they do reach the accounts');
 });
