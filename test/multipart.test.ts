@@ -655,3 +655,36 @@ test('a list of parts of any shape comes back exactly, compact or not', (t) => {
     t.deepEqual(decodeRecord('blocks', 'b', record).value, value, `shape ${index}`);
   }
 });
+
+test('a part copy that is refused lets go of its source', async (t) => {
+  const endpoint = await startEndpoint();
+  try {
+    const { engine } = endpoint;
+    const common = { owner: 'owner', storageClass: 'STANDARD', headers: {}, metadata: {} };
+    await engine.putObject({ ...common, bucket: 'bucket', key: 'k', body: Buffer.alloc(MiB) });
+    const { uploadId } = await engine.createUpload({ ...common, bucket: 'bucket', key: 'to' });
+    const hot = endpoint.tiers.get('hot');
+    assert(hot !== undefined);
+    const read = hot.read.bind(hot);
+    let open = 0;
+    hot.read = async (location, options) => {
+      const body = (await read(location, options)) as AsyncIterable<Uint8Array>;
+      open++;
+      return (async function* held() {
+        try {
+          yield* body;
+        } finally {
+          open--;
+        }
+      })();
+    };
+    hot.before = (action) => {
+      if (action === 'put') throw new FirnError('TierUnavailable', 'no room');
+    };
+    const copy = { bucket: 'bucket', key: 'to', uploadId, number: 1 };
+    await t.throwsAsync(engine.copyPart({ ...copy, source: { bucket: 'bucket', key: 'k' } }));
+    t.is(open, 0);
+  } finally {
+    await endpoint.close();
+  }
+});

@@ -279,9 +279,23 @@ export async function copyPart(core: Core, request: CopyPart): Promise<PartAnswe
   const { signal } = request;
   const reading = { object, version, parts, fromCopy, dataKey, range: wanted, signal };
   const body = await readVersion(core, reading);
-  const answer = await putPart(core, { ...name, body, sizeBytes: wanted.length });
+  let answer: PartAnswer;
+  try {
+    answer = await putPart(core, { ...name, body, sizeBytes: wanted.length });
+  } catch (error) {
+    await endUnread(body);
+    throw error;
+  }
   const sourceVersionId = shownVersionId(bucket, version);
   return sourceVersionId === undefined ? answer : { ...answer, sourceVersionId };
+}
+
+/** A stream that nobody has begun to read holds its source open; once begun, it can be ended. */
+async function endUnread(body: Body): Promise<void> {
+  if (body instanceof Uint8Array) return;
+  const source = body[Symbol.asyncIterator]();
+  await source.next().catch(() => undefined);
+  await source.return?.();
 }
 
 /** Parts of an open upload above the number `after`. */
