@@ -1,8 +1,8 @@
-// IAM and STS on the S3 port: one form, one action, one XML answer. Every action takes this one way:
-// who signed, whether the caller's own policies allow it on that very resource, and only then what
-// it does. The danger: a key pair that gives itself more than it has. So nobody acts outside the
-// caller's account, users and sessions do only what a policy of theirs allows, and a parameter that
-// an action does not know is refused, never skipped.
+// IAM and STS on the S3 port: one form, one action, one XML answer. Every action takes this one
+// way: who signed, whether the caller's own policies allow it on that very resource, and only then
+// what it does. The danger: a key pair that gives itself more than it has. So nobody acts outside
+// the caller's account, users and sessions do only what a policy of theirs allows, and a parameter
+// that an action does not know is refused, never skipped.
 
 import { FirnError, isFirnError } from '../../appliance/model/errors.ts';
 import type { Actions, ActionsAnswer, ActionsRequest } from '../s3/actions.ts';

@@ -1,5 +1,6 @@
 // The form of an action: names and values, each once. What an action does not know is refused: a
-// parameter that was skipped might have narrowed what it gave (a permissions boundary, a condition).
+// parameter that was skipped might have narrowed what it gave (a permissions boundary, a
+// condition).
 
 import { FirnError } from '../../appliance/model/errors.ts';
 

@@ -1,7 +1,8 @@
-// Sessions: AssumeRole and GetCallerIdentity. A role is taken on by whom its trust policy names, and
-// who has policies of its own must be allowed by these too, unless the trust policy of a role in
-// the same account names that very user. What a session may do is what its role may at that moment,
-// narrowed by the policies it was made with; its credentials are a sealed token, stored nowhere.
+// Sessions: AssumeRole and GetCallerIdentity. A role is taken on by whom its trust policy names,
+// and who has policies of its own must be allowed by these too, unless the trust policy of a role
+// in the same account names that very user. What a session may do is what its role may at that
+// moment, narrowed by the policies it was made with; its credentials are a sealed token, stored
+// nowhere.
 
 import { FirnError } from '../../appliance/model/errors.ts';
 import type { Role } from '../../appliance/model/identity.ts';
