@@ -3,8 +3,8 @@
 // taken: a process holds a little room ahead in the quota's row (one compare-and-swap for many
 // writes), and writes only into what it holds. What is there is then never more than the quota,
 // whoever crashes; see DESIGN.md, "Quotas", for what makes it seem fuller than it is. A bucket
-// without a quota costs a comparison and a look into a map, 0.1 µs; one row read a second for each
-// account that writes.
+// without a quota costs a comparison and a look into a map, about 1 µs in all; one row read a
+// second for each account that writes.
 
 import type { Account, Bucket, Quota } from '../model/bucket.ts';
 import { FirnError, isFirnError } from '../model/errors.ts';

@@ -21,6 +21,8 @@ export interface QuotaUsage {
   count?: { id: string; grown: Amount; moved: boolean };
   /** Engine ms. Absent: not counted yet, so what was there before the quota is not in `used`. */
   countedAt?: number;
+  /** How long that took. */
+  countMs?: number;
   /** Nothing was written while it was counted; else `used` may be a little too high. */
   isExact: boolean;
   /** Engine ms at which it was last said that the quota is used to 80 %. */
