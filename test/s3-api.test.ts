@@ -228,7 +228,7 @@ test('claims that are malformed, late, early or of another place are refused by 
   });
   await refused(400, 'InvalidArgument', { path, payloadHash: 'not-hex' });
   await refused(400, 'InvalidArgument', { path, payloadHash: 'A'.repeat(64) });
-  await refused(501, 'NotImplemented', {
+  await refused(400, 'InvalidArgument', {
     path,
     payloadHash: 'STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD',
   });

@@ -39,8 +39,6 @@ const notOneFile = (): FirnError =>
 export class FormReader {
   readonly #body: Pick<IncomingBody, 'next' | 'stop'>;
   readonly #parser: ReturnType<typeof Busboy>;
-  /** What the parser looks for between parts. */
-  readonly #delimiter: Buffer;
   readonly #fields = new Map<string, string>();
   #fieldBytes = 0;
   /** Taken from the body and not yet given to the parser. */
@@ -62,7 +60,6 @@ export class FormReader {
     const boundary = match?.[1] ?? match?.[2];
     if (boundary === undefined) throw malformed('it names no boundary');
     this.#body = body;
-    this.#delimiter = Buffer.from(`\r\n--${boundary}`, 'latin1');
     this.#parser = this.#buildParser(boundary);
   }
 
@@ -187,32 +184,15 @@ export class FormReader {
     wake?.();
   }
 
-  /**
-   * Never one that ends in what may be the beginning of a delimiter: the parser would keep those
-   * bytes in a buffer of its own that it writes over while the file's stream still shows it.
-   */
   async #slice(): Promise<Buffer | undefined> {
-    for (;;) {
-      const most = this.#file === 'before' ? SLICE_BYTES : this.#rest.length;
-      const slice = this.#rest.subarray(0, most);
-      const kept = this.#isBodyAtEnd && most >= this.#rest.length ? 0 : this.#openTail(slice);
-      if (slice.length > kept) {
-        const end = slice.length - kept;
-        this.#rest = this.#rest.subarray(end);
-        return slice.subarray(0, end);
-      }
-      if (this.#isBodyAtEnd) return undefined;
+    while (this.#rest.length === 0 && !this.#isBodyAtEnd) {
       const piece = await this.#body.next();
       if (piece === undefined) this.#isBodyAtEnd = true;
-      else this.#rest = this.#rest.length === 0 ? piece : Buffer.concat([this.#rest, piece]);
+      else this.#rest = piece;
     }
-  }
-
-  /** How many of its last bytes may begin a delimiter: a carriage return only comes first. */
-  #openTail(slice: Buffer): number {
-    const at = slice.lastIndexOf(0x0d);
-    const length = slice.length - at;
-    if (at < 0 || length >= this.#delimiter.length) return 0;
-    return this.#delimiter.subarray(0, length).equals(slice.subarray(at)) ? length : 0;
+    if (this.#rest.length === 0) return undefined;
+    const slice = this.#rest.subarray(0, this.#file === 'before' ? SLICE_BYTES : undefined);
+    this.#rest = this.#rest.subarray(slice.length);
+    return slice;
   }
 }
