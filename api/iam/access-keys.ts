@@ -16,14 +16,15 @@ const KEYS_MAX = 2;
 interface KeyRow {
   accessKey: string;
   createdAt: number;
-  isActive: boolean;
+  /** Absent: true. */
+  isActive?: boolean;
 }
 
 function keyXml(key: KeyRow & { secretKey?: string }, userName: string | undefined): string {
   return (
     optional('UserName', userName) +
     element('AccessKeyId', key.accessKey) +
-    element('Status', key.isActive ? 'Active' : 'Inactive') +
+    element('Status', key.isActive === false ? 'Inactive' : 'Active') +
     optional('SecretAccessKey', key.secretKey) +
     element('CreateDate', time(key.createdAt))
   );
@@ -92,18 +93,12 @@ export const listAccessKeys: Action = {
     const page = pageXml(call.params, ordered, {
       list: 'AccessKeyMetadata',
       name: lower,
-      xml: (key) => keyXml({ ...keyRowOf(key) }, name),
+      xml: ({ accessKey, createdAt, isActive = true }) =>
+        keyXml({ accessKey, createdAt, isActive }, name),
     });
     return element('UserName', name) + page;
   },
 };
-
-/** Nothing but what may be shown: rows have more. */
-const keyRowOf = ({ accessKey, createdAt, isActive }: KeyRow): KeyRow => ({
-  accessKey,
-  createdAt,
-  isActive,
-});
 
 /** Throws NoSuchEntity for a key of somebody else. */
 async function ownKey(call: Call): Promise<{ accessKey: string; user: string | undefined }> {

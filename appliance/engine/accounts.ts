@@ -25,7 +25,8 @@ export interface KeyInfo {
   account: string;
   createdAt: number;
   revokedAt?: number;
-  isActive: boolean;
+  /** Absent: true. */
+  isActive?: boolean;
 }
 
 /** A key pair whose secret is told once. */
@@ -186,8 +187,10 @@ export class Accounts {
     return keys
       .filter((key) => account === undefined || key.account === account)
       .map(({ accessKey, account: owner, createdAt, revokedAt, isActive = true }) => {
-        const info: KeyInfo = { accessKey, account: owner, createdAt, isActive };
-        return revokedAt === undefined ? info : { ...info, revokedAt };
+        const info: KeyInfo = { accessKey, account: owner, createdAt };
+        if (revokedAt !== undefined) info.revokedAt = revokedAt;
+        if (!isActive) info.isActive = false;
+        return info;
       });
   }
 
@@ -338,7 +341,6 @@ export class Accounts {
       secretKey,
       account: key.account,
       createdAt: value.createdAt,
-      isActive: true,
     };
   }
 
