@@ -346,8 +346,8 @@ function checkHeaders(incoming: IncomingMessage): void {
 }
 
 /**
- * Checksums of no bytes. SDKs sign one into a URL for an upload, since there is no body yet: S3 itself
- * ignores checksums in a query, we only these, which nobody means.
+ * Checksums of no bytes. SDKs sign one into a URL for an upload, since there is no body yet: S3
+ * itself ignores checksums in a query, we only these, which nobody means.
  */
 const EMPTY_CHECKSUMS = new Set(
   CHECKSUM_ALGORITHMS.map(
