@@ -182,6 +182,53 @@ test('parts count as they come, a completed upload counts once, an aborted one n
   rig.close();
 });
 
+test('a bucket that holds more than it may still takes what needs no more', async (t) => {
+  const rig = await newQuotaRig({ bytesMax: 3 * PART_BYTES });
+  const { engine } = rig;
+  await write(engine, 'a', 600);
+  const { uploadId } = await engine.createUpload({ bucket: 'data', key: 'b', ...FIELDS });
+  const name = { bucket: 'data', key: 'b', uploadId };
+  const body = bigPart(1);
+  const { number, etag } = await engine.putPart({ ...name, number: 1, body });
+  await setQuota(rig.context, { kind: 'bucket', name: 'data' }, { bytesMax: 1000 });
+  // What was noted and is held ahead is told, so that the row says how full it is.
+  await engine.close();
+  rig.restart();
+  const later = rig.engine;
+  t.is(await codeOf(write(later, 'a', 601)), 'QuotaExceeded');
+  t.is(await codeOf(write(later, 'a', 600)), 'none', 'as long as what it replaces');
+  t.is(await codeOf(write(later, 'a', 10)), 'none', 'less than what it replaces');
+  t.is(await codeOf(write(later, 'c', 1)), 'QuotaExceeded');
+  // Its bytes are there already: refused, they could not even become an object.
+  t.is(
+    await codeOf(later.completeUpload({ ...name, owner: 'root', parts: [{ number, etag }] })),
+    'none',
+  );
+  await later.deleteObject({ bucket: 'data', key: 'b', owner: 'root' });
+  t.is(await codeOf(write(later, 'c', 1)), 'none');
+  rig.close();
+});
+
+test('a quota that is taken away while a writer tells leaves no count for the next one', async (t) => {
+  const rig = await newQuotaRig({ bytesMax: 1000 });
+  const id = `bucket/${rig.bucket.id}`;
+  await count(rig);
+  let told = false;
+  rig.store.beforeCommit = async (change) => {
+    if (told || change.table !== 'quotas' || change.kind !== 'remove') return undefined;
+    told = true;
+    const row = await rig.store.get<QuotaUsage>('quotas', id);
+    if (row === undefined) return undefined;
+    const { value, revision } = row;
+    await rig.store.replace({ table: 'quotas', id, expected: revision, value: { ...value } });
+    return undefined;
+  };
+  await setQuota(rig.context, { kind: 'bucket', name: 'data' }, { bytesMax: null });
+  t.true(told);
+  t.is(await usageOf(rig, id), undefined);
+  rig.close();
+});
+
 test('a quota is set, changed and taken away by its bounds, one at a time', async (t) => {
   const rig = await newQuotaRig({ bytesMax: 100 });
   const of = { kind: 'bucket', name: 'data' } as const;

@@ -312,8 +312,9 @@ class Scope {
       bytes: (quota.bytesMax ?? Infinity) - taken.bytes,
       objects: (quota.objectsMax ?? Infinity) - taken.objects,
     };
-    if (need.bytes > room.bytes) throw this.#exceeded('bytes', quota.bytesMax);
-    if (need.objects > room.objects) throw this.#exceeded('objects', quota.objectsMax);
+    // What needs nothing is let through also where more is there than is allowed.
+    if (need.bytes > Math.max(0, room.bytes)) throw this.#exceeded('bytes', quota.bytesMax);
+    if (need.objects > Math.max(0, room.objects)) throw this.#exceeded('objects', quota.objectsMax);
     const ahead = {
       bytes: aheadOf(room.bytes - need.bytes, AHEAD_MAX.bytes),
       objects: aheadOf(room.objects - need.objects, AHEAD_MAX.objects),
@@ -411,7 +412,7 @@ class Scope {
 }
 
 function aheadOf(room: number, max: number): number {
-  return room === Infinity ? max : Math.min(Math.floor(room / AHEAD_PART), max);
+  return room === Infinity ? max : Math.min(Math.floor(Math.max(0, room) / AHEAD_PART), max);
 }
 
 function largest(a: Amount, b: Amount): Amount {

@@ -123,7 +123,11 @@ function changed(quota: Quota, change: QuotaChange): Quota {
   return next;
 }
 
+/** Whoever writes is changing the row; one that stayed would be a stale count for the next quota. */
 async function forget({ store }: Pick<EngineContext, 'store'>, id: string): Promise<void> {
-  const row = await store.get('quotas', id);
-  if (row !== undefined) await store.remove('quotas', id, row.revision);
+  for (;;) {
+    const row = await store.get('quotas', id);
+    if (row === undefined) return;
+    if ((await store.remove('quotas', id, row.revision)).outcome === 'done') return;
+  }
 }
