@@ -40,7 +40,7 @@ import {
   updateRole,
 } from './roles.ts';
 import { stsActions } from './sts.ts';
-import { getAccountSummary } from './summary.ts';
+import { getAccountSummary, listOpenIdConnectProviders } from './summary.ts';
 import { createUser, deleteUser, getUser, listUsers, updateUser } from './users.ts';
 
 /** All there are; what isn't here is InvalidAction. */
@@ -72,6 +72,7 @@ export const ACTIONS: readonly Action[] = [
   ...policyActions,
   ...attachmentActions,
   getAccountSummary,
+  listOpenIdConnectProviders,
   ...stsActions,
 ];
 

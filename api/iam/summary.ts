@@ -1,4 +1,5 @@
-// GetAccountSummary: how many identities an account has, and how many it may have.
+// What can be asked about an account as a whole: GetAccountSummary, how many identities it has and
+// may have; and ListOpenIDConnectProviders, which it has none of, as clean-ups want to know.
 
 import { element, wrap } from '../s3/xml/write.ts';
 import type { Action } from './action.ts';
@@ -34,4 +35,11 @@ export const getAccountSummary: Action = {
     );
     return wrap('SummaryMap', entries.join(''));
   },
+};
+
+export const listOpenIdConnectProviders: Action = {
+  name: 'ListOpenIDConnectProviders',
+  service: 'iam',
+  resource: () => '*',
+  run: () => Promise.resolve(wrap('OpenIDConnectProviderList', '')),
 };
