@@ -9,7 +9,7 @@ import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { FormReader } from '../api/s3/body/form-reader.ts';
-import type { S3Settings } from '../api/s3/input/settings.ts';
+import type { S3Settings, Secret } from '../api/s3/input/settings.ts';
 import { Capacities } from '../appliance/engine/capacity.ts';
 import { quotaRowId, type QuotaUsage } from '../appliance/model/quota.ts';
 import { CLASSES } from './engine-harness.ts';
@@ -955,4 +955,24 @@ test('a policy of the bucket tells a form from a request, and the older signatur
   t.is((await post(endpoint)).status, 204);
   const now = new Date(Date.now() - 700_000);
   checkRefusal(await post(endpoint, { now, expiresMs: 900_000 }), 403, 'AccessDenied', 'too old');
+});
+
+test('temporary credentials sign forms with their token, and are nothing without it', async (t) => {
+  const session = { accessKey: 'ASSESSION', secretKey: 'session-secret' };
+  const secretOf = (accessKey: string, token?: string): Promise<Secret | undefined> => {
+    if (accessKey !== session.accessKey) {
+      return Promise.resolve({ account: 'owner', secretKey: OWNER.secretKey });
+    }
+    const { secretKey } = session;
+    return Promise.resolve({ account: 'owner', secretKey, isTemporary: token === 'good' });
+  };
+  const endpoint = await endpointOf(t, { accounts: { secretOf } });
+  const conditions = [{ 'x-amz-security-token': 'good' }];
+  const fields: Field[] = [['x-amz-security-token', 'good']];
+  const good = await post(endpoint, { as: session, fields, conditions });
+  t.is(good.status, 204, good.text);
+  const owners = await post(endpoint, { fields, conditions });
+  checkRefusal(owners, 400, 'InvalidToken', 'a token of a key that lasts');
+  const bare = await post(endpoint, { as: session, fields });
+  checkRefusal(bare, 403, 'AccessDenied', 'a token that no condition speaks of');
 });

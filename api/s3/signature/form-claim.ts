@@ -60,17 +60,18 @@ export async function verifyForm(
     throw new FirnError('InvalidArgument', 'Only one authentication mechanism is allowed.');
   }
   const signed = isOld ? oldClaim(fields) : ownClaim(fields, settings);
-  if (fields.has('x-amz-security-token')) {
-    throw new FirnError('InvalidToken', 'Forms are not signed by temporary credentials here.');
-  }
   const { accessKey } = signed;
-  const secret = await settings.accounts.secretOf(accessKey);
+  const token = fields.get('x-amz-security-token');
+  const secret = await settings.accounts.secretOf(accessKey, token);
   if (secret === undefined) {
     throw new FirnError(
       'InvalidAccessKeyId',
       'The access key id you provided does not exist in our records.',
       { details: { AWSAccessKeyId: accessKey } },
     );
+  }
+  if ((token !== undefined) !== (secret.isTemporary === true)) {
+    throw new FirnError('InvalidToken', 'The provided token is malformed or otherwise invalid.');
   }
   if (!signed.isSigned(secret.secretKey, policy)) {
     throw new FirnError(
