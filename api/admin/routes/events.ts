@@ -1,5 +1,5 @@
-// Events that wait: how many for whom, and the queues that consumers ask. A received event is hidden
-// from others until its time is over or it is acknowledged, so that a consumer that dies loses none.
+// Events that wait: how many for whom, and the queues that consumers ask. A received event is
+// hidden from others until its time is over or it is acknowledged: a consumer that dies loses none.
 
 import { z } from 'zod';
 import {
