@@ -26,6 +26,7 @@ interface Rig {
   root: Keys;
   other: Keys;
   store: MemoryMetadataStore;
+  accounts: Accounts;
   close(): Promise<void>;
 }
 
@@ -55,6 +56,7 @@ async function start(): Promise<Rig> {
     root: ROOT,
     other: OTHER,
     store,
+    accounts,
     close: () => endpoint.close(),
   };
 }
@@ -264,6 +266,7 @@ using('keys: told once, switched off at once, and not inherited by a namesake', 
   t.is((await s3(rig, ann, 'GET', '/bucket')).code, 'InvalidAccessKeyId');
   await act(rig, root, 'UpdateAccessKey', { ...of, Status: 'Active' });
   t.is((await s3(rig, ann, 'GET', '/bucket')).status, 200);
+  t.is(await rig.accounts.secretOf(ann.accessKey), undefined, 'what opens the admin API');
   const shown = await act(rig, root, 'ListAccessKeys', { UserName: 'ann' });
   t.true(shown.text.includes(ann.accessKey));
   t.false(shown.text.includes(ann.secretKey));
