@@ -4,6 +4,7 @@
 import { createHmac } from 'node:crypto';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { buildEngine } from '../appliance/engine/build.ts';
@@ -18,7 +19,17 @@ import { FirnError } from '../appliance/model/errors.ts';
 import type { EventRow } from '../appliance/model/event-sink.ts';
 import { NotifyWorker, type NotifySettings } from '../workers/notify.ts';
 import type { Turn } from '../workers/base/worker.ts';
-import { buildTiers, contextOf, cryptoRandom } from './engine-harness.ts';
+import {
+  buildTiers,
+  contextOf,
+  crashAt,
+  cryptoRandom,
+  house,
+  makeBucket,
+  put as putOf,
+  revive,
+  type House,
+} from './engine-harness.ts';
 import { MemoryMetadataStore } from './memory-store.ts';
 import {
   checkRefusal,
@@ -141,6 +152,99 @@ test('a change whose event can not be put on record is not acknowledged', async 
   of.store.bulk = bulk;
   t.is((await put(of, 'a')).status, 200);
   t.is((await of.waiting('queue/line')).length, 2);
+});
+
+/** A bucket whose every event is on record. */
+async function toldHouse(): Promise<{
+  h: House;
+  told: () => { name: string; sequencer: string }[];
+}> {
+  const h = house();
+  const events = new Notifications({ store: h.store, clock: h.clock, random: cryptoRandom });
+  h.process = () => buildEngine(contextOf(h, { events }));
+  h.engine = h.process();
+  await makeBucket(h);
+  const target = { kind: 'queue', name: 'line' } as const;
+  const all = { id: 'all', element: 'Queue', arn: LINE, target, events: ['s3:*'] } as const;
+  const notifications = [{ ...all, events: [...all.events] }];
+  await h.engine.updateBucket('bucket', (old) => ({ ...old, notifications }));
+  const told = (): ReturnType<Awaited<ReturnType<typeof toldHouse>>['told']> =>
+    h.store.rowsOf<EventRow>('events').flatMap(({ value }) => value.event ?? []);
+  return { h, told };
+}
+
+test('wherever a Complete or a DELETE dies, its repeat is answered only with the event on record', async (t) => {
+  const name = { bucket: 'bucket', key: 'k' };
+  for (const when of ['before', 'after'] as const) {
+    for (let nth = 1; nth <= 7; nth++) {
+      const { h, told } = await toldHouse();
+      const upload = { headers: {}, metadata: {}, storageClass: 'STANDARD', owner: 'root' };
+      const { uploadId } = await h.engine.createUpload({ ...name, ...upload });
+      const body = Buffer.from('bytes');
+      const { number, etag } = await h.engine.putPart({ ...name, uploadId, number: 1, body });
+      const complete = { ...name, uploadId, owner: 'root', parts: [{ number, etag }] };
+      crashAt(h.store, nth, when);
+      await h.engine.completeUpload(complete).catch(() => undefined);
+      revive(h);
+      await h.process().completeUpload(complete);
+      const names = new Set(told().map((event) => event.name));
+      t.true(names.has('s3:ObjectCreated:CompleteMultipartUpload'), `Complete, ${when} ${nth}`);
+      crashAt(h.store, nth, when);
+      await h
+        .process()
+        .deleteObject({ ...name, owner: 'root' })
+        .catch(() => undefined);
+      revive(h);
+      await h.process().deleteObject({ ...name, owner: 'root' });
+      t.is(told().at(-1)?.name, 's3:ObjectRemoved:Delete', `DELETE, ${when} ${nth}`);
+    }
+  }
+});
+
+test('who orders a key’s events by their sequencers knows at last what is there', async (t) => {
+  const { h, told } = await toldHouse();
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i <= round; i++) {
+      h.clock.at += 1;
+      await h.engine.putObject(putOf('k', `${round} ${i}`));
+    }
+    h.clock.at += 1;
+    await h.engine.deleteObject({ bucket: 'bucket', key: 'k', owner: 'root' });
+    h.clock.at += 1;
+    await h.engine.deleteObject({ bucket: 'bucket', key: 'k', owner: 'root' });
+  }
+  h.clock.at += 1;
+  await h.engine.putObject(putOf('k', 'last'));
+  const sequencers = told().map(({ sequencer }) => sequencer);
+  t.is(sequencers.length, 6 + 6 + 1);
+  t.deepEqual(sequencers, [...new Set(sequencers)].toSorted(), 'as they happened');
+});
+
+test('a PUT that is told late comes before the DELETE that was told first', async (t) => {
+  const { h, told } = await toldHouse();
+  const name = { bucket: 'bucket', key: 'k' };
+  const get = h.store.get.bind(h.store);
+  const slow = Promise.withResolvers<void>();
+  let isHeld = false;
+  // Between the commit and its event: the bucket is read once more.
+  h.store.get = async (table, id) => {
+    if (table === 'buckets' && !isHeld && h.store.rowsOf('objects').length > 0) {
+      isHeld = true;
+      await slow.promise;
+    }
+    return get(table, id);
+  };
+  const putting = h.engine.putObject(putOf('k', 'bytes'));
+  while (!isHeld) await setImmediate();
+  h.clock.at += 5;
+  await h.process().deleteObject({ ...name, owner: 'root' });
+  slow.resolve();
+  await putting;
+  const inOrder = told().toSorted((a, b) => (a.sequencer < b.sequencer ? -1 : 1));
+  t.deepEqual(
+    inOrder.map((event) => event.name),
+    ['s3:ObjectCreated:Put', 's3:ObjectRemoved:Delete'],
+  );
 });
 
 test('a configuration that would never be heard of is refused', async (t) => {

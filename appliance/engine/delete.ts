@@ -3,7 +3,7 @@
 // key or version is a success (S3), never an error; a version that comes back after an acknowledged
 // DELETE is the danger (I2).
 
-import { NULL_VERSION, newId, objectId } from '../model/ids.ts';
+import { NULL_VERSION, firstSequence, newId, newVersionId, objectId } from '../model/ids.ts';
 import type { Version } from '../model/object.ts';
 import type { DeleteAnswer, DeleteObject } from '../model/requests.ts';
 import { commitObject } from './commit.ts';
@@ -28,6 +28,7 @@ export async function deleteObject(core: Core, request: DeleteObject): Promise<D
   const subject = subjectOf(request);
   const marks = versionId === undefined && bucket.versioning !== 'off';
   const operation = newId(core.context.random);
+  const begunAt = core.context.clock.now();
   const { answer, created } = await commitObject(core, {
     object,
     reason: 'delete',
@@ -51,10 +52,20 @@ export async function deleteObject(core: Core, request: DeleteObject): Promise<D
     await emitEvent(context, 's3:ObjectRemoved:DeleteMarkerCreated', { ...name, version: made });
     return { versionId: shownVersionId(bucket, made), deleteMarker: true };
   }
-  if (removed !== undefined) {
-    await emitEvent(context, 's3:ObjectRemoved:Delete', { ...name, version: removed });
+  // What was not there is told too: it may be the repeat of a DELETE that died before it had told.
+  const isRepeat = !marks && bucket.notifications !== undefined;
+  const told = removed ?? (isRepeat ? absentVersion(core, request, begunAt) : undefined);
+  if (told !== undefined) {
+    await emitEvent(context, 's3:ObjectRemoved:Delete', { ...name, version: told });
   }
   return { versionId, deleteMarker: removed?.deleteMarker === true };
+}
+
+/** Stands for what a DELETE did not find, as of before it looked. */
+function absentVersion(core: Core, { owner, versionId }: DeleteObject, at: number): Version {
+  const isNull = versionId === undefined || versionId === NULL_VERSION;
+  const id = isNull ? newVersionId(firstSequence(at), core.context.random) : versionId;
+  return { ...newMarker({ owner, at, operation: '' }), id, isNull };
 }
 
 async function removeVersion(

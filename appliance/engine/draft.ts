@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict';
 import type { Clock, Random } from '../model/clock.ts';
-import { newLocationId, newVersionId } from '../model/ids.ts';
+import { firstSequence, newLocationId, newVersionId } from '../model/ids.ts';
 import {
   PARTS_INLINE_MAX,
   VERSIONS_INLINE_BYTES_MAX,
@@ -102,7 +102,7 @@ export class Draft {
       changed: false,
     }));
     this.#operations = base?.operations;
-    this.#sequence = base?.sequence ?? 0;
+    this.#sequence = base?.sequence ?? firstSequence(context.clock.now());
   }
 
   /** The newest version, delete marker or not. */

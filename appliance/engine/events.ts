@@ -10,6 +10,17 @@ import type { EngineContext } from './context.ts';
 /** Of a version id, the digits that count the writes of its key. */
 const SEQUENCE_DIGITS = 12;
 
+/**
+ * Orders a key's events: by its sequence, then by time. What is told of a version's making may be
+ * told late (by who took over from a crash), and then comes before its removal all the same.
+ */
+function sequencerOf(name: EventName, version: Version, at: number): string {
+  const sequence = version.id.slice(0, SEQUENCE_DIGITS);
+  const isMaking = name.startsWith('s3:ObjectCreated:');
+  const since = Math.floor(isMaking ? version.lastModified : at).toString(16);
+  return `${sequence}${since}${isMaking ? 0 : 1}`;
+}
+
 /** To be awaited before the change is acknowledged. A bucket by name is looked up where it must. */
 export function emitEvent(
   context: EngineContext,
@@ -28,7 +39,7 @@ export function emitEvent(
       sizeBytes: version.sizeBytes,
       etag: version.etag,
       owner: version.owner,
-      sequencer: version.id.slice(0, SEQUENCE_DIGITS) + Math.floor(at).toString(16),
+      sequencer: sequencerOf(name, version, at),
     },
     bucket,
   );

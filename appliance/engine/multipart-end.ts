@@ -127,11 +127,12 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
   }
   const made: Upload = { ...upload, completing: { ...completing, isNull: answer.isNull } };
   const version = versionOf(made, versionId);
-  await endCompleted(core, { ...row, value: made }, { versionId, bucket: bucket.value });
-  if (committed.changed) {
+  // Before the upload has ended: who takes it up from here tells again, so no answer is untold.
+  if (answer.isThere) {
     const name = { bucket: bucket.value, key: upload.key };
     await emitEvent(core.context, 's3:ObjectCreated:CompleteMultipartUpload', { ...name, version });
   }
+  await endCompleted(core, { ...row, value: made }, { versionId, bucket: bucket.value });
   return { outcome: 'completed', version };
 }
 
@@ -141,26 +142,27 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
 async function decide(
   draft: Draft,
   of: { upload: Upload; bucket: Bucket; subject: string; isNull: boolean },
-): Promise<{ versionId: string; isNull: boolean; refused?: FirnError }> {
+): Promise<{ versionId: string; isNull: boolean; isThere: boolean; refused?: FirnError }> {
   const { upload, bucket, subject, isNull } = of;
   const { operation, conditions } = upload.completing as Completing;
   const before = draft.operation(operation);
-  if (before === REFUSED) return { versionId: '', isNull, refused: refusal(undefined, subject) };
+  const none = { versionId: '', isNull, isThere: false };
+  if (before === REFUSED) return { ...none, refused: refusal(undefined, subject) };
   if (before !== undefined) {
     const made = await draft.findById(before);
-    return { versionId: before, isNull: made?.isNull ?? isNull };
+    return { versionId: before, isNull: made?.isNull ?? isNull, isThere: made !== undefined };
   }
   try {
     checkWrite(conditions, draft.current, subject);
   } catch (error) {
     if (!isFirnError(error)) throw error;
     draft.record(operation, REFUSED);
-    return { versionId: '', isNull, refused: refusal(error, subject) };
+    return { ...none, refused: refusal(error, subject) };
   }
   const made = withDefaultRetention(bucket, fieldsOf(upload));
   const version = await putOnTop(draft, isNull ? 'off' : 'enabled', made);
   draft.record(operation, version.id);
-  return { versionId: version.id, isNull };
+  return { versionId: version.id, isNull, isThere: true };
 }
 
 function refusal(error: FirnError | undefined, subject: string): FirnError {

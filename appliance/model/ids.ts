@@ -37,6 +37,15 @@ export function newVersionId(sequence: number, random: Random): string {
   return sequence.toString(16).padStart(12, '0') + hex(random.bytes(8));
 }
 
+/**
+ * What a key's sequence begins at: 16 a millisecond, more than a key can be written. So a key that
+ * is written again after it was gone goes on above what it had, and who orders its versions or
+ * events by sequence is right for ever.
+ */
+export function firstSequence(nowMs: number): number {
+  return Math.floor(nowMs) * 16;
+}
+
 /** How S3 names the version that was written while versioning was off or suspended. */
 export const NULL_VERSION = 'null';
 

@@ -145,7 +145,7 @@ export interface HistoryRef {
 
 export interface ObjectDocument {
   format: 1;
-  /** Counts the versions ever written under this document. */
+  /** Goes up with each version; begins at firstSequence, never again where a key was before. */
   sequence: number;
   /** Newest first. Empty means: counts as absent (kept only for `operations`, C2). */
   versions: Version[];
