@@ -346,6 +346,60 @@ test('a pattern made to be slow is not', (t) => {
   t.true(performance.now() - begun < 500, 'a backtracking matcher takes longer than the universe');
 });
 
+test('no policy and no header are slow together: a stranger’s request costs milliseconds', (t) => {
+  const header = 'a'.repeat(30_000);
+  const askedOf = (patterns: string[]): number => {
+    const text = JSON.stringify({
+      Version: '2012-10-17',
+      Statement: [
+        {
+          Effect: 'Allow',
+          Principal: '*',
+          Action: 's3:GetObject',
+          Resource: 'arn:aws:s3:::bucket/*',
+          Condition: { StringLike: { 'aws:UserAgent': patterns } },
+        },
+      ],
+    });
+    const policy = compilePolicy(parseBucketPolicy(text, 'bucket'));
+    const begun = performance.now();
+    for (const length of [header.length, 4096]) {
+      const verdict = evaluate(policy, {
+        principal: { kind: 'anonymous', account: '', arn: '' },
+        action: 's3:GetObject',
+        resource: 'arn:aws:s3:::bucket/key',
+        lookup: (key) => (key === 'aws:useragent' ? header.slice(0, length) : undefined),
+      });
+      t.is(verdict, undefined);
+    }
+    return performance.now() - begun;
+  };
+  const patterns = (one: string): string[] => Array.from({ length: 9 }, (_, i) => `${one}${i}`);
+  t.true(askedOf(patterns(`*${'?'.repeat(50)}b`)) < 300);
+  t.true(askedOf(patterns(`*${'a?'.repeat(50)}b*`)) < 300);
+  t.true(askedOf(Array.from({ length: 250 }, (_, i) => `*a?b*${i}`)) < 300);
+  t.throws(() => askedOf(patterns('?'.repeat(60))), { code: 'MalformedPolicy' });
+});
+
+test('question marks stand for characters, wherever stars stand around them', (t) => {
+  const is = (pattern: string, text: string): boolean | undefined =>
+    matcherOf(tokensOf(pattern, { hasVariables: false, hasWildcards: true }))(
+      text,
+      () => undefined,
+    );
+  t.true(is('*??', 'ab'));
+  t.false(is('*???', 'ab'));
+  t.true(is('a*?', 'ab'));
+  t.false(is('a*?', 'a'));
+  t.true(is('*?b?*', 'xxbx'));
+  t.false(is('*?b?', 'b1'));
+  t.true(is('*?a?b*c', 'zza1a2b-c'));
+  t.true(is('*??*', '😀😀'));
+  t.false(is('*??', '😀'));
+  t.true(is('*?', '😀'));
+  t.true(is('a*😀?', 'a😀😀'));
+});
+
 test('addresses: one form each, and ranges by bits', (t) => {
   const inside = (address: string, range: string): boolean | undefined => {
     const [bytes, within] = [addressOf(address), rangeOf(range)];

@@ -8,6 +8,9 @@ import { NULL_OPERATOR, OPERATORS, type Operator } from './operators.ts';
 import type { Lookup, Matcher } from './patterns.ts';
 import type { Condition, Statement } from './policy.ts';
 
+/** Of one value of a request: longer ones are no address, agent or name, only work. */
+const VALUE_CHARACTERS_MAX = 4096;
+
 /** undefined: can't be judged. */
 type Judgement = boolean | undefined;
 
@@ -60,6 +63,7 @@ function holds(
   value: string,
   by: { matchers: readonly Matcher[]; lookup: Lookup; isNegated: boolean },
 ): Judgement {
+  if (value.length > VALUE_CHARACTERS_MAX) return undefined;
   let found: Judgement = false;
   for (const matcher of by.matchers) {
     const one = matcher(value, by.lookup);

@@ -15,6 +15,8 @@ import { parsePrincipals } from './principals.ts';
 
 export const BUCKET_POLICY_BYTES_MAX = 20 * 1024;
 const PATTERN_CHARACTERS_MAX = 2048;
+/** Each may have to be tried at each place of a text; nobody means so many. */
+const QUESTION_MARKS_MAX = 500;
 
 export interface PolicyOrigin {
   kind: PolicyKind;
@@ -43,6 +45,9 @@ export function parsePolicy(text: string, origin: PolicyOrigin): AccessPolicy {
     );
   }
   const document = parsePolicyJson(text) as Json;
+  if (text.split('?', QUESTION_MARKS_MAX + 2).length > QUESTION_MARKS_MAX + 1) {
+    throw malformedPolicy(`A policy has at most ${QUESTION_MARKS_MAX} question marks.`);
+  }
   checkFields(document, POLICY_FIELDS, '');
   const { Version: version = '2008-10-17', Id: id, Statement: statement } = document;
   if (version !== '2012-10-17' && version !== '2008-10-17') {

@@ -148,28 +148,29 @@ const isPair = (text: string, at: number): boolean => (text.codePointAt(at) as n
 
 /** Where the first such piece ends that begins at `from` or later. */
 function endOfNext(text: string, from: number, piece: Piece): number {
-  const [head] = piece;
-  if (piece.length === 0) return from;
-  if (piece.length === 1 && head !== undefined) {
-    const found = text.indexOf(head, from);
-    return found < 0 ? -1 : found + head.length;
-  }
-  for (let at = from; at <= text.length; at += 1) {
-    const end = endOf(text, at, piece);
+  // What any characters stand before can be looked for behind so many of them.
+  const open = piece.findIndex((part) => part !== undefined);
+  if (open < 0) return endOf(text, from, piece);
+  const begin = endOf(text, from, piece.slice(0, open));
+  if (begin < 0) return -1;
+  const head = piece[open] as string;
+  const rest = piece.slice(open + 1);
+  for (let at = text.indexOf(head, begin); at >= 0; at = text.indexOf(head, at + 1)) {
+    const end = endOf(text, at + head.length, rest);
     if (end >= 0) return end;
   }
   return -1;
 }
 
-/** Whether such a piece ends the text, and begins at `from` or later. */
+/** Whether such a piece ends the text, and begins at `from` or later: read from its end. */
 function endsWith(text: string, from: number, piece: Piece): boolean {
-  const [head] = piece;
-  if (piece.length === 0) return true;
-  if (piece.length === 1 && head !== undefined) {
-    return text.length - from >= head.length && text.endsWith(head);
+  let at = text.length;
+  for (let i = piece.length - 1; i >= 0; i -= 1) {
+    const part = piece[i];
+    if (part === undefined) at -= at > 1 && isPair(text, at - 2) ? 2 : 1;
+    else if (text.endsWith(part, at)) at -= part.length;
+    else return false;
+    if (at < from) return false;
   }
-  for (let at = from; at <= text.length; at += 1) {
-    if (endOf(text, at, piece) === text.length) return true;
-  }
-  return false;
+  return true;
 }
