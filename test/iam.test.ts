@@ -3,14 +3,15 @@
 // behind, a token that outlives its role or is made by a client, an action that reaches into
 // another account, and a secret that is told twice.
 
-import { createHash } from 'node:crypto';
+import { createHash, randomInt } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 import { buildIam } from '../api/iam/build.ts';
 import { ACTIONS } from '../api/iam/actions.ts';
 import { Accounts } from '../appliance/engine/accounts.ts';
 import { Identities } from '../appliance/engine/identities.ts';
 import { signRequest } from '../appliance/model/signature.ts';
-import { cryptoRandom } from './engine-harness.ts';
+import { accountsWithIdentities } from '../api/iam/signers.ts';
+import { cryptoRandom, seeded } from './engine-harness.ts';
 import { MemoryMetadataStore } from './memory-store.ts';
 import { MovableClock, startEndpoint, type Endpoint } from './s3-caller.ts';
 
@@ -465,4 +466,60 @@ using('lists are ordered without regard to case, and paged', async (t, rig) => {
     marker = tag(reply, 'IsTruncated') === 'true' ? tag(reply, 'Marker') : undefined;
   }
   t.deepEqual(names, ['aa', 'Ab', 'ac', 'Ad']);
+});
+
+test('a session never has more than its role, whatever policies it was made with', async (t) => {
+  const seed = randomInt(2 ** 31);
+  t.log(`seed ${seed}`);
+  const next = seeded(seed);
+  const pick = <T>(from: readonly T[]): T => from[Math.floor(next() * from.length)] as T;
+  const clock = new MovableClock();
+  const store = new MemoryMetadataStore(clock);
+  const masterKey = Buffer.alloc(32, 7);
+  const context = { store, clock, random: cryptoRandom, masterKey, staleMs: 0 };
+  const identities = new Identities(context);
+  const port = accountsWithIdentities({ accounts: new Accounts(context), identities, clock });
+  const actions = ['s3:GetObject', 's3:PutObject', 's3:ListBucket', 'iam:CreateUser'];
+  const resources = ['arn:aws:s3:::a', 'arn:aws:s3:::a/x', 'arn:aws:s3:::b/y'];
+  const random = (): string =>
+    policy(
+      ...Array.from({ length: 1 + Math.floor(next() * 3) }, () => ({
+        Effect: pick(['Allow', 'Allow', 'Deny']),
+        [pick(['Action', 'Action', 'NotAction'])]: pick([...actions, 's3:*', '*', 's3:Get*']),
+        Resource: pick([...resources, '*', 'arn:aws:s3:::a*']),
+      })),
+    );
+  const seen = { allowed: 0, narrowed: 0 };
+  for (let i = 0; i < 300; i += 1) {
+    const of = { format: 1, kind: 'role', account: 'owner', path: '/', createdAt: 0 } as const;
+    const role = {
+      ...of,
+      id: `R${i}`,
+      name: `r${i}`,
+      trust: trust('owner'),
+      sessionSecondsMax: 900,
+    };
+    await identities.insert({ ...role, inline: { own: random() }, attached: [] });
+    const base = { account: 'owner', role: role.name, roleId: role.id, sessionName: 's' };
+    const at = { issuedAt: clock.wall(), expiresAt: clock.wall() + 900_000, policyArns: [] };
+    const plain = identities.sealSession({ ...base, ...at, policies: [] });
+    const narrow = identities.sealSession({ ...base, ...at, policies: [random()] });
+    const whole = (await port.secretOf(plain.accessKey, plain.token))?.signer;
+    const less = (await port.secretOf(narrow.accessKey, narrow.token))?.signer;
+    if (whole === undefined || less === undefined) return t.fail('a session of a standing role');
+    for (const action of actions) {
+      for (const resource of resources) {
+        const asked = { action, resource, lookup: () => undefined };
+        const parent = whole.judge({ ...asked, principal: whole.principal });
+        const child = less.judge({ ...asked, principal: less.principal });
+        const place = `${action} ${resource} ${JSON.stringify(narrow.policies)}`;
+        if (child === 'allow') t.is(parent, 'allow', place);
+        if (parent === 'deny') t.is(child, 'deny', place);
+        if (parent === 'allow') seen.allowed += 1;
+        if (parent === 'allow' && child === 'deny') seen.narrowed += 1;
+      }
+    }
+  }
+  t.true(seen.allowed > 100 && seen.narrowed > 50, JSON.stringify(seen));
+  return undefined;
 });
