@@ -572,6 +572,23 @@ test('no list can be forged: not its owner, not a grantee, not two meanings at o
   }
 });
 
+test('a grantee that is nothing but blanks is refused at once', async (t) => {
+  const endpoint = await start(t);
+  await withAcls(endpoint);
+  for (const bad of [`id=${' '.repeat(12_000)}x"`, `${'id=stranger,'.repeat(1000)}id=stranger`]) {
+    const begun = performance.now();
+    const answer = await send(
+      endpoint,
+      put('/bucket/key', { headers: { 'x-amz-grant-read': bad } }),
+    );
+    t.is(answer.status, 400);
+    t.true(
+      performance.now() - begun < 500,
+      'a header that is tried in every division takes seconds',
+    );
+  }
+});
+
 test('a list gives what it says and no more', async (t) => {
   const endpoint = await start(t);
   await withAcls(endpoint);

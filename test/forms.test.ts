@@ -10,6 +10,7 @@ import type { ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { FormReader } from '../api/s3/body/form-reader.ts';
 import type { S3Settings, Secret } from '../api/s3/input/settings.ts';
+import { parseFormPolicy } from '../api/s3/signature/form-policy.ts';
 import { Capacities } from '../appliance/engine/capacity.ts';
 import { quotaRowId, type QuotaUsage } from '../appliance/model/quota.ts';
 import { CLASSES } from './engine-harness.ts';
@@ -374,6 +375,9 @@ test('a policy that is not understood lets nothing through', async (t) => {
     }
   }
   t.is((await get(endpoint, 'by-form')).status, 404);
+  const begun = performance.now();
+  t.throws(() => parseFormPolicy(`${' '.repeat(20_000)}!`), { code: 'InvalidPolicyDocument' });
+  t.true(performance.now() - begun < 200, 'blanks that are tried in every division take seconds');
 });
 
 test('forms that are no forms, have two of a thing or no end leave nothing behind', async (t) => {
@@ -807,6 +811,25 @@ test('rules that browsers could not keep, or that would make headers of their ow
     checkRefusal(await setCors(endpoint, ...rules), 400, code, what);
   }
   t.is((await setCors(endpoint, ...Array<string>(100).fill(good))).status, 200);
+});
+
+test('a preflight of nobody costs nothing, whatever rules a bucket has', async (t) => {
+  const endpoint = await endpointOf(t);
+  const headers = Array.from({ length: 100 }, (_, i) => `a-${i}-*`);
+  const rule =
+    allow('AllowedOrigin', '*') +
+    allow('AllowedMethod', 'GET') +
+    allow('AllowedHeader', ...headers);
+  const set = await setCors(endpoint, ...Array<string>(100).fill(rule));
+  t.is(set.status, 200, set.text);
+  const begun = performance.now();
+  const asked = {
+    origin: 'https://app.example',
+    'access-control-request-method': 'GET',
+    'access-control-request-headers': `${'a-99-,'.repeat(2000)}b`,
+  };
+  checkRefusal(await unsigned(endpoint, 'OPTIONS', '/bucket/key', asked), 403, 'AccessForbidden');
+  t.true(performance.now() - begun < 500, 'each name looked for in each rule takes seconds');
 });
 
 test('a cache is told whom it may answer, and never given a byte', async (t) => {

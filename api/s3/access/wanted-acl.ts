@@ -110,11 +110,14 @@ function cannedAcl(name: string, on: 'bucket' | 'object'): CannedAcl {
 /** How a client names somebody. */
 type Named = { id: string } | { email: string } | { uri: string };
 
-const NAMED = /^\s*(id|emailAddress|uri)\s*=\s*(?:"([^"]*)"|([^"\s]*))\s*$/i;
+/** Of trimmed text: two runs of blanks side by side would be tried in every division. */
+const NAMED = /^(id|emailAddress|uri)\s*=\s*(?:"([^"]*)"|([^"\s]+))$/i;
 
 function granteesOf(header: string, value: string): Named[] {
-  return value.split(',').map((one) => {
-    const [, kind = '', quoted, bare = ''] = NAMED.exec(one) ?? [];
+  const named = value.split(',', ACL_GRANTS_MAX + 1);
+  if (named.length > ACL_GRANTS_MAX) throw tooMany();
+  return named.map((one) => {
+    const [, kind = '', quoted, bare = ''] = NAMED.exec(one.trim()) ?? [];
     const text = quoted ?? bare;
     switch (kind.toLowerCase()) {
       case 'id':
