@@ -209,6 +209,24 @@ test('a bucket that holds more than it may still takes what needs no more', asyn
   rig.close();
 });
 
+test('what one process wrote and another deleted takes no room, whoever tells first', async (t) => {
+  const rig = await newQuotaRig({ bytesMax: 1000 });
+  await count(rig);
+  const [one, other] = [buildEngine(rig.context), buildEngine(rig.context)];
+  for (let n = 0; n < 5; n++) {
+    await write(one, 'draft', 600);
+    await other.deleteObject({ bucket: 'data', key: 'draft', owner: 'root' });
+    // What went is told before what came.
+    await other.core.quotas.close();
+    await one.core.quotas.close();
+  }
+  const usage = await usageOf(rig, `bucket/${rig.bucket.id}`);
+  t.deepEqual(usage?.used, { bytes: 0, objects: 0 });
+  t.is(await codeOf(write(one, 'whole', 1000)), 'none');
+  await Promise.all([one.close(), other.close()]);
+  rig.close();
+});
+
 test('a quota that is taken away while a writer tells leaves no count for the next one', async (t) => {
   const rig = await newQuotaRig({ bytesMax: 1000 });
   const id = `bucket/${rig.bucket.id}`;

@@ -431,13 +431,18 @@ function emptyUsage({ kind, name }: Subject): QuotaUsage {
   return { format: 1, kind, name, used: NOTHING, holds: {}, isExact: false };
 }
 
-/** `growth`: what came in `told`, whatever went: all that a count may add without missing any. */
+/**
+ * `growth`: what came in `told`, whatever went: all that a count may add without missing any. What
+ * went may be told before it is told that it came: until then `used` is below nothing, and cut off
+ * there it would stay too high. Only what was never counted may go without having come.
+ */
 function withTold(
   row: QuotaUsage,
   { told, growth }: Record<'told' | 'growth', Amount>,
 ): QuotaUsage {
   if (isNothing(told) && isNothing(growth)) return row;
-  const used = onlyGrowth(plus(row.used, told));
+  const sum = plus(row.used, told);
+  const used = row.countedAt === undefined ? onlyGrowth(sum) : sum;
   if (row.count === undefined) return { ...row, used };
   const { id, grown } = row.count;
   return { ...row, used, count: { id, grown: plus(grown, growth), moved: true } };

@@ -6,7 +6,7 @@
 import type { Account, Bucket, Quota } from '../model/bucket.ts';
 import { FirnError } from '../model/errors.ts';
 import type { Row, Table } from '../model/metadata-store.ts';
-import { heldBy, plus, quotaRowId, type QuotaUsage } from '../model/quota.ts';
+import { heldBy, onlyGrowth, plus, quotaRowId, type QuotaUsage } from '../model/quota.ts';
 import { noSuchBucket } from './bucket-rows.ts';
 import type { EngineContext } from './context.ts';
 import { allBuckets } from './inventory.ts';
@@ -89,7 +89,8 @@ export async function* allQuotas(
 
 /** What counts against the quota now: written, or set aside by writers. */
 export function takenOf(usage: QuotaUsage | undefined): { bytes: number; objects: number } {
-  return usage === undefined ? { bytes: 0, objects: 0 } : plus(usage.used, heldBy(usage.holds));
+  if (usage === undefined) return { bytes: 0, objects: 0 };
+  return onlyGrowth(plus(usage.used, heldBy(usage.holds)));
 }
 
 export function newUsage({ kind, name }: QuotaOf): QuotaUsage {

@@ -13,7 +13,10 @@ export interface QuotaUsage {
   kind: 'bucket' | 'account';
   /** Name of the bucket, or id of the account. */
   name: string;
-  /** What is there, but for what the holders have not told yet: that is within their holds. */
+  /**
+   * What is there, but for what the holders have not told yet: that is within their holds. For a
+   * moment negative where it was told first that something went.
+   */
   used: Amount;
   /** Holder (a process of one start) → room that it has set aside. */
   holds: Record<string, Amount & { until: number }>;
