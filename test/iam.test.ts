@@ -313,6 +313,63 @@ using('nobody gives itself what it has not, nor acts in another account', async 
   t.is((await act(rig, rig.other, 'ListUsers')).text.includes('ann'), false);
 });
 
+using(
+  'a managed policy has one ARN: no other case or path of its name reaches it',
+  async (t, rig) => {
+    const own = 'arn:aws:iam::owner:policy/dev/*';
+    const ann = await newUser(rig, 'ann', policy({ Action: 'iam:*', Resource: own }));
+    const made = await act(rig, rig.root, 'CreatePolicy', {
+      PolicyName: 'Admin',
+      PolicyDocument: policy({ Effect: 'Deny', Action: 's3:*' }),
+    });
+    t.is(made.status, 200, made.text);
+    const arn = tag(made, 'Arn');
+    const PolicyDocument = policy({ Action: '*' });
+    for (const PolicyArn of ['Admin', 'admin'].map(
+      (name) => `arn:aws:iam::owner:policy/dev/${name}`,
+    )) {
+      const more: Record<string, Record<string, string>> = {
+        CreatePolicyVersion: { PolicyDocument, SetAsDefault: 'true' },
+        SetDefaultPolicyVersion: { VersionId: 'v1' },
+        DeletePolicyVersion: { VersionId: 'v1' },
+        DeletePolicy: {},
+        GetPolicy: {},
+        GetPolicyVersion: { VersionId: 'v1' },
+        ListPolicyVersions: {},
+        ListEntitiesForPolicy: {},
+      };
+      for (const [action, params] of Object.entries(more)) {
+        const reply = await act(rig, ann, action, { PolicyArn, ...params });
+        t.is(reply.code, 'NoSuchEntity', `${action} ${reply.text}`);
+      }
+      // Or it would be attached under a name that nobody finds, and removed from under its bearer.
+      const attached = await act(rig, rig.root, 'AttachUserPolicy', { UserName: 'ann', PolicyArn });
+      t.is(attached.code, 'NoSuchEntity');
+    }
+    const kept = await act(rig, rig.root, 'GetPolicy', { PolicyArn: arn });
+    t.is(tag(kept, 'DefaultVersionId'), 'v1');
+  },
+);
+
+using('nobody is renamed or moved into a name that the caller may not handle', async (t, rig) => {
+  const own = ['arn:aws:iam::owner:user/dev/*', 'arn:aws:iam::owner:group/dev/*'];
+  const ann = await newUser(rig, 'ann', policy({ Action: 'iam:*', Resource: own }));
+  t.is((await act(rig, ann, 'CreateUser', { UserName: 'bob', Path: '/dev/' })).status, 200);
+  t.is((await act(rig, ann, 'CreateGroup', { GroupName: 'all', Path: '/dev/' })).status, 200);
+  const moves: [string, Record<string, string>][] = [
+    ['UpdateUser', { UserName: 'bob', NewPath: '/' }],
+    ['UpdateUser', { UserName: 'bob', NewPath: '/ops/', NewUserName: 'chief' }],
+    ['UpdateGroup', { GroupName: 'all', NewPath: '/' }],
+  ];
+  for (const [action, params] of moves) {
+    t.is((await act(rig, ann, action, params)).code, 'AccessDenied', JSON.stringify(params));
+  }
+  const renamed = await act(rig, ann, 'UpdateUser', { UserName: 'bob', NewUserName: 'bert' });
+  t.is(renamed.status, 200, renamed.text);
+  const bert = await act(rig, ann, 'GetUser', { UserName: 'bert' });
+  t.is(tag(bert, 'Arn'), 'arn:aws:iam::owner:user/dev/bert');
+});
+
 using('a session has what its role has, narrowed by its policy, until it ends', async (t, rig) => {
   await newRole(rig, 'owner', policy({ Action: 's3:*' }));
   const session = await assume(rig, rig.root);

@@ -27,14 +27,16 @@ export interface Call {
   userAgent: string | undefined;
 }
 
+type Resource = string | readonly string[] | undefined;
+
 export interface Action {
   name: string;
   service: 'iam' | 'sts';
   /**
-   * The ARN that policies of the caller must allow it on; undefined where every caller may, or
-   * where `run` asks itself. Reads all parameters.
+   * The ARN that policies of the caller must allow it on, or each of several; undefined where every
+   * caller may, or where `run` asks itself. Reads all parameters.
    */
-  resource(call: Call): string | undefined | Promise<string | undefined>;
+  resource(call: Call): Resource | Promise<Resource>;
   /** The XML inside the result; undefined where the answer has none. */
   run(call: Call): Promise<string | undefined>;
 }

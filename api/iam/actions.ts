@@ -153,11 +153,13 @@ async function allow(call: Call, action: Action): Promise<void> {
   const { signer } = caller;
   if (signer === undefined || resource === undefined) return;
   const name = `${action.service}:${action.name}`;
-  if (signer.judge(judged(call, { action: name, resource })) === 'allow') return;
-  throw new FirnError(
-    'AccessDenied',
-    `User: ${caller.arn} is not authorized to perform: ${name} on resource: ${resource}`,
-  );
+  for (const one of typeof resource === 'string' ? [resource] : resource) {
+    if (signer.judge(judged(call, { action: name, resource: one })) === 'allow') continue;
+    throw new FirnError(
+      'AccessDenied',
+      `User: ${caller.arn} is not authorized to perform: ${name} on resource: ${one}`,
+    );
+  }
 }
 
 const document = (name: string, content: string, service: Service): string =>

@@ -38,6 +38,24 @@ export const arnOfParameter =
   (call: Call): Promise<string> =>
     arnNamed(call, kind, nameOf(call.params, kind));
 
+/**
+ * Of an update that may give another name or path: as it is called, and as it will be. Policies go
+ * by ARNs, so who may not handle the new one must not bring it about. Throws ValidationError.
+ */
+export async function arnsOfMove(
+  call: Call,
+  kind: 'user' | 'group',
+  newName: string,
+): Promise<readonly string[]> {
+  const { account, params, settings } = call;
+  const name = nameOf(params, kind);
+  const found = await settings.identities.get(kind, { account, name });
+  const old = found ?? { account, kind, path: '/', name };
+  const path = params.get('NewPath') ?? old.path;
+  const moved = arnOf({ account, kind, path, name: params.get(newName) ?? old.name });
+  return [arnOf(old), moved];
+}
+
 /** By compare-and-swap. Throws NoSuchEntity, and what `change` throws. */
 export async function change<K extends IdentityKind>(
   call: Call,

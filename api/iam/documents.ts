@@ -8,6 +8,7 @@ import { parsePolicy } from '../../policies/access/document.ts';
 import { compilePolicy, evaluate, type CompiledPolicy } from '../../policies/access/evaluate.ts';
 import type { AccessRequest, PolicyKind, Verdict } from '../../policies/access/policy.ts';
 import { builtInDocument, policyNameOf } from './managed-policies.ts';
+import { arnOf } from './names.ts';
 
 /** AWS's limits of one document. */
 const BYTES_MAX: Record<Exclude<PolicyKind, 'bucket'>, number> = {
@@ -99,5 +100,7 @@ export async function managedDocument(
   const name = policyNameOf(arn, account);
   if (name === undefined) return undefined;
   const policy = await identities.get('policy', { account, name });
-  return policy?.versions.find(({ id }) => id === policy.defaultVersion)?.document;
+  // Rows know names without case and path: another spelling is another ARN, and names nothing.
+  if (policy === undefined || arnOf(policy) !== arn) return undefined;
+  return policy.versions.find(({ id }) => id === policy.defaultVersion)?.document;
 }

@@ -5,7 +5,7 @@ import type { Group } from '../../appliance/model/identity.ts';
 import { wrap } from '../s3/xml/write.ts';
 import type { Action } from './action.ts';
 import { groupXml, lowerName, pageXml, userXml } from './answer.ts';
-import { arnOfParameter, change, find } from './bearers.ts';
+import { arnOfParameter, arnsOfMove, change, find } from './bearers.ts';
 import { arnOf, checkName, checkPath, nameOf, noSuchEntity, pathOf } from './names.ts';
 
 const GROUPS_MAX = 10;
@@ -75,11 +75,7 @@ export const listGroups: Action = {
 export const updateGroup: Action = {
   name: 'UpdateGroup',
   service: 'iam',
-  resource(call) {
-    call.params.get('NewGroupName');
-    call.params.get('NewPath');
-    return arnOfParameter('group')(call);
-  },
+  resource: (call) => arnsOfMove(call, 'group', 'NewGroupName'),
   async run(call) {
     const { account, params, settings } = call;
     const { identities } = settings;

@@ -43,10 +43,28 @@ const builtIn = (arn: string): ManagedPolicy => ({
   updatedAt: 0,
 });
 
+/**
+ * What policies of the caller were asked about is the ARN as it was sent; rows know names without
+ * case and path. So a policy is changed only by its very ARN. Throws NoSuchEntity.
+ */
+function requireArn({ params }: Call, policy: ManagedPolicy): ManagedPolicy {
+  const arn = params.need('PolicyArn');
+  if (arnOf(policy) === arn) return policy;
+  throw notFound(arn);
+}
+
 async function named(call: Call): Promise<ManagedPolicy> {
   const arn = call.params.need('PolicyArn');
   if (builtInDocument(arn) !== undefined) return builtIn(arn);
-  return find(call, 'policy', nameOfArn(call));
+  return requireArn(call, await find(call, 'policy', nameOfArn(call)));
+}
+
+function changeNamed(
+  call: Call,
+  how: (policy: ManagedPolicy) => ManagedPolicy,
+): Promise<ManagedPolicy> {
+  const of = { kind: 'policy', name: nameOfArn(call) } as const;
+  return change(call, of, (policy) => how(requireArn(call, policy)));
 }
 
 function checkManaged(text: string): string {
@@ -161,6 +179,7 @@ const deletePolicy: Action = {
     const name = nameOfArn(call);
     const attachments = await attachmentsOf(call);
     const removed = await settings.identities.remove('policy', { account, name }, (policy) => {
+      requireArn(call, policy);
       if (attachments.has(arnOf(policy))) {
         throw new FirnError('DeleteConflict', 'Cannot delete a policy attached to entities.');
       }
@@ -189,7 +208,7 @@ const createPolicyVersion: Action = {
     const document = checkManaged(params.need('PolicyDocument'));
     const createdAt = settings.clock.now();
     const isDefault = params.get('SetAsDefault') === 'true';
-    const policy = await change(call, { kind: 'policy', name: nameOfArn(call) }, (one) => {
+    const policy = await changeNamed(call, (one) => {
       if (one.versions.length >= VERSIONS_MAX) {
         throw new FirnError('LimitExceeded', `A policy has at most ${VERSIONS_MAX} versions.`);
       }
@@ -241,7 +260,7 @@ const setDefaultPolicyVersion: Action = {
   resource: resource('VersionId'),
   async run(call) {
     const id = call.params.need('VersionId');
-    await change(call, { kind: 'policy', name: nameOfArn(call) }, (one) => {
+    await changeNamed(call, (one) => {
       if (!one.versions.some((version) => version.id === id)) throw noSuchVersion(id);
       return { ...one, defaultVersion: id };
     });
@@ -255,7 +274,7 @@ const deletePolicyVersion: Action = {
   resource: resource('VersionId'),
   async run(call) {
     const id = call.params.need('VersionId');
-    await change(call, { kind: 'policy', name: nameOfArn(call) }, (one) => {
+    await changeNamed(call, (one) => {
       if (!one.versions.some((version) => version.id === id)) throw noSuchVersion(id);
       if (one.defaultVersion === id) {
         throw new FirnError('DeleteConflict', 'Cannot delete the default version of a policy.');

@@ -5,7 +5,7 @@ import type { User } from '../../appliance/model/identity.ts';
 import { element, wrap } from '../s3/xml/write.ts';
 import type { Action, Call } from './action.ts';
 import { lowerName, pageXml, time, userXml } from './answer.ts';
-import { arnNamed, arnOfParameter, change, find } from './bearers.ts';
+import { arnNamed, arnOfParameter, arnsOfMove, change, find } from './bearers.ts';
 import {
   arnOf,
   checkName,
@@ -108,11 +108,7 @@ export const listUsers: Action = {
 export const updateUser: Action = {
   name: 'UpdateUser',
   service: 'iam',
-  resource(call) {
-    call.params.get('NewUserName');
-    call.params.get('NewPath');
-    return arnOfParameter('user')(call);
-  },
+  resource: (call) => arnsOfMove(call, 'user', 'NewUserName'),
   async run(call) {
     const { account, params, settings } = call;
     const { identities } = settings;
