@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { OPERATIONS } from '../api/s3/operation-table.ts';
@@ -25,6 +26,7 @@ import {
   MovableClock,
   OWNER,
   rawHead,
+  REGION,
   send,
   sendWire,
   startEndpoint,
@@ -587,6 +589,44 @@ test('a grantee that is nothing but blanks is refused at once', async (t) => {
       'a header that is tried in every division takes seconds',
     );
   }
+});
+
+test('an access log never lands in the bucket of whoever took its target’s name', async (t) => {
+  const problems: string[] = [];
+  const endpoint = await startEndpoint({
+    accessLogMs: 20,
+    problem: (what) => void problems.push(what),
+  });
+  t.teardown(() => endpoint.close());
+  await endpoint.engine.createBucket({ name: 'logs', owner: 'owner', region: REGION });
+  const body =
+    '<BucketLoggingStatus><LoggingEnabled><TargetBucket>logs</TargetBucket>' +
+    '<TargetPrefix>l/</TargetPrefix></LoggingEnabled></BucketLoggingStatus>';
+  await ok(endpoint, put('/bucket', { query: 'logging', body }));
+  const logs = async (): Promise<string[]> => {
+    const { entries } = await endpoint.engine.listObjects({
+      bucket: 'logs',
+      prefix: '',
+      delimiter: '',
+      after: '',
+      limit: 10,
+    });
+    return entries.map(({ key }) => key);
+  };
+  const found = async (): Promise<number> => {
+    await sleep(100);
+    return (await logs()).length;
+  };
+  await ok(endpoint, { path: '/bucket' });
+  t.true((await found()) > 0, 'written while it is the owner’s');
+  for (const key of await logs()) {
+    await endpoint.engine.deleteObject({ bucket: 'logs', key, owner: 'owner' });
+  }
+  await endpoint.engine.deleteBucket('logs');
+  await endpoint.engine.createBucket({ name: 'logs', owner: 'stranger', region: REGION });
+  await ok(endpoint, { path: '/bucket' });
+  t.is(await found(), 0);
+  t.true(problems.some((what) => what.includes('were not written')));
 });
 
 test('a list gives what it says and no more', async (t) => {

@@ -7,6 +7,7 @@
 import type { Bucket, BucketLogging } from '../../appliance/model/bucket.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import { MiB } from '../../appliance/model/limits.ts';
+import { denied } from './access/authorize.ts';
 import { lineOf, type LoggedRequest } from './access-line.ts';
 import type { S3Settings } from './input/settings.ts';
 import type { Operation, OwnedRequest, S3Request } from './request/request.ts';
@@ -90,6 +91,9 @@ export class AccessLog {
     const { bucket, logging, lines } = gathered;
     this.#heldBytes -= gathered.bytes;
     try {
+      // The name may have another owner by now, whose room is not for these lines.
+      const target = await engine.getBucket(logging.targetBucket);
+      if (target.owner !== bucket.owner) throw denied();
       await engine.putObject({
         bucket: logging.targetBucket,
         key: this.#keyOf(gathered, clock.now()),
