@@ -49,6 +49,7 @@ import { startFirn } from '../firn-process.ts';
 import type { RunningFirn } from '../firn-process.ts';
 import { findMongod, startMongo } from '../peers.ts';
 import type { Peer } from '../peers.ts';
+import { EVERYWHERE_SETTINGS, everywhereJourney } from './everywhere.ts';
 
 const run = promisify(execFile);
 const MiB = 1024 * 1024;
@@ -85,10 +86,10 @@ test.before(async () => {
   scratch = mkdtempSync(join(tmpdir(), 'firn-clients-'));
   tree = join(scratch, 'tree');
   makeTree(tree);
-  firn = await startFirn();
+  firn = await startFirn({ settings: EVERYWHERE_SETTINGS });
   if (missingMongo === undefined) {
     mongo = await startMongo({});
-    onMongo = await startFirn({ metadata: mongo.url });
+    onMongo = await startFirn({ metadata: mongo.url, settings: EVERYWHERE_SETTINGS });
   }
 });
 
@@ -357,6 +358,15 @@ needs('on MongoDB', missingMongo)(
     await sdkJourney(t, onMongo as RunningFirn);
   },
 );
+
+test.serial('what is acknowledged holds in every process, on either store', async (t) => {
+  // Both at once: most of it is waiting.
+  await Promise.all(
+    [firn, onMongo].map(async (one) => {
+      if (one !== undefined) await everywhereJourney(t, one);
+    }),
+  );
+});
 
 const awsProgram = program('aws');
 const rcloneProgram = program('rclone');
