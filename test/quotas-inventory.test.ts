@@ -278,6 +278,13 @@ test('a body of unknown length is refused once it is too long, and leaves nothin
   const stream = (key: string, size: number): Promise<unknown> =>
     rig.engine.putObject({ bucket: 'data', key, body: body(size), ...FIELDS });
   t.is(await codeOf(stream('a', 900)), 'QuotaExceeded', 'fits the bucket, not the account');
+  let sent = 0;
+  async function* endless(): AsyncGenerator<Uint8Array> {
+    for (; sent < 1e6; sent += 100) yield random.bytes(100);
+  }
+  const put = { bucket: 'data', key: 'a', body: endless(), ...FIELDS };
+  t.is(await codeOf(rig.engine.putObject(put)), 'QuotaExceeded');
+  t.true(sent <= 800, `${sent} bytes were taken`);
   t.is(await codeOf(rig.engine.headObject({ bucket: 'data', key: 'a' })), 'NoSuchKey');
   t.is(await codeOf(stream('a', 800)), 'none', 'all the room is there again');
   await rig.engine.close();

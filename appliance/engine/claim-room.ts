@@ -7,6 +7,7 @@ import { isFirnError } from '../model/errors.ts';
 import { NULL_VERSION, objectId } from '../model/ids.ts';
 import type { ObjectDocument } from '../model/object.ts';
 import { minus, onlyGrowth, type Amount } from '../model/quota.ts';
+import type { Body } from '../model/tier.ts';
 import type { Core } from './core.ts';
 import { findVersion, reread } from './history.ts';
 import type { Claim } from './quota-meter.ts';
@@ -30,6 +31,26 @@ export async function withRoom<A>(
     return await write(claim);
   } finally {
     claim?.end();
+  }
+}
+
+/**
+ * A body of unknown length, room set aside as it comes: one that is too long ends there, and not
+ * after 5 GiB that then lie on the drives for a grace.
+ */
+export function withinRoom(body: Body, claim: Claim): Body {
+  return body instanceof Uint8Array ? body : claiming(body, claim);
+}
+
+async function* claiming(
+  body: AsyncIterable<Uint8Array>,
+  claim: Claim,
+): AsyncGenerator<Uint8Array> {
+  let bytes = 0;
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    await claim.atLeast(bytes);
+    yield chunk;
   }
 }
 

@@ -20,7 +20,7 @@ import type {
   VersionName,
 } from '../model/requests.ts';
 import type { Body, ByteRange } from '../model/tier.ts';
-import { withRoom, type Need } from './claim-room.ts';
+import { withinRoom, withRoom, type Need } from './claim-room.ts';
 import { checkCopySource } from './conditions.ts';
 import type { Core } from './core.ts';
 import { openEnvelope, type NewEnvelope } from './envelope.ts';
@@ -87,7 +87,7 @@ async function storePart(
     tier: landingTier(context, upload.storageClass),
     bucketId: bucket.id,
     key,
-    body: summed.body,
+    body: of.claimed === undefined ? summed.body : withinRoom(summed.body, of.claimed),
     sizeBytes,
     contentMd5,
     signal,
@@ -95,7 +95,6 @@ async function storePart(
     envelope,
   });
   if (stored === undefined) throw new FirnError('InternalError', 'a part without a place');
-  await of.claimed?.atLeast(bytes.sizeBytes);
   const { location, checksum } = stored;
   const part: UploadPart = {
     format: 1,

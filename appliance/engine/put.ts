@@ -8,7 +8,7 @@ import type { EventName } from '../model/event-sink.ts';
 import { newId, objectId } from '../model/ids.ts';
 import type { ObjectDocument, Part, Version } from '../model/object.ts';
 import type { PutAnswer, PutObject, WriteConditions } from '../model/requests.ts';
-import { needOfObject, withRoom } from './claim-room.ts';
+import { needOfObject, withinRoom, withRoom } from './claim-room.ts';
 import { commitObject } from './commit.ts';
 import { checkWrite, isConditional } from './conditions.ts';
 import { confirmBucket } from './confirm-bucket.ts';
@@ -66,14 +66,12 @@ async function storeObject(
     tier,
     bucketId,
     key,
-    body,
+    body: claim !== undefined && sizeOf(request) === undefined ? withinRoom(body, claim) : body,
     sizeBytes,
     contentMd5,
     signal,
     envelope,
   });
-  // Refused here, the bytes are left to the sweep (B5).
-  if (claim !== undefined && sizeOf(request) === undefined) await claim.atLeast(bytes.sizeBytes);
   const version: Omit<Version, 'id' | 'isNull'> = {
     ...carried(request),
     ...describe(core, bytes),
