@@ -629,6 +629,41 @@ test('an access log never lands in the bucket of whoever took its target’s nam
   t.true(problems.some((what) => what.includes('were not written')));
 });
 
+test.serial(
+  'a Deny by the tags of what is there holds for every action, in every spelling',
+  async (t) => {
+    const locked = { StringEquals: { 's3:ExistingObjectTag/keep': 'yes' } };
+    const actions = ['s3:DeleteObject', 's3:PutObject', 's3:GetObject'];
+    const deny = { Effect: 'Deny', Action: actions, Resource: '*', Condition: locked };
+    const endpoint = await start(t);
+    signer = userBy([{ Effect: 'Allow', Action: 's3:*', Resource: '*' }, deny]);
+    t.teardown(() => (signer = undefined));
+    const tagged = { 'x-amz-tagging': 'keep=yes' };
+    const calls = (path: string, as: typeof OWNER): Call[] => [
+      { method: 'DELETE', path, as },
+      put(path, { as }),
+      { path, as },
+    ];
+    await ok(endpoint, put('/bucket/kept', { headers: tagged }));
+    await ok(endpoint, put('/bucket/free'));
+    for (const call of calls('/bucket/kept', USER)) await refused(endpoint, call);
+    const body = '<Delete><Object><Key>kept</Key></Object></Delete>';
+    const many = { method: 'POST', path: '/bucket', query: 'delete', body, as: USER };
+    t.true((await ok(endpoint, many)).text.includes('AccessDenied'));
+    await ok(endpoint, { path: '/bucket/free', as: USER });
+    await ok(endpoint, put('/bucket/new', { as: USER }));
+    await ok(endpoint, { method: 'DELETE', path: '/bucket/free', as: USER });
+
+    const statement = { ...allow(actions, { Condition: locked }), Effect: 'Deny' };
+    const text = JSON.stringify({ Version: '2012-10-17', Statement: [statement] });
+    const escaped = text.replace('ExistingObjectTag', 'Existing\\u004fbjectTag');
+    t.not(escaped, text);
+    await ok(endpoint, put('/bucket', { query: 'policy', body: escaped }));
+    for (const call of calls('/bucket/kept', OWNER)) await refused(endpoint, call);
+    await ok(endpoint, { method: 'DELETE', path: '/bucket/new' });
+  },
+);
+
 test('a list gives what it says and no more', async (t) => {
   const endpoint = await start(t);
   await withAcls(endpoint);

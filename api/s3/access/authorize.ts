@@ -188,16 +188,19 @@ export async function judge(
   const asker = askerOf(identity);
   const policy = policyOf(bucket);
   let version = resource.version;
-  if (version === undefined && asksVersion(action, { resource, policy, isOwnersRoot })) {
+  if (version === undefined && asksVersion(action, resource, isOwnersRoot)) {
     version = await versionOf(request, { action, resource, asker });
   }
   const headers =
     action === 's3:PutObject' && (asker.signer !== undefined || policy?.asksCreation === true)
       ? await creationHeaders(request)
       : undefined;
-  const asked = accessRequest(request, { action, resource, asker, version, headers });
-  const ofPolicy = policy === undefined ? undefined : evaluate(policy.compiled, asked);
-  const ofAsker = asker.signer?.judge(asked);
+  let said = whatPoliciesSay(request, { action, resource, asker, version, headers });
+  if (said.missesTags) {
+    version = await versionOf(request, { action, resource, asker });
+    said = whatPoliciesSay(request, { action, resource, asker, version, headers });
+  }
+  const { ofPolicy, ofAsker } = said;
   if (ofPolicy === 'deny' || ofAsker === 'deny') throw denied();
   const objectOwner = resource.owner ?? ownerOf(bucket, version ?? bucket);
   const owner = isObjectOwners(action) ? objectOwner : bucket.owner;
@@ -214,6 +217,24 @@ export async function judge(
   };
   if (!isLetIn(asker, bucket, { granted, ofAsker })) throw denied();
   return version;
+}
+
+/** `missesTags`: a condition asked for the tags of a version that nobody has looked at yet. */
+function whatPoliciesSay(
+  request: S3Request,
+  question: Question,
+): { ofPolicy: Verdict; ofAsker: Verdict; missesTags: boolean } {
+  const { resource, asker, version } = question;
+  const mayBeThere = version === undefined && resource.key !== undefined && !resource.isNew;
+  let missesTags = false;
+  const existingTags = (): Version['tags'] => {
+    missesTags = mayBeThere;
+    return version?.tags;
+  };
+  const asked = accessRequest(request, { ...question, existingTags });
+  const policy = policyOf(resource.bucket);
+  const ofPolicy = policy === undefined ? undefined : evaluate(policy.compiled, asked);
+  return { ofPolicy, ofAsker: asker.signer?.judge(asked), missesTags };
 }
 
 interface Granted {
@@ -239,10 +260,9 @@ function isHeardBy(asker: Asker, bucket: Bucket, policy: KeptPolicy): boolean {
 
 function accessRequest(
   request: S3Request,
-  { action, resource, asker, version, headers }: Question,
+  { action, resource, asker, headers, existingTags }: Question,
 ): AccessRequest {
   const { bucket, key, versionId, requestTags, values } = resource;
-  const existingTags = version?.tags;
   const asked = { action, bucket, versionId, headers, existingTags, requestTags, values };
   return {
     principal: asker,
@@ -258,6 +278,8 @@ interface Question {
   asker: Asker;
   version?: Version | undefined;
   headers?: RequestHeaders | undefined;
+  /** Asked only where a condition does. */
+  existingTags?: () => Version['tags'];
 }
 
 /** Actions on keys that need no version to be there. */
@@ -270,13 +292,8 @@ const WITHOUT_VERSION = new Set([
   's3:PutObject',
 ]);
 
-function asksVersion(
-  action: string,
-  by: { resource: Resource; policy: KeptPolicy | undefined; isOwnersRoot: boolean },
-): boolean {
-  const { resource, policy, isOwnersRoot } = by;
+function asksVersion(action: string, resource: Resource, isOwnersRoot: boolean): boolean {
   if (resource.key === undefined || resource.isNew === true) return false;
-  if (policy?.asksTags === true) return true;
   if (WITHOUT_VERSION.has(action)) return false;
   // Its owner, its ACL, and whether it is there at all, which not everybody may learn.
   return !isOwnersRoot || (isObjectOwners(action) && !isEnforced(resource.bucket));

@@ -12,8 +12,6 @@ export interface KeptPolicy {
   compiled: CompiledPolicy;
   /** It lets the public in. */
   isPublic: boolean;
-  /** A condition or resource speaks of the tags of the object that is there. */
-  asksTags: boolean;
   /** One speaks of how an object is to be made: for parts, their upload has said it. */
   asksCreation: boolean;
   /** One speaks of what only the body says. */
@@ -38,12 +36,13 @@ export function policyOf({ name, policy: text }: Bucket): KeptPolicy | undefined
 function readPolicy(text: string, bucket: string): KeptPolicy {
   try {
     const policy = parseBucketPolicy(text, bucket);
+    // As it was understood: a name may be written with escapes.
+    const said = JSON.stringify(policy);
     return {
       compiled: compilePolicy(policy),
       isPublic: isPublicPolicy(policy),
-      asksTags: /existingobjecttag/i.test(text),
-      asksCreation: /s3:x-amz-|requestobjecttag|object-lock-/i.test(text),
-      asksBody: /requestobjecttag|object-lock-/i.test(text),
+      asksCreation: /s3:x-amz-|requestobjecttag|object-lock-/i.test(said),
+      asksBody: /requestobjecttag|object-lock-/i.test(said),
     };
   } catch (cause) {
     throw new FirnError('AccessDenied', 'Access Denied.', { cause });

@@ -23,7 +23,7 @@ export interface Asked {
   /** Those of what is to be made, where they are not the request's own. */
   headers?: RequestHeaders | undefined;
   /** Tags of the version that is there. */
-  existingTags?: Readonly<Record<string, string>> | undefined;
+  existingTags?: (() => Readonly<Record<string, string>> | undefined) | undefined;
   /** Where a body says them; else the header does. */
   requestTags?: Readonly<Record<string, string>> | undefined;
   /** Overrules what the request says: of a list that nobody asked for, and of bodies. */
@@ -105,7 +105,7 @@ const VALUES = new Map<string, (context: Context) => Value>([
 ]);
 
 const TAGS = new Map<string, (context: Context) => Readonly<Record<string, string>> | undefined>([
-  ['s3:existingobjecttag', ({ asked }) => asked.existingTags],
+  ['s3:existingobjecttag', ({ asked }) => asked.existingTags?.()],
   ['s3:requestobjecttag', requestTags],
   ['s3:buckettag', ({ asked }) => asked.bucket?.tags],
   ['aws:resourcetag', ({ asked }) => asked.bucket?.tags],
