@@ -3,8 +3,10 @@
 // where nginx is not installed; CI installs it.
 
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
@@ -56,7 +58,10 @@ function ask(
 }
 
 /** The example as it stands in deploy/, but for the lines that it says to change. */
-async function startNginx(t: ExecutionContext, firn: RunningFirn): Promise<number> {
+async function startNginx(
+  t: ExecutionContext,
+  firn: Pick<RunningFirn, 'directory' | 'port'>,
+): Promise<number> {
   const folder = join(firn.directory, 'nginx');
   mkdirSync(folder);
   const port = await freePort();
@@ -218,3 +223,40 @@ withNginx()('a warm cache answers only whom Firn would, and only what it would',
   await firn.stop();
   t.is((await ask(port, url('/edge/large'))).status, 502, 'nobody there to authorise');
 });
+
+withNginx()(
+  'what was read after another version came is not kept under the name of the first',
+  async (t) => {
+    // In place of Firn, because nothing else can put a version exactly between the two requests.
+    let version = 'new';
+    let reads = 0;
+    const upstream = http.createServer(({ headers }, response) => {
+      const isAuthorize = headers['x-firn-authorize'] !== undefined;
+      const named = isAuthorize ? 'old' : version;
+      response.setHeader('ETag', `"${named}"`);
+      response.setHeader('Last-Modified', 'Tue, 24 Nov 2026 10:00:00 GMT');
+      if (isAuthorize) {
+        response.writeHead(204, { 'x-firn-cache-key': 'bucket/key/of-old' }).end();
+        return;
+      }
+      reads += 1;
+      response.end(named);
+    });
+    const upstreamPort = await new Promise<number>((resolve) => {
+      upstream.listen(0, '127.0.0.1', () => resolve((upstream.address() as AddressInfo).port));
+    });
+    const directory = mkdtempSync(join(tmpdir(), 'firn-edge-'));
+    t.teardown(() => {
+      upstream.close();
+      upstream.closeAllConnections();
+      rmSync(directory, { recursive: true, force: true });
+    });
+    const port = await startNginx(t, { directory, port: upstreamPort });
+    reads = 0;
+    t.is((await ask(port, '/bucket/key')).bytes.toString(), 'new');
+    version = 'old';
+    t.is((await ask(port, '/bucket/key')).bytes.toString(), 'old', 'the first answer was not kept');
+    t.is((await ask(port, '/bucket/key')).bytes.toString(), 'old');
+    t.is(reads, 2, 'the second one was');
+  },
+);

@@ -27,6 +27,9 @@ const OF_CACHES = [
   'if-range',
 ];
 
+/** What tells one version from another. */
+const OF_VERSION = new Set(['ETag', 'Last-Modified', 'x-amz-version-id']);
+
 /** After the signature has been verified over all of them. */
 export function withoutConditions(headers: RequestHeaders): RequestHeaders {
   const kept = { ...headers };
@@ -48,6 +51,12 @@ async function run(request: OwnedRequest): Promise<Answer> {
   // Bytes that only their reader's own key opens, and parts, are for no cache.
   if (status === 200 && !headers.includes(CLIENT_KEY_HEADER)) {
     answered.push(CACHE_KEY_HEADER, cacheKeyOf(request, headers));
+    // A cache may keep under this name only an answer that says the same of itself: another version
+    // may come between this and the read.
+    for (let i = 0; i < headers.length; i += 2) {
+      const name = headers[i] as string;
+      if (OF_VERSION.has(name)) answered.push(name, headers[i + 1] as string);
+    }
   }
   return { status: 204, headers: answered };
 }
