@@ -56,7 +56,11 @@ export function locationsOf(version: Version): Location[] {
 /** Bytes of a version in a document, near enough to bound its size. */
 function weigh(version: Version): number {
   let bytes = 320 + version.parts.length * 260 + (version.restore?.copy?.length ?? 0) * 200;
-  if (version.encryption !== undefined) bytes += 160 + version.parts.length * 24;
+  const { encryption, acl } = version;
+  if (encryption !== undefined) {
+    bytes += 160 + (encryption.context?.length ?? 0) + version.parts.length * 24;
+  }
+  if (acl !== undefined) bytes += acl.grants.length * 100;
   for (const map of [version.headers, version.metadata, version.tags ?? {}]) {
     for (const [name, value] of Object.entries(map)) bytes += name.length + value.length + 4;
   }
