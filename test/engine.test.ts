@@ -1889,6 +1889,31 @@ test('MongoDB: a bucket row may be a second old, an absence never is, changes wa
   t.is((await other.getBucket('new')).name, 'new');
 });
 
+test('MongoDB: a change that was made already is acknowledged no sooner than the first', async (t) => {
+  const h = house({ staleMs: 20 });
+  await makeBucket(h);
+  const other = h.process();
+  await other.getBucket('bucket');
+  const first = setVersioning(h, 'enabled');
+  while ((await h.engine.core.buckets.fresh('bucket'))?.value.versioning !== 'enabled')
+    await turn();
+  const third = h.process();
+  await third.updateBucket('bucket', (bucket) => bucket);
+  t.is((await other.getBucket('bucket')).versioning, 'enabled');
+  await first;
+  const { context } = h.engine.core;
+  const accounts = new Accounts(context);
+  await accounts.createAccount({ id: 'team', displayName: 'Team' });
+  await accounts.createKey({ account: 'team', accessKey: 'TEAMKEY' });
+  const serving = new Accounts(context);
+  t.not(await serving.secretOf('TEAMKEY'), undefined);
+  const revoking = accounts.revokeKey('TEAMKEY');
+  while ((await new Accounts(context).secretOf('TEAMKEY')) !== undefined) await turn();
+  await new Accounts(context).revokeKey('TEAMKEY');
+  t.is(await serving.secretOf('TEAMKEY'), undefined);
+  await revoking;
+});
+
 test('MongoDB: a bucket row that was long on its way is not kept longer for that', async (t) => {
   const h = house({ staleMs: 20 });
   await makeBucket(h);

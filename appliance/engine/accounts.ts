@@ -225,10 +225,12 @@ export class Accounts {
         });
       }
       const value = change(row.value);
-      if (value === undefined) return;
-      const { id, revision } = row;
-      const result = await store.replace({ table: 'accounts', id, expected: revision, value });
-      if (result.outcome !== 'done') continue;
+      if (value !== undefined) {
+        const { id, revision } = row;
+        const result = await store.replace({ table: 'accounts', id, expected: revision, value });
+        if (result.outcome !== 'done') continue;
+      }
+      // Also where nothing was to change: whoever changed it may be waiting still.
       this.#known.delete(accessKey);
       if (staleMs > 0) await sleep(2 * staleMs);
       return;

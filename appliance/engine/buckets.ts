@@ -121,7 +121,11 @@ export async function updateBucket(
     const row = await core.buckets.fresh(name);
     if (row === undefined || row.value.state !== 'live') throw noSuchBucket(name);
     const value = change(row.value);
-    if (value === row.value) return value;
+    if (value === row.value) {
+      // Whoever made it so may be waiting still: a repeat promises no less.
+      await core.buckets.settle();
+      return value;
+    }
     const { outcome } = await core.context.store.replace({
       table: 'buckets',
       id: name,
