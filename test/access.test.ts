@@ -664,6 +664,46 @@ test.serial(
   },
 );
 
+test.serial('who may make buckets may not say who reads them, nor what they keep', async (t) => {
+  const endpoint = await start(t);
+  const may = (...actions: string[]): object => ({
+    Effect: 'Allow',
+    Action: actions,
+    Resource: '*',
+  });
+  t.teardown(() => (signer = undefined));
+  const tags =
+    '<CreateBucketConfiguration><Tags><Tag><Key>a</Key><Value>b</Value></Tag></Tags></CreateBucketConfiguration>';
+  const ownership = { 'x-amz-object-ownership': 'ObjectWriter' };
+  const asks: [Call, ...string[]][] = [
+    [put('/made', { body: '', headers: ownership }), 's3:PutBucketOwnershipControls'],
+    [
+      put('/made', { body: '', headers: { ...ownership, 'x-amz-grant-read': 'id=stranger' } }),
+      's3:PutBucketOwnershipControls',
+      's3:PutBucketAcl',
+    ],
+    [
+      put('/made', { body: '', headers: { 'x-amz-bucket-object-lock-enabled': 'true' } }),
+      's3:PutBucketObjectLockConfiguration',
+      's3:PutBucketVersioning',
+    ],
+    [put('/made', { body: tags }), 's3:PutBucketTagging'],
+  ];
+  for (const [call, ...actions] of asks) {
+    for (const lacking of actions) {
+      signer = userBy([may('s3:CreateBucket', ...actions.filter((one) => one !== lacking))]);
+      await refused(endpoint, { ...call, as: USER });
+    }
+    signer = userBy([may('s3:CreateBucket', ...actions)]);
+    await ok(endpoint, { ...call, as: USER });
+    await endpoint.engine.deleteBucket('made');
+  }
+  signer = userBy([may('s3:CreateBucket')]);
+  const plain = put('/made', { body: '', headers: { 'x-amz-acl': 'private' }, as: USER });
+  await ok(endpoint, plain);
+  t.is((await endpoint.engine.getBucket('made')).owner, 'owner');
+});
+
 test('a list gives what it says and no more', async (t) => {
   const endpoint = await start(t);
   await withAcls(endpoint);

@@ -100,7 +100,7 @@ function awaitsBody(action: string, { identity }: S3Request, bucket: Bucket): bo
 }
 
 /** What is about no bucket that exists. Throws AccessDenied. */
-function authorizeAccount(request: S3Request, action: string | undefined): void {
+export function authorizeAccount(request: S3Request, action: string | undefined): void {
   const { identity, bucket } = request;
   if (identity.kind === 'anonymous') throw denied();
   const { signer } = identity;

@@ -8,7 +8,9 @@ import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';
 import { XML_BYTES_MAX } from '../../../appliance/model/limits.ts';
 import type { CreateBucket } from '../../../appliance/model/requests.ts';
 import { givesOthers, isPublicAcl, keptAcl } from '../access/acl.ts';
+import { authorizeAccount } from '../access/authorize.ts';
 import { aclOfHeaders, grantsOf } from '../access/wanted-acl.ts';
+import type { RequestHeaders } from '../input/request-headers.ts';
 import type { NewBuckets, S3Settings } from '../input/settings.ts';
 import { isOwnership } from '../request/ownership.ts';
 import { invalidArgument } from '../request/request.ts';
@@ -34,6 +36,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const begins = beginningOf(request, acl);
   const { region, tags } = await configurationOf(request);
   if (tags !== undefined) begins.tags = tags;
+  for (const action of moreActions(begins, headers)) authorizeAccount(request, action);
   const created: CreateBucket = { name, owner, region, with: begins };
   try {
     const bucket = await settings.engine.createBucket(created);
@@ -88,6 +91,23 @@ function beginningOf(
     begins.versioning = 'enabled';
   }
   return begins;
+}
+
+/** To make a bucket is one right, to say who may do what in it, or what it keeps, are others. */
+function moreActions(
+  { acl, objectLock, tags }: NonNullable<CreateBucket['with']>,
+  headers: RequestHeaders,
+): string[] {
+  const actions: string[] = [];
+  if (acl !== undefined) actions.push('s3:PutBucketAcl');
+  if (headers['x-amz-object-ownership'] !== undefined) {
+    actions.push('s3:PutBucketOwnershipControls');
+  }
+  if (objectLock !== undefined) {
+    actions.push('s3:PutBucketObjectLockConfiguration', 's3:PutBucketVersioning');
+  }
+  if (tags !== undefined) actions.push('s3:PutBucketTagging');
+  return actions;
 }
 
 function ownershipOf(text: string | undefined): Ownership | undefined {
