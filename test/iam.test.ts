@@ -351,6 +351,32 @@ using(
   },
 );
 
+using(
+  'conditions see the tags of what an action is about, and those that it asks for',
+  async (t, rig) => {
+    const deny = (key: string): Record<string, unknown> => ({
+      Effect: 'Deny',
+      Action: 'iam:*',
+      Condition: { StringEquals: { [key]: 'yes' } },
+    });
+    const document = policy(
+      { Action: 'iam:*' },
+      deny('aws:ResourceTag/keep'),
+      deny('aws:RequestTag/keep'),
+    );
+    const ann = await newUser(rig, 'ann', document);
+    const tags = { 'Tags.member.1.Key': 'keep', 'Tags.member.1.Value': 'yes' };
+    t.is((await act(rig, ann, 'CreateUser', { UserName: 'x', ...tags })).code, 'AccessDenied');
+    t.is((await act(rig, rig.root, 'CreateUser', { UserName: 'kept', ...tags })).status, 200);
+    for (const action of ['DeleteUser', 'CreateAccessKey', 'GetUser']) {
+      t.is((await act(rig, ann, action, { UserName: 'kept' })).code, 'AccessDenied', action);
+      t.is((await act(rig, ann, action, { UserName: 'KEPT' })).code, 'AccessDenied', action);
+    }
+    t.is((await act(rig, ann, 'CreateUser', { UserName: 'free' })).status, 200);
+    t.is((await act(rig, ann, 'DeleteUser', { UserName: 'free' })).status, 200);
+  },
+);
+
 using('nobody is renamed or moved into a name that the caller may not handle', async (t, rig) => {
   const own = ['arn:aws:iam::owner:user/dev/*', 'arn:aws:iam::owner:group/dev/*'];
   const ann = await newUser(rig, 'ann', policy({ Action: 'iam:*', Resource: own }));

@@ -17,7 +17,7 @@ import {
 } from './access-keys.ts';
 import type { Action, Call, IamSettings } from './action.ts';
 import { attachmentActions } from './attachments.ts';
-import { judged } from './caller-values.ts';
+import { judged, tagsOfArn } from './caller-values.ts';
 import {
   addUserToGroup,
   createGroup,
@@ -154,7 +154,8 @@ async function allow(call: Call, action: Action): Promise<void> {
   if (signer === undefined || resource === undefined) return;
   const name = `${action.service}:${action.name}`;
   for (const one of typeof resource === 'string' ? [resource] : resource) {
-    if (signer.judge(judged(call, { action: name, resource: one })) === 'allow') continue;
+    const tags = await tagsOfArn(call, one);
+    if (signer.judge(judged(call, { action: name, resource: one, tags })) === 'allow') continue;
     throw new FirnError(
       'AccessDenied',
       `User: ${caller.arn} is not authorized to perform: ${name} on resource: ${one}`,

@@ -45,8 +45,9 @@ function mayAssume(call: Call, role: Role): boolean {
   const own = new Map([
     ['sts:rolesessionname', params.need('RoleSessionName')],
     ['sts:externalid', params.get('ExternalId')],
+    ['sts:durationseconds', params.get('DurationSeconds')],
   ]);
-  const base = judged(call, { action: 'sts:AssumeRole', resource });
+  const base = judged(call, { action: 'sts:AssumeRole', resource, tags: role.tags });
   const request: AccessRequest = {
     ...base,
     lookup: (key) => own.get(normalKey(key)) ?? base.lookup(key),

@@ -40,6 +40,7 @@ const GLOBAL_KEYS = [
   'aws:VpcSourceIp',
 ];
 
+/** Not here: what only a body says and nobody looks up (s3:LocationConstraint). */
 const S3_KEYS = [
   's3:authType',
   's3:DataAccessPointAccount',
@@ -47,9 +48,6 @@ const S3_KEYS = [
   's3:delimiter',
   's3:if-match',
   's3:if-none-match',
-  's3:InventoryAccessibleOptionalFields',
-  's3:LocationConstraint',
-  's3:locationconstraint',
   's3:max-keys',
   's3:object-lock-legal-hold',
   's3:object-lock-mode',
@@ -99,6 +97,7 @@ const KNOWN_OF_TAGS = new Set(
     'aws:RequestTag',
     'aws:ResourceTag',
     'aws:PrincipalTag',
+    'iam:ResourceTag',
   ].map(normalKey),
 );
 
