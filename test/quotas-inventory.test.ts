@@ -227,6 +227,75 @@ test('what one process wrote and another deleted takes no room, whoever tells fi
   rig.close();
 });
 
+test('a write in doubt counts as made until it is counted again, and that is soon', async (t) => {
+  for (const fault of ['doubt-done', 'doubt-lost'] as const) {
+    const rig = await newQuotaRig({ bytesMax: 2 * PART_BYTES, objectsMax: 9 });
+    const { engine } = rig;
+    const id = `bucket/${rig.bucket.id}`;
+    const upload = await engine.createUpload({ bucket: 'data', key: 'parts', ...FIELDS });
+    await count(rig);
+    rig.store.beforeCommit = (change) =>
+      ['objects', 'parts'].includes(change.table) ? fault : undefined;
+    const part = { bucket: 'data', key: 'parts', uploadId: upload.uploadId, number: 1 };
+    t.is(await codeOf(write(engine, 'whole', 400)), 'MetadataUnavailable');
+    const sizeBytes = PART_BYTES;
+    t.is(
+      await codeOf(engine.putPart({ ...part, body: bigPart(1), sizeBytes })),
+      'MetadataUnavailable',
+    );
+    rig.store.beforeCommit = undefined;
+    t.is(await codeOf(write(engine, 'more', 2 * PART_BYTES - 400)), 'QuotaExceeded', fault);
+    await engine.close();
+    const usage = await usageOf(rig, id);
+    t.deepEqual(usage?.used, { bytes: PART_BYTES + 400, objects: 1 });
+    t.false(usage?.isExact);
+    rig.clock.pass(61_000);
+    await count(rig);
+    const after = await usageOf(rig, id);
+    t.deepEqual(after?.used, heldIn(rig, [rig.bucket]));
+    t.is(after?.used.objects, fault === 'doubt-done' ? 1 : 0);
+    t.true(after?.isExact);
+    rig.close();
+  }
+});
+
+test('a part that a Complete took before its UploadPart was answered counts in the object', async (t) => {
+  const rig = await newQuotaRig({ bytesMax: 10_000 });
+  const { engine, store } = rig;
+  const { uploadId } = await engine.createUpload({ bucket: 'data', key: 'k', ...FIELDS });
+  const name = { bucket: 'data', key: 'k', uploadId };
+  const slow = Promise.withResolvers<void>();
+  const get = store.get.bind(store);
+  let isHeld = false;
+  store.get = async (table, id) => {
+    // UploadPart looks at its upload again behind its row (C1).
+    if (table === 'uploads' && !isHeld && store.rowsOf('parts').length > 0) {
+      isHeld = true;
+      await slow.promise;
+    }
+    return get(table, id);
+  };
+  const bulk = store.bulk.bind(store);
+  const body = random.bytes(500);
+  const sending = engine.putPart({ ...name, number: 1, body });
+  while (!isHeld) await sleep(1);
+  // Complete ends the upload; the row is still there when the part's writer looks.
+  store.bulk = async (changes) => {
+    if (changes.some(({ table, kind }) => table === 'parts' && kind === 'remove')) {
+      slow.resolve();
+      await sending.catch(() => undefined);
+    }
+    return bulk(changes);
+  };
+  const parts = [{ number: 1, etag: hash('md5', body) }];
+  await engine.completeUpload({ ...name, owner: 'root', parts });
+  t.is(await codeOf(sending), 'NoSuchUpload');
+  await engine.close();
+  const usage = await usageOf(rig, `bucket/${rig.bucket.id}`);
+  t.deepEqual(usage?.used, heldIn(rig, [rig.bucket]));
+  rig.close();
+});
+
 test('a quota that is taken away while a writer tells leaves no count for the next one', async (t) => {
   const rig = await newQuotaRig({ bytesMax: 1000 });
   const id = `bucket/${rig.bucket.id}`;
