@@ -29,6 +29,10 @@ export async function withRoom<A>(
   const claim = await claiming.catch((error: unknown) => claimLess(core, of, error));
   try {
     return await write(claim);
+  } catch (error) {
+    // It may have happened, or may yet (B6).
+    if (isFirnError(error, 'MetadataUnavailable')) claim?.doubt();
+    throw error;
   } finally {
     claim?.end();
   }

@@ -41,6 +41,8 @@ type MeterContext = Pick<EngineContext, 'store' | 'clock' | 'random'>;
 export interface Claim {
   /** Sets aside more, up to this many bytes in all. QuotaExceeded. */
   atLeast(bytes: number): Promise<void>;
+  /** Nobody knows whether it was written: it counts as if, until the next count, which is soon. */
+  doubt(): void;
   /** Gives the room back: after the commit, which has noted what it wrote. Safe twice. */
   end(): void;
 }
@@ -187,6 +189,10 @@ class RoomClaim implements Claim {
     if (bytes > this.#had.bytes) await this.take({ bytes: bytes - this.#had.bytes, objects: 0 });
   }
 
+  doubt(): void {
+    for (const scope of this.#scopes) scope.doubt(this.#had);
+  }
+
   end(): void {
     for (const scope of this.#scopes.splice(0)) scope.release(this.#had);
   }
@@ -240,6 +246,8 @@ class Scope {
   /** Written and not told: the sum, and what came in it. */
   #untold = NOTHING;
   #untoldGrowth = NOTHING;
+  /** Writes in doubt among the untold. */
+  #doubts = 0;
   #isWanted = false;
   #renewedAt = -Infinity;
   #timer: NodeJS.Timeout | undefined;
@@ -288,6 +296,11 @@ class Scope {
     this.#untoldGrowth = plus(this.#untoldGrowth, onlyGrowth(growth));
     this.seen = plus(this.seen, growth);
     this.#later();
+  }
+
+  doubt(amount: Amount): void {
+    this.#doubts += 1;
+    this.note(amount);
   }
 
   async close(): Promise<void> {
@@ -355,7 +368,9 @@ class Scope {
       const row: Row<QuotaUsage> | undefined = await store.get<QuotaUsage>('quotas', id);
       const told = this.#untold;
       const growth = this.#untoldGrowth;
-      const value = change(withTold(row?.value ?? emptyUsage(subject), { told, growth }));
+      const doubts = this.#doubts;
+      const before = withTold(row?.value ?? emptyUsage(subject), { told, growth });
+      const value = change(doubts === 0 ? before : { ...before, isExact: false });
       let result: CommitResult = { outcome: 'done', revision: '' };
       if (row === undefined) result = await store.insert('quotas', id, value);
       else if (!isSame(row.value, value)) {
@@ -365,6 +380,7 @@ class Scope {
       if (result.outcome !== 'done') continue;
       this.#untold = minus(this.#untold, told);
       this.#untoldGrowth = minus(this.#untoldGrowth, growth);
+      this.#doubts -= doubts;
       this.#held = value.holds[holder] ?? NOTHING;
       this.seen = plus(value.used, this.#untold);
       return;
@@ -387,6 +403,7 @@ class Scope {
       this.#isWanted = false;
       const isDue =
         !isNothing(this.#untold) ||
+        this.#doubts > 0 ||
         (!isBusy && !isSameAmount(this.#held, this.#claimed)) ||
         performance.now() - this.#renewedAt > HOLD_MS / 3;
       if (!isDue) return;
@@ -405,7 +422,8 @@ class Scope {
       // The store is away: what is untold stays so, and is told when it is back.
       if (!isFirnError(error)) throw error;
     }
-    const isEmpty = [this.#held, this.#claimed, this.#untold].every(isNothing);
+    const isTold = isNothing(this.#untold) && this.#doubts === 0;
+    const isEmpty = isTold && isNothing(this.#held) && isNothing(this.#claimed);
     if (isEmpty && !this.#isWanted) this.#options.idle();
     else this.#later();
   }
@@ -424,7 +442,7 @@ function isSameAmount(a: Amount, b: Amount): boolean {
 }
 
 function isSame(a: QuotaUsage, b: QuotaUsage): boolean {
-  return isSameAmount(a.used, b.used) && a.holds === b.holds;
+  return isSameAmount(a.used, b.used) && a.holds === b.holds && a.isExact === b.isExact;
 }
 
 function emptyUsage({ kind, name }: Subject): QuotaUsage {
