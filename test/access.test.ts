@@ -704,6 +704,19 @@ test.serial('who may make buckets may not say who reads them, nor what they keep
   t.is((await endpoint.engine.getBucket('made')).owner, 'owner');
 });
 
+test('no body is read for who can be allowed nothing, and none of its keys is told apart', async (t) => {
+  const endpoint = await start(t);
+  await ok(endpoint, put('/bucket/key'));
+  const body = `<Delete>${'<Object><Key>key</Key></Object>'.repeat(1000)}</Delete>`;
+  const many = { method: 'POST', path: '/bucket', query: 'delete', body };
+  await refused(endpoint, { ...many, as: STRANGER });
+  checkRefusal(await unsigned(endpoint, many), 403, 'AccessDenied');
+  t.true(endpoint.records.slice(-2).every(({ receivedBytes }) => receivedBytes === 0));
+  await setBlock(endpoint, {});
+  await setPolicy(endpoint, [allow('s3:DeleteObject')]);
+  t.true((await unsigned(endpoint, many)).text.includes('<Deleted>'), 'a policy gives hope');
+});
+
 test('a list gives what it says and no more', async (t) => {
   const endpoint = await start(t);
   await withAcls(endpoint);

@@ -55,7 +55,11 @@ export async function authorize(
     return undefined;
   }
   const bucket = await bucketOf(request, request.bucket, 'x-amz-expected-bucket-owner');
-  if (action === undefined || isPlain(request, bucket)) return bucket;
+  if (isPlain(request, bucket)) return bucket;
+  if (action === undefined) {
+    refuseHopeless(request, bucket);
+    return bucket;
+  }
   const resource: Resource = { bucket };
   if (operation.level === 'object') {
     resource.key = request.key;
@@ -83,6 +87,15 @@ export function confirmVersion(
   const { owned: bucket, key, query } = request;
   const resource = { bucket, key, versionId: query.get('versionId'), version };
   return authorizeAction(request, known.action, resource);
+}
+
+/**
+ * Of an operation that asks for each of many only once it has read its body: megabytes that nobody
+ * can be allowed anything by are not read and taken apart. Throws AccessDenied.
+ */
+function refuseHopeless({ identity }: S3Request, bucket: Bucket): void {
+  const isOfOwner = identity.kind !== 'anonymous' && identity.account === bucket.owner;
+  if (!isOfOwner && bucket.policy === undefined && isEnforced(bucket)) throw denied();
 }
 
 /** Actions that are asked again by their operation, with what their body says. */
