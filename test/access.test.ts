@@ -717,6 +717,22 @@ test('no body is read for who can be allowed nothing, and none of its keys is to
   t.true((await unsigned(endpoint, many)).text.includes('<Deleted>'), 'a policy gives hope');
 });
 
+test('rules of events never land in the bucket of whoever took the name during their test', async (t) => {
+  const endpoint: Endpoint = await startEndpoint({
+    notificationTargets: { webhooks: ['hook'], queues: [] },
+    testEvents: async (bucket) => {
+      await endpoint.engine.deleteBucket(bucket);
+      await endpoint.engine.createBucket({ name: bucket, owner: 'stranger', region: REGION });
+    },
+  });
+  t.teardown(() => endpoint.close());
+  const body =
+    '<NotificationConfiguration><TopicConfiguration><Topic>arn:firn:sns:::hook</Topic>' +
+    '<Event>s3:ObjectCreated:*</Event></TopicConfiguration></NotificationConfiguration>';
+  await refused(endpoint, put('/bucket', { query: 'notification', body }), 'NoSuchBucket');
+  t.is((await endpoint.engine.getBucket('bucket')).notifications, undefined);
+});
+
 test('a list gives what it says and no more', async (t) => {
   const endpoint = await start(t);
   await withAcls(endpoint);

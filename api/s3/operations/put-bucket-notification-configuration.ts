@@ -3,6 +3,7 @@
 
 import { newId } from '../../../appliance/model/ids.ts';
 import { XML_BYTES_MAX } from '../../../appliance/model/limits.ts';
+import { confirmBucket } from '../access/authorize.ts';
 import { rulesOfXml } from '../request/notification-xml.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { parseXml } from '../xml/parse.ts';
@@ -14,7 +15,10 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const targets = settings.notificationTargets ?? { webhooks: [], queues: [] };
   const rules = rulesOfXml(root, targets, () => newId(settings.random));
   const isSilent = request.headers['x-amz-skip-destination-validation'] === 'true';
-  if (rules.length > 0 && !isSilent) await settings.testEvents?.(bucket, rules);
+  if (rules.length > 0 && !isSilent) {
+    await settings.testEvents?.(bucket, rules);
+    await confirmBucket(request);
+  }
   await settings.engine.updateBucket(bucket, ({ notifications: _past, ...kept }) =>
     rules.length === 0 ? kept : { ...kept, notifications: rules },
   );
