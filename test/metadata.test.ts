@@ -225,8 +225,7 @@ test("a listing's short way reads a head as the decoder does, or leaves it to th
   const sizes = [0, 127, 128, 255, 256, 65_535, 65_536, 2 ** 32 - 1, 2 ** 32, 2 ** 52 + 1];
   const usual = [
     ...sizes.map((sizeBytes) => head(sizeBytes)),
-    head(5, ['CRC64NVME', 'FULL_OBJECT', 'AAECAwQFBgc=']),
-    ['é'.repeat(99), 3, 1.5, 7, 'x-3', 'GLACIER_IR', 'ünü', null, null],
+    ['1'.repeat(99), 3, 1.5, 7, 'x-3', 'GLACIER_IR', 'ünü', null, null],
     [...head(7).slice(0, 5), 'STANDARE', 'roos', null, null],
   ];
   const other = [
@@ -242,6 +241,10 @@ test("a listing's short way reads a head as the decoder does, or leaves it to th
     return reader.read(record, 15, 15 + bytes.length);
   };
   for (const tuple of usual) t.deepEqual(read(packr.pack(tuple)), tuple);
+  // Of a checksum a listing shows the kind, not the value.
+  const summed = (value: string): unknown[] => head(5, ['CRC64NVME', 'FULL_OBJECT', value]);
+  t.deepEqual(read(packr.pack(summed('AAECAwQFBgc='))), summed(''));
+  t.deepEqual(read(packr.pack(summed('x'.repeat(90)))), summed(''));
   for (const tuple of other) t.is(read(packr.pack(tuple)), undefined);
   const whole = packr.pack(head(70_000));
   for (let end = 0; end < whole.length; end += 1) t.is(read(whole.subarray(0, end)), undefined);

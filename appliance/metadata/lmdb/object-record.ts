@@ -23,7 +23,7 @@ export type HeadTuple = [
   checksum: ChecksumTuple | ObjectChecksum | null,
   restore: Version['restore'] | null,
 ];
-type ChecksumTuple = [algorithm: string, type: string, value: string];
+export type ChecksumTuple = [algorithm: string, type: string, value: string];
 type TailTuple = [
   operation: string,
   parts: unknown[],
