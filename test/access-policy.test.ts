@@ -332,6 +332,16 @@ test('public is what lets in everybody and is pinned to nothing', (t) => {
   t.true(under({ StringEquals: { 'aws:SourceVpc': '${aws:username}' } }));
   t.true(under({ 'ForAllValues:StringEquals': { 'aws:SourceVpc': 'vpc-1' } }));
   t.true(under({ StringLike: { 'aws:Referer': 'http://example.com/' } }));
+  const all = Array.from({ length: 256 }, (_, i) => `${i}.0.0.0/8`);
+  t.true(under({ IpAddress: { 'aws:SourceIp': all } }), 'many narrow ranges are everywhere');
+  const statements = all.map((range) =>
+    allow({ Resource: '*', Condition: { IpAddress: { 'aws:SourceIp': range } } }),
+  );
+  const spread = JSON.stringify({ Version: '2012-10-17', Statement: statements.slice(0, 100) });
+  t.true(isPublicPolicy(parseBucketPolicy(spread, 'buck')), 'over many statements, too');
+  t.false(under({ IpAddress: { 'aws:SourceIp': all.slice(0, 4) } }));
+  t.true(under({ StringEquals: { 'aws:username': 'ann' } }), 'of whichever account');
+  t.false(under({ StringEquals: { 'aws:PrincipalArn': 'arn:aws:iam::a:user/ann' } }));
 });
 
 test('a pattern made to be slow is not', (t) => {
