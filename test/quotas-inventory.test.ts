@@ -516,6 +516,42 @@ test('whatever is done, what is told is what is there', async (t) => {
   rig.close();
 });
 
+test('parts that are sent again while their uploads end count once, by three processes', async (t) => {
+  const seed = seeded(seedOf(t));
+  const pick = (max: number): number => Math.floor(seed() * max);
+  const rig = await newQuotaRig({ bytesMax: 50_000, objectsMax: 100 });
+  await count(rig);
+  const engines = Array.from({ length: 3 }, () => buildEngine(rig.context));
+  rig.store.beforeCommit = async () => {
+    if (seed() < 0.3) await sleep(seed() * 3);
+    return undefined;
+  };
+  const uploads: { bucket: string; key: string; uploadId: string }[] = [];
+  const step = async (engine: Engine): Promise<unknown> => {
+    const name = uploads.at(-1 - pick(3));
+    const key = `k${pick(4)}`;
+    const what = pick(6);
+    if (what === 0 || name === undefined) {
+      const { uploadId } = await engine.createUpload({ bucket: 'data', key, ...FIELDS });
+      return uploads.push({ bucket: 'data', key, uploadId });
+    }
+    if (what < 3) return engine.putPart({ ...name, number: 1, body: random.bytes(1 + pick(400)) });
+    if (what === 3) return engine.abortUpload(name);
+    if (what === 4) return engine.deleteObject({ bucket: 'data', key, owner: 'root' });
+    const { parts } = await engine.listParts({ ...name, after: 0, limit: 1 });
+    const list = parts.map(({ number, etag }) => ({ number, etag }));
+    return engine.completeUpload({ ...name, owner: 'root', parts: list });
+  };
+  const client = async (engine: Engine): Promise<void> => {
+    for (let n = 0; n < 300; n++) await codeOf(step(engine));
+  };
+  await Promise.all(engines.flatMap((engine) => [client(engine), client(engine)]));
+  await Promise.all(engines.map((engine) => engine.close()));
+  const usage = await usageOf(rig, `bucket/${rig.bucket.id}`);
+  t.deepEqual(usage?.used, heldIn(rig, [rig.bucket]));
+  rig.close();
+});
+
 // ── Inventories ───────────────────────────────────────────────────────────────────────────────────
 
 const INVENTORY = (

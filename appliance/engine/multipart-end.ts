@@ -8,7 +8,7 @@ import type { Bucket } from '../model/bucket.ts';
 import { FirnError, isFirnError } from '../model/errors.ts';
 import { afterPrefix, objectId } from '../model/ids.ts';
 import { UPLOAD_KEPT_MS } from '../model/limits.ts';
-import { minus } from '../model/quota.ts';
+import { minus, NOTHING, type Amount } from '../model/quota.ts';
 import type { Location } from '../model/location.ts';
 import type { Change, Row } from '../model/metadata-store.ts';
 import type { Block, Upload, Version } from '../model/object.ts';
@@ -110,11 +110,6 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
     await reopen(core, row);
     return { outcome: 'refused', error: answer.refused };
   }
-  if (committed.changed) {
-    // Counted as parts already: what it replaces goes, and one object comes.
-    const counted = { bytes: completing.sizeBytes, objects: 0 };
-    await core.quotas.note(bucket.value, minus(committed.growth, counted));
-  }
   const { versionId } = answer;
   try {
     // Never undone: another roller may have found the commit of this one and answered the client.
@@ -122,7 +117,9 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
     await confirmBucket(core, confirming);
   } catch (error) {
     if (!isFirnError(error, 'NoSuchBucket')) throw error;
-    await endAborted(core, row, undefined);
+    // What was committed was taken back as any write is, and noted so.
+    await core.quotas.note(bucket.value, committed.growth);
+    await endAborted(core, row, bucket.value);
     return { outcome: 'ended' };
   }
   const made: Upload = { ...upload, completing: { ...completing, isNull: answer.isNull } };
@@ -132,7 +129,9 @@ export async function rollForward(core: Core, known: Upload): Promise<RolledForw
     const name = { bucket: bucket.value, key: upload.key };
     await emitEvent(core.context, 's3:ObjectCreated:CompleteMultipartUpload', { ...name, version });
   }
-  await endCompleted(core, { ...row, value: made }, { versionId, bucket: bucket.value });
+  const removed = await endCompleted(core, { ...row, value: made }, versionId);
+  // Together: it was counted as parts until now, and never counts twice.
+  await core.quotas.note(bucket.value, minus(committed.growth, removed));
   return { outcome: 'completed', version };
 }
 
@@ -192,11 +191,8 @@ async function swapUpload(core: Core, row: Row<Upload>, value: Upload): Promise<
   return (await core.context.store.replace(change)).outcome === 'done';
 }
 
-async function endCompleted(
-  core: Core,
-  row: Row<Upload>,
-  { versionId, bucket }: { versionId: string; bucket: Bucket },
-): Promise<void> {
+/** As dropParts; nothing where somebody else has ended the upload. */
+async function endCompleted(core: Core, row: Row<Upload>, versionId: string): Promise<Amount> {
   const upload = row.value;
   const { partsBlock, parts, ...completing } = upload.completing as Completing;
   const kept = new Set(parts.map((part) => part.location.id));
@@ -212,7 +208,7 @@ async function endCompleted(
     completing: { ...completing, parts: [] },
     result: { versionId, etag: completing.etag },
   };
-  if (await swapUpload(core, row, ended)) await dropParts(core, ended, { kept, bucket });
+  return (await swapUpload(core, row, ended)) ? dropParts(core, ended, kept) : NOTHING;
 }
 
 /**
@@ -229,7 +225,8 @@ async function endAborted(core: Core, row: Row<Upload>, bucket: Bucket | undefin
 }
 
 async function finishAbort(core: Core, upload: Upload, bucket: Bucket | undefined): Promise<void> {
-  await dropParts(core, upload, { kept: new Set(), bucket });
+  const removed = await dropParts(core, upload);
+  if (bucket !== undefined) await core.quotas.note(bucket, minus(NOTHING, removed));
   const row = await core.context.store.get<Upload>('uploads', rowIdOf(upload));
   if (row?.value.state !== 'aborting') return;
   await swapUpload(core, row, { ...row.value, state: 'aborted' });
@@ -238,16 +235,18 @@ async function finishAbort(core: Core, upload: Upload, bucket: Bucket | undefine
 /**
  * Lists what the rows of an ended upload name, replaced parts too, less what the version names
  * (C4), and removes the rows. Listing what a document names would be harmless (B4), and 10,000 rows
- * for nothing.
+ * for nothing. Answers how much the rows held that this call removed: the quotas count each row from
+ * its writing to its removal, whatever has become of its bytes.
  */
 async function dropParts(
   core: Core,
   upload: Upload,
-  { kept, bucket }: { kept: ReadonlySet<string>; bucket: Bucket | undefined },
-): Promise<void> {
+  kept: ReadonlySet<string> = new Set(),
+): Promise<Amount> {
   const { context } = core;
   const object = objectId(upload.bucketId, upload.key);
   const { uploadId } = upload;
+  let bytes = 0;
   for await (const rows of partPages(context.store, uploadId)) {
     const locations: Location[] = [];
     const removals: Change[] = [];
@@ -261,14 +260,11 @@ async function dropParts(
     if (locations.length > 0) await listGarbage(context, { locations, blocks: [] }, listing);
     // A row that changed meanwhile is its writer's to list and remove (C1).
     const results = await context.store.bulk(removals);
-    if (bucket === undefined) continue;
-    let bytes = 0;
     for (const [i, { value }] of rows.entries()) {
-      const isGone = results[i]?.outcome === 'done' && !kept.has(value.location.id);
-      if (isGone) bytes -= value.sizeBytes;
+      if (results[i]?.outcome === 'done') bytes += value.sizeBytes;
     }
-    await core.quotas.note(bucket, { bytes, objects: 0 });
   }
+  return { bytes, objects: 0 };
 }
 
 /** Ends an open upload. NoSuchUpload when it has ended, also by a Complete that was under way. */
@@ -310,7 +306,7 @@ export async function settleUpload(core: Core, row: Row<Upload>): Promise<boolea
   if (upload.state === 'aborting') await finishAbort(core, upload, undefined);
   // Rows that a crash between the end and this left behind; all are listed: what is named stays
   // (B4).
-  else await dropParts(core, upload, { kept: new Set(), bucket: undefined });
+  else await dropParts(core, upload);
   if (upload.state === 'aborting' || clock.now() < (upload.endedAt ?? 0) + UPLOAD_KEPT_MS) {
     return false;
   }

@@ -10,7 +10,7 @@ import { DEFAULT_CHECKSUM, newChecksum, type RunningChecksum } from '../model/ch
 import type { Bucket } from '../model/bucket.ts';
 import type { BlobLocation } from '../model/location.ts';
 import type { CommitResult, Row } from '../model/metadata-store.ts';
-import type { ObjectDocument, Upload, UploadPart } from '../model/object.ts';
+import type { Upload, UploadPart } from '../model/object.ts';
 import type {
   ListPartsAnswer,
   PartAnswer,
@@ -26,7 +26,6 @@ import type { Core } from './core.ts';
 import { openEnvelope, type NewEnvelope } from './envelope.ts';
 import { findObject, requireOnline } from './get.ts';
 import { listGarbage, listHeals } from './garbage.ts';
-import { findById, loadParts, reread } from './history.ts';
 import { landingTier, shownVersionId, subjectOf } from './names.ts';
 import type { Claim } from './quota-meter.ts';
 import { readVersion } from './read-version.ts';
@@ -236,31 +235,10 @@ async function requireStanding(
   const row = written.written;
   await release(core, { object, part: row.value }, locationsOfPart(row.value));
   const { outcome } = await store.remove('parts', row.id, row.revision);
-  if (outcome === 'done' && !(await isTaken(core, { object, upload, part: row.value }))) {
+  if (outcome === 'done') {
     await core.quotas.note(written.bucketRow, { bytes: -row.value.sizeBytes, objects: 0 });
   }
   throw noSuchUpload(written);
-}
-
-/**
- * True where the part's bytes are its object's by now, and stay counted: a Complete can name a part
- * before its writer was answered. Of an object that is gone already nobody knows: true, too.
- */
-async function isTaken(
-  core: Core,
-  of: { object: string; upload: Row<Upload> | undefined; part: UploadPart },
-): Promise<boolean> {
-  const { object, upload, part } = of;
-  const versionId = upload?.value.result?.versionId;
-  if (versionId === undefined) return false;
-  const { store } = core.context;
-  return reread(object, async () => {
-    const row = await store.get<ObjectDocument>('objects', object);
-    const version = row && (await findById(store, row.value, versionId));
-    if (version === undefined) return true;
-    const parts = await loadParts(store, version);
-    return parts.some(({ location }) => location.id === part.location.id);
-  });
 }
 
 export interface CopyPart extends UploadName {
