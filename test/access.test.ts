@@ -869,6 +869,13 @@ test('a version that comes between the decision and the read is judged for itsel
   const copy = put('/foreign/copy', { body: '', as: STRANGER, headers });
   await refused(endpoint, copy, 'PreconditionFailed');
   await refused(endpoint, copy);
+  for (const own of ['*', '"a", *']) {
+    const list = { 'x-amz-acl': 'public-read' };
+    await ok(endpoint, put('/bucket/key', { body: 'open', headers: list }));
+    race();
+    const any = { ...headers, 'x-amz-copy-source-if-match': own };
+    await refused(endpoint, { ...copy, headers: any }, 'PreconditionFailed');
+  }
   await ok(endpoint, put('/bucket/key', { body: 'open', headers: { 'x-amz-acl': 'public-read' } }));
   t.is((await unsigned(endpoint, { path: '/bucket/key' })).text, 'open');
 });

@@ -5,7 +5,7 @@
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { Version } from '../../../appliance/model/object.ts';
 import type { ReadConditions, VersionName } from '../../../appliance/model/requests.ts';
-import { readConditionsOf } from '../request/conditions.ts';
+import { etagOf, readConditionsOf } from '../request/conditions.ts';
 import { COPY_SOURCE_HEADER, parseCopySource } from '../request/copy-source-name.ts';
 import type { OwnedRequest } from '../request/request.ts';
 import { authorizeAction, bucketOf, isPlain, judge, type Resource } from './authorize.ts';
@@ -49,17 +49,20 @@ async function authorizeTags(request: OwnedRequest, resource: Resource): Promise
   await authorizeAction(request, 's3:PutObjectTagging', made);
 }
 
-/** What is copied must be what was judged: another version may have come between. */
+/**
+ * What is copied must be what was judged: another version may have come between. Its ETag stands in
+ * the place of whatever was asked for, which may fit that other one as well (`*`), and so is held here.
+ */
 function pinned(version: Version, conditions: ReadConditions = {}): ReadConditions {
-  if (conditions.ifMatch !== undefined) return conditions;
-  const { ifUnmodifiedSince, ...others } = conditions;
-  // If-Match overrules it in the engine, as in S3: so it is held here.
+  const { ifMatch, ifUnmodifiedSince, ...others } = conditions;
   const seconds = Math.floor(version.lastModified / 1000);
-  if (ifUnmodifiedSince !== undefined && seconds > Math.floor(ifUnmodifiedSince / 1000)) {
-    throw new FirnError(
-      'PreconditionFailed',
-      'At least one of the preconditions you specified did not hold.',
-    );
-  }
-  return { ...others, ifMatch: version.etag };
+  const holds =
+    ifMatch === undefined
+      ? ifUnmodifiedSince === undefined || seconds <= Math.floor(ifUnmodifiedSince / 1000)
+      : ifMatch.split(',').some((one) => ['*', version.etag].includes(etagOf(one)));
+  if (holds) return { ...others, ifMatch: version.etag };
+  throw new FirnError(
+    'PreconditionFailed',
+    'At least one of the preconditions you specified did not hold.',
+  );
 }
