@@ -504,6 +504,22 @@ test('tags travel with a copy only to who may read and write tags', async (t) =>
   checkRefusal(await unsigned(endpoint, { path: '/bucket/copy' }), 403, 'AccessDenied');
   await ok(endpoint, put('/bucket/tagged', { headers: { 'x-amz-tagging': 'public=yes' } }));
   t.is((await unsigned(endpoint, { path: '/bucket/tagged' })).text, 'secret');
+
+  // Tagged by its owner just after its tags were looked at: there were none to ask about.
+  await ok(endpoint, put('/foreign/bare', { as: STRANGER }));
+  const { engine } = endpoint;
+  const head = engine.headObject.bind(engine);
+  engine.headObject = async (request) => {
+    const answer = await head(request);
+    engine.headObject = head;
+    const body =
+      '<Tagging><TagSet><Tag><Key>public</Key><Value>yes</Value></Tag></TagSet></Tagging>';
+    await ok(endpoint, put('/foreign/bare', { query: 'tagging', body, as: STRANGER }));
+    return answer;
+  };
+  const bare = { 'x-amz-copy-source': '/foreign/bare' };
+  await ok(endpoint, put('/bucket/late', { body: '', as: STRANGER, headers: bare }));
+  checkRefusal(await unsigned(endpoint, { path: '/bucket/late' }), 403, 'AccessDenied');
 });
 
 test('that a key is not there learns only who may list it', async (t) => {

@@ -13,6 +13,8 @@ import { authorizeAction, bucketOf, isPlain, judge, type Resource } from './auth
 export interface CopySource {
   source: VersionName;
   conditions: ReadConditions | undefined;
+  /** Those that were judged, which alone may go along; absent where nobody had to be asked. */
+  tags?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -30,23 +32,32 @@ export async function copySourceOf(
   const action = versionId === undefined ? 's3:GetObject' : 's3:GetObjectVersion';
   const isPlainSource = isPlain(request, bucket);
   const version = isPlainSource ? undefined : await judge(request, action, resource);
-  if (options.takesTags === true && !(isPlainSource && isPlain(request, request.owned))) {
-    await authorizeTags(request, { ...resource, ...(version !== undefined && { version }) });
-  }
-  const conditions = readConditionsOf(request.headers, 'x-amz-copy-source-');
-  return { source, conditions: version === undefined ? conditions : pinned(version, conditions) };
+  const asked = readConditionsOf(request.headers, 'x-amz-copy-source-');
+  const conditions = version === undefined ? asked : pinned(version, asked);
+  const isPlainCopy = isPlainSource && isPlain(request, request.owned);
+  if (options.takesTags !== true || isPlainCopy) return { source, conditions };
+  const tags = await authorizeTags(request, {
+    ...resource,
+    ...(version !== undefined && { version }),
+  });
+  return { source, conditions, tags };
 }
 
-async function authorizeTags(request: OwnedRequest, resource: Resource): Promise<void> {
+/** Resolves to the tags that were judged. */
+async function authorizeTags(
+  request: OwnedRequest,
+  resource: Resource,
+): Promise<Readonly<Record<string, string>>> {
   const { bucket, key = '', versionId } = resource;
   const name = { bucket: bucket.name, key, ...(versionId !== undefined && { versionId }) };
   const version = resource.version ?? (await request.settings.engine.headObject(name)).version;
   const tags = version.tags ?? {};
-  if (Object.keys(tags).length === 0) return;
+  if (Object.keys(tags).length === 0) return tags;
   const action = versionId === undefined ? 's3:GetObjectTagging' : 's3:GetObjectVersionTagging';
   await authorizeAction(request, action, { ...resource, version });
   const made = { bucket: request.owned, key: request.key, isNew: true, requestTags: tags };
   await authorizeAction(request, 's3:PutObjectTagging', made);
+  return tags;
 }
 
 /**

@@ -32,9 +32,14 @@ import { element, xmlDocument } from '../xml/write.ts';
 async function run(request: OwnedRequest): Promise<Answer> {
   const replacesMetadata = directiveOf(request, 'x-amz-metadata-directive');
   const replacesTags = directiveOf(request, 'x-amz-tagging-directive');
-  const { source, conditions: sourceConditions } = await copySourceOf(request, {
-    takesTags: !replacesTags,
-  });
+  const from = await copySourceOf(request, { takesTags: !replacesTags });
+  const { source, conditions: sourceConditions } = from;
+  // Onto itself nothing comes from elsewhere, and tags that stay are no change.
+  const isOntoItself =
+    source.bucket === request.bucket &&
+    source.key === request.key &&
+    source.versionId === undefined;
+  const judgedTags = isOntoItself ? undefined : from.tags;
   const { owner, acl } = await accessOfNewObject(request);
   const attributes = { ...(await lockOf(request)), ...(acl !== undefined && { acl }) };
   const { headers } = request;
@@ -57,6 +62,7 @@ async function run(request: OwnedRequest): Promise<Answer> {
     ...(encryption !== undefined && { encryption }),
     ...(sourceClientKey !== undefined && { sourceClientKey }),
     ...(redirectLocation !== undefined && { redirectLocation }),
+    ...(judgedTags !== undefined && { replaceTags: { ...judgedTags } }),
     ...(replacesTags && { replaceTags: tagsOf(headers) ?? {} }),
     ...(replacesMetadata && {
       replaceMetadata: { headers: storedHeadersOf(headers), metadata: metadataOf(headers) },

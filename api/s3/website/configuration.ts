@@ -124,7 +124,8 @@ export function websiteXmlOf(bytes: Uint8Array): string {
   return canonicalDocument(parseXml(bytes, ROOT), website);
 }
 
-const KEPT_MAX = 1000;
+/** Each may be of half a MiB. */
+const KEPT_MAX = 100;
 const kept = new Map<string, Website>();
 
 /** What websiteXmlOf made. Parsed once a text. */
