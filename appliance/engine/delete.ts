@@ -16,6 +16,12 @@ import { checkKey, checkVersionId, shownVersionId, subjectOf } from './names.ts'
 import { newMarker, putOnTop } from './versions.ts';
 
 /**
+ * Longer than a write takes from its look at an absent key to its commit: a DELETE that found
+ * nothing is told as of so much earlier, that it is not taken for the later one.
+ */
+const CREATION_MS_MAX = 1000;
+
+/**
  * Durable on return. A repeat call by version id, or on an unversioned bucket, changes nothing.
  * AccessDenied where what would go is locked.
  */
@@ -34,8 +40,9 @@ export async function deleteObject(core: Core, request: DeleteObject): Promise<D
     reason: 'delete',
     bucket,
     conditional: isConditional(conditions),
-    change: async (draft): Promise<{ removed?: Version; made?: Version }> => {
-      if (!marks) return { ...(await removeVersion(draft, request, subject)) };
+    change: async (draft): Promise<{ removed?: Version; made?: Version; sequence?: number }> => {
+      const sequence = draft.base?.sequence ?? firstSequence(begunAt - CREATION_MS_MAX);
+      if (!marks) return { ...(await removeVersion(draft, request, subject)), sequence };
       checkDelete(conditions, draft.current, subject);
       // A condition about an object that never was: there is nothing to mark as deleted.
       if (draft.current === undefined && isConditional(conditions)) return {};
@@ -46,7 +53,7 @@ export async function deleteObject(core: Core, request: DeleteObject): Promise<D
   });
   const { context } = core;
   const name = { bucket, key };
-  const { made, removed } = answer;
+  const { made, removed, sequence = 0 } = answer;
   if (made !== undefined) {
     await confirmBucket(core, { bucket, object, created, versionId: made.id });
     await emitEvent(context, 's3:ObjectRemoved:DeleteMarkerCreated', { ...name, version: made });
@@ -54,18 +61,22 @@ export async function deleteObject(core: Core, request: DeleteObject): Promise<D
   }
   // What was not there is told too: it may be the repeat of a DELETE that died before it had told.
   const isRepeat = !marks && bucket.notifications !== undefined;
-  const told = removed ?? (isRepeat ? absentVersion(core, request, begunAt) : undefined);
+  const told = removed ?? (isRepeat ? absentVersion(core, request, sequence) : undefined);
   if (told !== undefined) {
     await emitEvent(context, 's3:ObjectRemoved:Delete', { ...name, version: told });
   }
   return { versionId, deleteMarker: removed?.deleteMarker === true };
 }
 
-/** Stands for what a DELETE did not find, as of before it looked. */
-function absentVersion(core: Core, { owner, versionId }: DeleteObject, at: number): Version {
+/** Stands for what a DELETE did not find: its event comes before that of whatever is made next. */
+function absentVersion(
+  { context }: Core,
+  { owner, versionId }: DeleteObject,
+  sequence: number,
+): Version {
   const isNull = versionId === undefined || versionId === NULL_VERSION;
-  const id = isNull ? newVersionId(firstSequence(at), core.context.random) : versionId;
-  return { ...newMarker({ owner, at, operation: '' }), id, isNull };
+  const id = isNull ? newVersionId(sequence, context.random) : versionId;
+  return { ...newMarker({ owner, at: context.clock.now(), operation: '' }), id, isNull };
 }
 
 async function removeVersion(
