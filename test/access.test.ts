@@ -633,9 +633,12 @@ test('an access log never lands in the bucket of whoever took its target’s nam
     await sleep(100);
     return (await logs()).length;
   };
-  await ok(endpoint, { path: '/bucket' });
+  const referer = 'http://s3.example/bucket/page.html?X-Amz-Expires=9&X-Amz-Signature=aa11';
+  await ok(endpoint, { path: '/bucket', headers: { referer } });
   t.true((await found()) > 0, 'written while it is the owner’s');
   for (const key of await logs()) {
+    const { text } = await ok(endpoint, { path: `/logs/${key}` });
+    t.false(text.includes('aa11'), 'a signature in a Referer could be used again');
     await endpoint.engine.deleteObject({ bucket: 'logs', key, owner: 'owner' });
   }
   await endpoint.engine.deleteBucket('logs');

@@ -92,7 +92,8 @@ export function lineOf(request: LoggedRequest, at: number): string {
     '-',
     Math.round(durationMs),
     '-',
-    quoted(request.referer),
+    // A page that was read by a presigned URL names it here.
+    quoted(request.referer === undefined ? undefined : redacted(request.referer)),
     quoted(request.userAgent),
     bare(request.versionId),
     '-',
