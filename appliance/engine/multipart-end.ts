@@ -235,8 +235,8 @@ async function finishAbort(core: Core, upload: Upload, bucket: Bucket | undefine
 /**
  * Lists what the rows of an ended upload name, replaced parts too, less what the version names
  * (C4), and removes the rows. Listing what a document names would be harmless (B4), and 10,000 rows
- * for nothing. Answers how much the rows held that this call removed: the quotas count each row from
- * its writing to its removal, whatever has become of its bytes.
+ * for nothing. Answers how much the rows held that this call removed: quotas count a row from its
+ * writing to its removal, whatever becomes of its bytes.
  */
 async function dropParts(
   core: Core,

@@ -71,7 +71,8 @@ export interface RangeQuery {
    * `objects` only: the caller lists. Each document then comes as a plain LIST needs it, about four
    * times cheaper: `versions` holds at most the newest, with its id, isNull, deleteMarker,
    * lastModified, sizeBytes, etag, storageClass, owner, checksum (perhaps without its value) and
-   * restore; its parts, headers, metadata and operation are empty, and so is `history`. Such a value is never written back.
+   * restore; its parts, headers, metadata and operation are empty, and so is `history`. Such a
+   * value is never written back.
    */
   listing?: boolean;
 }
