@@ -738,6 +738,27 @@ test('killed anywhere, an inventory is whole in the end, and its destination is 
   rig.close();
 });
 
+test('a report that nobody came to end leaves no row for ever', async (t) => {
+  const rig = await newInventoryRig({ 'inventory/all': INVENTORY({}) });
+  await write(rig.engine, 'k', 1);
+  const begun = (): string[] =>
+    rig.store.rowsOf('checkpoints').flatMap(({ id }) => (id.includes('-report/') ? [id] : []));
+  for (let at = 1; begun().length === 0 && at < 40; at++) {
+    rig.crashAt(at);
+    await runInventory(rig).catch(() => undefined);
+    rig.restart();
+    rig.clock.pass(60_000);
+  }
+  t.is(begun().length, 1);
+  rig.clock.pass(DAY_MS);
+  await runInventory(rig);
+  t.is(begun().length, 1);
+  rig.clock.pass(7 * DAY_MS);
+  await runInventory(rig);
+  t.is(begun().length, 0);
+  rig.close();
+});
+
 test('over S3: inventories are kept strictly, a quota warns from 80 % and refuses with 403', async (t) => {
   const endpoint = await startEndpoint();
   t.teardown(() => endpoint.close());

@@ -9,15 +9,23 @@ import { allBuckets } from '../../appliance/engine/inventory.ts';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { DAY_MS } from '../../appliance/model/clock.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
-import { inventoryRowId, type InventoryState, type Run } from '../../appliance/model/records.ts';
+import { afterPrefix } from '../../appliance/model/ids.ts';
+import {
+  inventoryRowId,
+  type Checkpoint,
+  type InventoryState,
+  type Run,
+} from '../../appliance/model/records.ts';
 import { floorDay } from '../../policies/base/dates.ts';
 import { parseInventoryXml, type InventoryConfiguration } from '../../policies/inventory-xml.ts';
 import { readCheckpoint, saveCheckpoint } from '../base/checkpoints.ts';
 import type { Turn, Worker, WorkerLog } from '../base/worker.ts';
 import { BucketRules, type RuleSettings } from '../lifecycle/rules.ts';
-import { writeReport } from './report.ts';
+import { REPORT_ROWS, writeReport } from './report.ts';
 
 const PREFIX = 'inventory/';
+const ABANDONED_MS = 7 * DAY_MS;
+const PAGE_ROWS = 1000;
 
 export class InventoryWorker implements Worker {
   readonly name = 'inventory';
@@ -57,7 +65,23 @@ export class InventoryWorker implements Worker {
         turn.report(counts);
       }
     }
+    await this.#dropAbandoned();
     turn.report(counts);
+  }
+
+  /** A report that no worker came to end on its day is never taken up again: its name was that day. */
+  async #dropAbandoned(): Promise<void> {
+    const { store, clock } = this.#core.context;
+    const rows = await store.range<Checkpoint>({
+      table: 'checkpoints',
+      from: REPORT_ROWS,
+      to: afterPrefix(REPORT_ROWS) as string,
+      limit: PAGE_ROWS,
+    });
+    for (const { id, revision, value } of rows) {
+      if (value.updatedAt + ABANDONED_MS > clock.now()) continue;
+      await store.remove('checkpoints', id, revision);
+    }
   }
 
   *#configurationsOf(bucket: Bucket): Generator<InventoryConfiguration> {

@@ -22,6 +22,8 @@ import { readCheckpoint, removeCheckpoint, saveCheckpoint } from '../base/checkp
 import type { Turn } from '../base/worker.ts';
 import { columnsOf } from './rows.ts';
 
+/** Of the checkpoints of reports that are being written. */
+export const REPORT_ROWS = 'inventory-report/';
 const FILE_BYTES_MAX = 32 * MiB;
 const compress = promisify(gzip);
 const DATE_IN_MANIFEST = '2016-11-30';
@@ -79,7 +81,7 @@ class Report {
     this.#turn = turn;
     this.#options = options;
     const { bucket, configuration, label } = options;
-    this.#row = `inventory-report/${bucket.id}/${configuration.id}/${label}`;
+    this.#row = `${REPORT_ROWS}${bucket.id}/${configuration.id}/${label}`;
     this.#progress = { files: [], totals: {}, startedAt: core.context.clock.now() };
   }
 
