@@ -752,6 +752,33 @@ test('rules of events never land in the bucket of whoever took the name during t
   t.is((await endpoint.engine.getBucket('bucket')).notifications, undefined);
 });
 
+test('who hangs up at once is not without an address: a Deny of addresses holds', async (t) => {
+  const endpoint = await start(t);
+  await ok(endpoint, put('/bucket/key'));
+  await setBlock(endpoint, {});
+  const Condition = { IpAddress: { 'aws:SourceIp': '127.0.0.0/8' } };
+  const blocked = { ...allow('s3:*', { Condition }), Effect: 'Deny' };
+  await setPolicy(endpoint, [allow('s3:DeleteObject'), blocked]);
+  const { engine } = endpoint;
+  const getBucket = engine.getBucket.bind(engine);
+  const decided = new Promise<void>((resolve) => {
+    engine.getBucket = async (name) => {
+      engine.getBucket = getBucket;
+      await sleep(100);
+      setImmediate(resolve);
+      return getBucket(name);
+    };
+  });
+  const socket = connect(endpoint.port, '127.0.0.1');
+  socket.write(`DELETE /bucket/key HTTP/1.1\r\nHost: ${endpoint.host}\r\n\r\n`);
+  await sleep(30);
+  socket.resetAndDestroy();
+  await decided;
+  await sleep(50);
+  const { version } = await engine.headObject({ bucket: 'bucket', key: 'key' });
+  t.is(version.sizeBytes, 'secret'.length);
+});
+
 test('a list gives what it says and no more', async (t) => {
   const endpoint = await start(t);
   await withAcls(endpoint);

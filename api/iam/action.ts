@@ -22,7 +22,7 @@ export interface Call {
   account: string;
   settings: IamSettings;
   /** Of the socket. */
-  remoteAddress: string | undefined;
+  remoteAddress: string;
   isSecure: boolean;
   userAgent: string | undefined;
 }

@@ -6,6 +6,7 @@
 
 import { FirnError, isFirnError } from '../../appliance/model/errors.ts';
 import type { Actions, ActionsAnswer, ActionsRequest } from '../s3/actions.ts';
+import { addressOfSocket } from '../s3/access/condition-values.ts';
 import { askerOf } from '../s3/access/principal.ts';
 import { visibleError } from '../s3/answer/errors.ts';
 import { element, wrap, XML_DECLARATION } from '../s3/xml/write.ts';
@@ -125,7 +126,7 @@ async function answer(
     accessKey: identity.accessKey,
     account: identity.account,
     settings,
-    remoteAddress: incoming.socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/i, ''),
+    remoteAddress: addressOfSocket(incoming),
     isSecure: (incoming.socket as { encrypted?: boolean }).encrypted === true,
     userAgent: incoming.headers['user-agent'],
   };

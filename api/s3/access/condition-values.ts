@@ -146,9 +146,17 @@ function isSecure({ incoming }: S3Request): boolean {
   return (incoming.socket as { encrypted?: boolean }).encrypted === true;
 }
 
-/** Of the socket: what a header says of where it came from, its sender has written. */
+/**
+ * Of the socket: what a header says of where it came from, its sender has written. Who has hung up
+ * already has none any more, and is then judged as what is no address: never let in by one, and
+ * kept out by every Deny of some.
+ */
 function sourceAddress({ request }: Context): Value {
-  return request.incoming.socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/i, '');
+  return addressOfSocket(request.incoming);
+}
+
+export function addressOfSocket({ socket }: Pick<S3Request['incoming'], 'socket'>): string {
+  return socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/i, '') ?? 'unknown';
 }
 
 function tlsVersion({ request }: Context): Value {
