@@ -61,8 +61,9 @@ async function authorizeTags(
 }
 
 /**
- * What is copied must be what was judged: another version may have come between. Its ETag stands in
- * the place of whatever was asked for, which may fit that other one as well (`*`), and so is held here.
+ * What is copied must be what was judged: another version may have come between. Its ETag stands
+ * in the place of whatever was asked for, which may fit that other one as well (`*`), and so is
+ * held here.
  */
 function pinned(version: Version, conditions: ReadConditions = {}): ReadConditions {
   const { ifMatch, ifUnmodifiedSince, ...others } = conditions;
