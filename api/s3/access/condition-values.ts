@@ -161,7 +161,9 @@ export function addressOfSocket({ socket }: Pick<S3Request['incoming'], 'socket'
 
 function tlsVersion({ request }: Context): Value {
   const socket = request.incoming.socket as { getProtocol?: () => string | null };
-  return socket.getProtocol?.()?.replace(/^TLSv/, '').replace(/^1$/, '1.0');
+  if (socket.getProtocol === undefined) return undefined;
+  // Null once it is closed: as with addresses.
+  return socket.getProtocol()?.replace(/^TLSv/, '').replace(/^1$/, '1.0') ?? 'unknown';
 }
 
 function requestTags({ request, asked }: Context): Readonly<Record<string, string>> | undefined {
