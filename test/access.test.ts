@@ -996,6 +996,12 @@ test('a slow body never lands in the bucket of whoever took the name meanwhile',
   for (const call of calls) {
     await engine.createBucket({ name: 'taken', owner: 'owner', region: 'eu-test-1' });
     const wire = wireOf(endpoint, call);
+    // The name is taken once the request's head was decided about by the bucket that had it then.
+    const decided = new Promise<void>((resolve) => {
+      endpoint.store.beforeRead = (table) => {
+        if (table === 'buckets') setTimeout(resolve, 20);
+      };
+    });
     const answered = new Promise<string>((resolve) => {
       const socket = connect(endpoint.port, '127.0.0.1');
       let text = '';
@@ -1003,14 +1009,14 @@ test('a slow body never lands in the bucket of whoever took the name meanwhile',
       socket.on('close', () => resolve(text));
       socket.write(rawHead(wire, ['Connection: close']));
       socket.write(wire.body.subarray(0, 1));
-      setTimeout(() => {
-        void (async () => {
-          await engine.deleteBucket('taken');
-          await engine.createBucket({ name: 'taken', owner: 'stranger', region: 'eu-test-1' });
-          await ok(endpoint, put('/taken/precious', { as: STRANGER }));
-          socket.write(wire.body.subarray(1));
-        })();
-      }, 100);
+      void (async () => {
+        await decided;
+        endpoint.store.beforeRead = undefined;
+        await engine.deleteBucket('taken');
+        await engine.createBucket({ name: 'taken', owner: 'stranger', region: 'eu-test-1' });
+        await ok(endpoint, put('/taken/precious', { as: STRANGER }));
+        socket.write(wire.body.subarray(1));
+      })();
     });
     t.regex(await answered, /<Code>NoSuchBucket</, JSON.stringify(call));
     t.is((await ok(endpoint, { path: '/taken/precious', as: STRANGER })).text, 'secret');
