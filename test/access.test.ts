@@ -635,7 +635,8 @@ test('an access log never lands in the bucket of whoever took its target’s nam
   };
   const referer = 'http://s3.example/bucket/page.html?X-Amz-Expires=9&X-Amz-Signature=aa11';
   await ok(endpoint, { path: '/bucket', headers: { referer } });
-  t.true((await found()) > 0, 'written while it is the owner’s');
+  for (let i = 0; i < 50 && (await found()) === 0; i += 1);
+  t.true((await logs()).length > 0, 'written while it is the owner’s');
   for (const key of await logs()) {
     const { text } = await ok(endpoint, { path: `/logs/${key}` });
     t.false(text.includes('aa11'), 'a signature in a Referer could be used again');

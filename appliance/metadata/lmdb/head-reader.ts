@@ -16,6 +16,9 @@ const HEAD_ARRAY = 0x99;
 const CHECKSUM_ARRAY = 0x93;
 const FIXED_INT_MAX = 0x7f;
 
+/** What Buffer.toString calls, which takes as long again to find out that it is to. */
+type Sliced = Buffer & { latin1Slice(from: number, to: number): string };
+
 /** A text that row after row repeats: the class, the owner, the kind of checksum. */
 interface Repeated {
   bytes: Buffer;
@@ -114,7 +117,7 @@ export class HeadReader {
     const length = this.#textLength();
     const from = this.#at;
     this.#at += length;
-    return this.#bytes.toString('latin1', from, this.#at);
+    return (this.#bytes as Sliced).latin1Slice(from, this.#at);
   }
 
   #repeated(seen: Repeated): string {
