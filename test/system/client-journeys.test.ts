@@ -7,11 +7,13 @@ import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
-  readdirSync,
+  openSync,
   readFileSync,
+  readdirSync,
   renameSync,
   rmSync,
   unlinkSync,
@@ -420,10 +422,23 @@ async function mountBucket(bucket: string): Promise<Mount> {
   throw new Error(`s3fs does not mount: ${output}`);
 }
 
+/** CAP_SYS_ADMIN. */
+const SYS_ADMIN = 21n;
+
 function withoutFuse(): string | undefined {
   const noClient = missing('s3fs');
   if (noClient !== undefined) return noClient;
-  return existsSync('/dev/fuse') ? undefined : 'this machine has no FUSE (/dev/fuse)';
+  if (!existsSync('/dev/fuse')) return 'this machine has no FUSE (/dev/fuse)';
+  try {
+    closeSync(openSync('/dev/fuse', 'r+'));
+  } catch {
+    return 'this machine lets nobody use FUSE (/dev/fuse)';
+  }
+  // Root of a container may hold the file and still not be allowed to mount.
+  const rights = /^CapEff:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
+  const mayMount = (BigInt(`0x${rights ?? '0'}`) >> SYS_ADMIN) & 1n;
+  const isRoot = process.getuid?.() === 0;
+  return isRoot && mayMount === 0n ? 'this machine lets nobody mount (/dev/fuse)' : undefined;
 }
 
 const s3fs: Journey = {
