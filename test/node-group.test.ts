@@ -1048,7 +1048,16 @@ test.serial('kill -9 of a writer loses nothing that it had acknowledged', async 
     await same(t, tier, { location }, sampleBytes(size, mine));
     if (location.kind === 'segment') t.deepEqual(walked.get(location.id), location, 'replayed');
   }
-  t.true((await finished(tier.scrub())).lost.length === 0);
+  // What scrub calls lost may only be of a batch that the kill cut: nobody was told of it.
+  const { lost } = await finished(tier.scrub());
+  const isTold = (what: string): boolean =>
+    acked.some(({ location }) =>
+      location.kind === 'segment'
+        ? what.includes(`${location.segment}: the batch at ${location.batch} is`)
+        : what.includes(location.id),
+    );
+  t.deepEqual(lost.filter(isTold), []);
+  t.log(`scrub calls lost: ${lost.join(', ') || 'nothing'}`);
   await tier.close();
   t.log(`${acked.length} acknowledged writes over 3 kills`);
 });
