@@ -1038,25 +1038,36 @@ test.serial('kill -9 of a writer loses nothing that it had acknowledged', async 
     'swept',
   );
   const walked = new Map<string, BlobLocation>();
+  const segments = new Set<string>();
+  const cut = new Set<string>();
   for await (const { group, segment } of tier.segments()) {
-    for await (const record of tier.records(group, segment)) {
-      walked.set(record.location.id, record.location);
-      t.is(record.bucketId, '00112233445566ff');
+    segments.add(segment);
+    try {
+      for await (const record of tier.records(group, segment)) {
+        walked.set(record.location.id, record.location);
+        t.is(record.bucketId, '00112233445566ff');
+      }
+    } catch (error) {
+      // A batch that the kill cut has fewer pieces than it takes: it must be one nobody was told of.
+      if (!isFirnError(error, 'Corrupt')) throw error;
+      for (const [, batch] of error.message.matchAll(/batch at (\d+)/g)) {
+        cut.add(`${segment} ${batch}`);
+      }
     }
   }
   for (const { mine, size, location } of acked) {
+    if (location.kind === 'segment') t.false(cut.has(`${location.segment} ${location.batch}`));
     await same(t, tier, { location }, sampleBytes(size, mine));
     if (location.kind === 'segment') t.deepEqual(walked.get(location.id), location, 'replayed');
   }
-  // What scrub calls lost may only be of a batch that the kill cut: nobody was told of it.
+  // A set of shards that the kill cut looks to scrub as if three drives had been emptied, so it
+  // alarms: of sets that nobody was told of, and of nothing else.
+  const told = new Set(acked.map(({ location }) => location.id));
   const { lost } = await finished(tier.scrub());
-  const isTold = (what: string): boolean =>
-    acked.some(({ location }) =>
-      location.kind === 'segment'
-        ? what.includes(`${location.segment}: the batch at ${location.batch} is`)
-        : what.includes(location.id),
-    );
-  t.deepEqual(lost.filter(isTold), []);
+  for (const what of lost) {
+    const id = /^hot\/([0-9a-f]{32}): The bytes are damaged beyond repair/.exec(what)?.[1] ?? '';
+    t.true(id !== '' && !told.has(id) && !segments.has(id), what);
+  }
   t.log(`scrub calls lost: ${lost.join(', ') || 'nothing'}`);
   await tier.close();
   t.log(`${acked.length} acknowledged writes over 3 kills`);
