@@ -4,7 +4,7 @@
 import { FirnError } from '../../appliance/model/errors.ts';
 import type { Bearer } from '../../appliance/model/identity.ts';
 import { element, wrap } from '../s3/xml/write.ts';
-import type { Action, Call } from './action.ts';
+import type { Action } from './action.ts';
 import { pageXml } from './answer.ts';
 import { allBearers, arnOfParameter, change, find, TITLES, type BearerKind } from './bearers.ts';
 import { managedDocument } from './documents.ts';
@@ -14,13 +14,6 @@ const ATTACHED_MAX = 10;
 
 const noSuchPolicy = (arn: string): FirnError =>
   new FirnError('NoSuchEntity', `Policy ${arn} was not found.`);
-
-const resource =
-  (kind: BearerKind, ...parameters: string[]) =>
-  (call: Call): Promise<string> => {
-    for (const name of parameters) call.params.get(name);
-    return arnOfParameter(kind)(call);
-  };
 
 function withAttached<T extends Bearer>(bearer: T, arn: string): T {
   if (bearer.attached.includes(arn)) return bearer;
@@ -42,7 +35,7 @@ function attach(kind: BearerKind): Action {
   return {
     name: `Attach${TITLES[kind]}Policy`,
     service: 'iam',
-    resource: resource(kind, 'PolicyArn'),
+    resource: arnOfParameter(kind, 'PolicyArn'),
     async run(call) {
       const { account, params, settings } = call;
       const arn = params.need('PolicyArn');
@@ -61,7 +54,7 @@ function detach(kind: BearerKind): Action {
   return {
     name: `Detach${TITLES[kind]}Policy`,
     service: 'iam',
-    resource: resource(kind, 'PolicyArn'),
+    resource: arnOfParameter(kind, 'PolicyArn'),
     async run(call) {
       const arn = call.params.need('PolicyArn');
       const of = { kind, name: nameOf(call.params, kind) };
@@ -77,7 +70,7 @@ function listAttached(kind: BearerKind): Action {
   return {
     name: `ListAttached${TITLES[kind]}Policies`,
     service: 'iam',
-    resource: resource(kind, 'PathPrefix', 'Marker', 'MaxItems'),
+    resource: arnOfParameter(kind, 'PathPrefix', 'Marker', 'MaxItems'),
     async run(call) {
       const bearer = await find(call, kind, nameOf(call.params, kind));
       const prefix = call.params.get('PathPrefix') ?? '/';

@@ -1,7 +1,8 @@
 // What actions on users, groups and roles share: finding the one that is named, and changing it.
 
 import type { Bearer, IdentityKind, IdentityKinds } from '../../appliance/model/identity.ts';
-import type { Call } from './action.ts';
+import type { Action, Call } from './action.ts';
+import { lowerName, pageXml } from './answer.ts';
 import { arnOf, nameOf, noSuchEntity } from './names.ts';
 
 export type BearerKind = Exclude<IdentityKind, 'policy'>;
@@ -33,10 +34,35 @@ export async function arnNamed(call: Call, kind: IdentityKind, name: string): Pr
   return arnOf(found ?? { account, kind, path: '/', name });
 }
 
+/** Of an action about the one that is named, which takes these parameters besides. */
 export const arnOfParameter =
-  (kind: IdentityKind) =>
-  (call: Call): Promise<string> =>
-    arnNamed(call, kind, nameOf(call.params, kind));
+  (kind: IdentityKind, ...parameters: string[]) =>
+  (call: Call): Promise<string> => {
+    for (const name of parameters) call.params.get(name);
+    return arnNamed(call, kind, nameOf(call.params, kind));
+  };
+
+/** ListUsers, ListGroups, ListRoles: a page of those under a path. */
+export function listAction<K extends BearerKind>(
+  kind: K,
+  xml: (value: IdentityKinds[K]) => string,
+): Action {
+  const list = `${TITLES[kind]}s`;
+  return {
+    name: `List${list}`,
+    service: 'iam',
+    resource({ account, params }) {
+      for (const name of ['PathPrefix', 'Marker', 'MaxItems']) params.get(name);
+      return `arn:aws:iam::${account}:${kind}/`;
+    },
+    async run({ account, params, settings }) {
+      const prefix = params.get('PathPrefix') ?? '/';
+      const all = await settings.identities.list(kind, account);
+      const found = all.filter(({ path }) => path.startsWith(prefix));
+      return pageXml(params, found, { list, name: lowerName, xml });
+    },
+  };
+}
 
 /**
  * Of an update that may give another name or path: as it is called, and as it will be. Policies go

@@ -5,7 +5,7 @@ import type { Group } from '../../appliance/model/identity.ts';
 import { wrap } from '../s3/xml/write.ts';
 import type { Action } from './action.ts';
 import { groupXml, lowerName, pageXml, userXml } from './answer.ts';
-import { arnOfParameter, arnsOfMove, change, find } from './bearers.ts';
+import { arnOfParameter, arnsOfMove, change, find, listAction } from './bearers.ts';
 import { arnOf, checkName, checkPath, nameOf, noSuchEntity, pathOf } from './names.ts';
 
 const GROUPS_MAX = 10;
@@ -41,11 +41,7 @@ export const createGroup: Action = {
 export const getGroup: Action = {
   name: 'GetGroup',
   service: 'iam',
-  resource(call) {
-    call.params.get('Marker');
-    call.params.get('MaxItems');
-    return arnOfParameter('group')(call);
-  },
+  resource: arnOfParameter('group', 'Marker', 'MaxItems'),
   async run(call) {
     const { account, params, settings } = call;
     const group = await find(call, 'group', nameOf(params, 'group'));
@@ -56,20 +52,7 @@ export const getGroup: Action = {
   },
 };
 
-export const listGroups: Action = {
-  name: 'ListGroups',
-  service: 'iam',
-  resource({ account, params }) {
-    for (const name of ['PathPrefix', 'Marker', 'MaxItems']) params.get(name);
-    return `arn:aws:iam::${account}:group/`;
-  },
-  async run({ account, params, settings }) {
-    const prefix = params.get('PathPrefix') ?? '/';
-    const all = await settings.identities.list('group', account);
-    const groups = all.filter(({ path }) => path.startsWith(prefix));
-    return pageXml(params, groups, { list: 'Groups', name: lowerName, xml: groupXml });
-  },
-};
+export const listGroups = listAction('group', groupXml);
 
 /** As UpdateUser: the new row, its members, then the old row. */
 export const updateGroup: Action = {
@@ -168,11 +151,7 @@ export const removeUserFromGroup: Action = {
 export const listGroupsForUser: Action = {
   name: 'ListGroupsForUser',
   service: 'iam',
-  resource(call) {
-    call.params.get('Marker');
-    call.params.get('MaxItems');
-    return arnOfParameter('user')(call);
-  },
+  resource: arnOfParameter('user', 'Marker', 'MaxItems'),
   async run(call) {
     const { account, params, settings } = call;
     const user = await find(call, 'user', nameOf(params, 'user'));

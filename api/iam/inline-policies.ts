@@ -39,18 +39,11 @@ function withoutPolicy<T extends Bearer>(bearer: T, name: string): T {
   return { ...bearer, inline };
 }
 
-const resource =
-  (kind: BearerKind, ...parameters: string[]) =>
-  (call: Call): Promise<string> => {
-    for (const name of parameters) call.params.get(name);
-    return arnOfParameter(kind)(call);
-  };
-
 function putPolicy(kind: BearerKind): Action {
   return {
     name: `Put${TITLES[kind]}Policy`,
     service: 'iam',
-    resource: resource(kind, 'PolicyName', 'PolicyDocument'),
+    resource: arnOfParameter(kind, 'PolicyName', 'PolicyDocument'),
     async run(call) {
       const name = policyName(call);
       const document = checkDocument(call.params.need('PolicyDocument'), 'identity');
@@ -65,7 +58,7 @@ function getPolicy(kind: BearerKind): Action {
   return {
     name: `Get${TITLES[kind]}Policy`,
     service: 'iam',
-    resource: resource(kind, 'PolicyName'),
+    resource: arnOfParameter(kind, 'PolicyName'),
     async run(call) {
       const name = policyName(call);
       const bearer = await find(call, kind, nameOf(call.params, kind));
@@ -84,7 +77,7 @@ function listPolicies(kind: BearerKind): Action {
   return {
     name: `List${TITLES[kind]}Policies`,
     service: 'iam',
-    resource: resource(kind, 'Marker', 'MaxItems'),
+    resource: arnOfParameter(kind, 'Marker', 'MaxItems'),
     async run(call) {
       const bearer = await find(call, kind, nameOf(call.params, kind));
       const lower = (name: string): string => name.toLowerCase();
@@ -98,7 +91,7 @@ function deletePolicy(kind: BearerKind): Action {
   return {
     name: `Delete${TITLES[kind]}Policy`,
     service: 'iam',
-    resource: resource(kind, 'PolicyName'),
+    resource: arnOfParameter(kind, 'PolicyName'),
     async run(call) {
       const name = policyName(call);
       const of = { kind, name: nameOf(call.params, kind) };

@@ -4,8 +4,8 @@ import { FirnError } from '../../appliance/model/errors.ts';
 import type { Role } from '../../appliance/model/identity.ts';
 import { wrap } from '../s3/xml/write.ts';
 import type { Action, Call } from './action.ts';
-import { lowerName, pageXml, roleXml } from './answer.ts';
-import { arnOfParameter, change, find } from './bearers.ts';
+import { roleXml } from './answer.ts';
+import { arnOfParameter, change, find, listAction } from './bearers.ts';
 import { checkDocument } from './documents.ts';
 import { arnOf, nameOf, noSuchEntity, pathOf, tagsOf } from './names.ts';
 import { validationError } from './params.ts';
@@ -67,28 +67,12 @@ export const getRole: Action = {
   },
 };
 
-export const listRoles: Action = {
-  name: 'ListRoles',
-  service: 'iam',
-  resource({ account, params }) {
-    for (const name of ['PathPrefix', 'Marker', 'MaxItems']) params.get(name);
-    return `arn:aws:iam::${account}:role/`;
-  },
-  async run({ account, params, settings }) {
-    const prefix = params.get('PathPrefix') ?? '/';
-    const all = await settings.identities.list('role', account);
-    const roles = all.filter(({ path }) => path.startsWith(prefix));
-    return pageXml(params, roles, { list: 'Roles', name: lowerName, xml: roleXml });
-  },
-};
+export const listRoles = listAction('role', roleXml);
 
 export const updateRole: Action = {
   name: 'UpdateRole',
   service: 'iam',
-  resource(call) {
-    for (const name of ['Description', 'MaxSessionDuration']) call.params.get(name);
-    return arnOfParameter('role')(call);
-  },
+  resource: arnOfParameter('role', 'Description', 'MaxSessionDuration'),
   async run(call) {
     const { params } = call;
     const seconds = params.integer('MaxSessionDuration', SESSION_SECONDS);
@@ -105,10 +89,7 @@ export const updateRole: Action = {
 export const updateAssumeRolePolicy: Action = {
   name: 'UpdateAssumeRolePolicy',
   service: 'iam',
-  resource(call) {
-    call.params.get('PolicyDocument');
-    return arnOfParameter('role')(call);
-  },
+  resource: arnOfParameter('role', 'PolicyDocument'),
   async run(call) {
     const trust = checkDocument(call.params.need('PolicyDocument'), 'trust');
     const of = { kind: 'role', name: nameOf(call.params, 'role') } as const;

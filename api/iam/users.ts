@@ -4,8 +4,8 @@ import { FirnError } from '../../appliance/model/errors.ts';
 import type { User } from '../../appliance/model/identity.ts';
 import { element, wrap } from '../s3/xml/write.ts';
 import type { Action, Call } from './action.ts';
-import { lowerName, pageXml, time, userXml } from './answer.ts';
-import { arnNamed, arnOfParameter, arnsOfMove, change, find } from './bearers.ts';
+import { time, userXml } from './answer.ts';
+import { arnNamed, arnOfParameter, arnsOfMove, change, find, listAction } from './bearers.ts';
 import {
   arnOf,
   checkName,
@@ -84,22 +84,7 @@ export const getUser: Action = {
   },
 };
 
-export const listUsers: Action = {
-  name: 'ListUsers',
-  service: 'iam',
-  resource: ({ account, params }) => {
-    params.get('PathPrefix');
-    params.get('Marker');
-    params.get('MaxItems');
-    return `arn:aws:iam::${account}:user/`;
-  },
-  async run({ account, params, settings }) {
-    const prefix = params.get('PathPrefix') ?? '/';
-    const all = await settings.identities.list('user', account);
-    const users = all.filter(({ path }) => path.startsWith(prefix));
-    return pageXml(params, users, { list: 'Users', name: lowerName, xml: userXml });
-  },
-};
+export const listUsers = listAction('user', userXml);
 
 /**
  * A new name is a new row: made before its keys are told and before the old one goes. Both have the

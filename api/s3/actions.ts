@@ -41,10 +41,9 @@ export interface ActionsAnswer extends Answer {
 /** Never rejects: refusals are answered in the form of that service. */
 export type Actions = (request: ActionsRequest) => Promise<ActionsAnswer>;
 
-export function isActionsRequest({ method, headers }: IncomingMessage, target: Target): boolean {
-  return (
-    method === 'POST' && target.level === 'service' && FORM.test(headers['content-type'] ?? '')
-  );
+/** Its target must be the service besides: whoever asks finds that out only where this holds. */
+export function mayAskForAction({ method, headers }: IncomingMessage): boolean {
+  return method === 'POST' && FORM.test(headers['content-type'] ?? '');
 }
 
 export function actionsRequest(

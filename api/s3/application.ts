@@ -25,7 +25,7 @@ import { isSystemObject, onSystemObject } from './operations/system-object.ts';
 import { CORS_VARY } from './request/cors.ts';
 import { visibleError } from './answer/errors.ts';
 import { refuseUnimplemented } from './request/object-headers.ts';
-import { actionsRequest, isActionsRequest, type Actions, type ActionsAnswer } from './actions.ts';
+import { actionsRequest, mayAskForAction, type Actions, type ActionsAnswer } from './actions.ts';
 import type { Answer, Operation, OwnedRequest, S3Request } from './request/request.ts';
 import type { RequestHeaders } from './input/request-headers.ts';
 import { withPatience } from './answer/patience.ts';
@@ -180,10 +180,10 @@ async function answerOf(
   { exchange, served }: { exchange: Exchange; served: Served },
 ): Promise<Answer> {
   const { incoming } = exchange;
-  if (actions !== undefined && incoming.method === 'POST') {
+  if (actions !== undefined && mayAskForAction(incoming)) {
     checkHeaders(incoming);
     const target = targetOf(incoming, settings);
-    if (isActionsRequest(incoming, target)) {
+    if (target.level === 'service') {
       served.action = await actions(actionsRequest(exchange, { target, settings, guard }));
       return served.action;
     }

@@ -1,22 +1,15 @@
 // GetObjectAcl: of the version named, or the current one.
 
 import { aclXml } from '../access/acl-xml.ts';
-import { confirmVersion } from '../access/authorize.ts';
+import { lookAtVersion } from '../access/look-at-version.ts';
 import { isEnforced, ownerOf } from '../request/ownership.ts';
-import { versionIdHeader, versionIdOf } from '../request/request.ts';
+import { versionIdHeader } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
-  const { owned: bucket, key, settings } = request;
-  const versionId = versionIdOf(request.query);
-  const answer = await settings.engine.headObject({
-    bucket: bucket.name,
-    key,
-    known: bucket,
-    ...(versionId !== undefined && { versionId }),
-  });
+  const { owned: bucket } = request;
+  const answer = await lookAtVersion(request);
   const { version } = answer;
-  await confirmVersion(request, version);
   const acl = isEnforced(bucket) ? undefined : version.acl;
   return {
     status: 200,

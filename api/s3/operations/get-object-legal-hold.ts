@@ -1,21 +1,12 @@
 // GetObjectLegalHold: ON or OFF, once it was ever set.
 
-import { confirmVersion } from '../access/authorize.ts';
+import { lookAtVersion } from '../access/look-at-version.ts';
 import { legalHoldXml, requireLockable } from '../request/object-lock.ts';
-import { versionIdOf } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { notLocked } from './get-object-retention.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
-  const { bucket, key, settings } = request;
-  const versionId = versionIdOf(request.query);
-  requireLockable(request.owned);
-  const { version } = await settings.engine.headObject({
-    bucket,
-    key,
-    ...(versionId !== undefined && { versionId }),
-  });
-  await confirmVersion(request, version);
+  const { version } = await lookAtVersion(request, requireLockable);
   if (version.legalHold === undefined) throw notLocked();
   // Anything but a plain false holds.
   return { status: 200, xml: legalHoldXml(version.legalHold !== false) };

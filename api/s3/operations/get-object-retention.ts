@@ -1,21 +1,12 @@
 // GetObjectRetention: mode and date, also when the date has passed.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
-import { confirmVersion } from '../access/authorize.ts';
+import { lookAtVersion } from '../access/look-at-version.ts';
 import { requireLockable, retentionXml } from '../request/object-lock.ts';
-import { versionIdOf } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
-  const { bucket, key, settings } = request;
-  const versionId = versionIdOf(request.query);
-  requireLockable(request.owned);
-  const { version } = await settings.engine.headObject({
-    bucket,
-    key,
-    ...(versionId !== undefined && { versionId }),
-  });
-  await confirmVersion(request, version);
+  const { version } = await lookAtVersion(request, requireLockable);
   if (version.retention === undefined) throw notLocked();
   return { status: 200, xml: retentionXml(version.retention) };
 }

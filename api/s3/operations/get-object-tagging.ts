@@ -1,19 +1,12 @@
 // GetObjectTagging: an object without tags has an empty set.
 
-import { confirmVersion } from '../access/authorize.ts';
-import { versionIdOf, versionIdHeader } from '../request/request.ts';
+import { lookAtVersion } from '../access/look-at-version.ts';
+import { versionIdHeader } from '../request/request.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
 import { taggingXml } from '../request/tags.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
-  const { bucket, key, settings } = request;
-  const versionId = versionIdOf(request.query);
-  const answer = await settings.engine.headObject({
-    bucket,
-    key,
-    ...(versionId !== undefined && { versionId }),
-  });
-  await confirmVersion(request, answer.version);
+  const answer = await lookAtVersion(request);
   const xml = taggingXml(answer.version.tags ?? {});
   return { status: 200, headers: versionIdHeader(answer), xml };
 }
