@@ -257,6 +257,23 @@ function chunkedBody(
   return Buffer.concat([...encoded, Buffer.from(`${trailer}\r\n`)]);
 }
 
+/** What can be no source of a copy: each names something that is no bucket and key, or two things. */
+export const BAD_COPY_SOURCES: readonly string[] = [
+  '',
+  'b',
+  'bucket',
+  'bucket/',
+  '/bucket/../foreign/k',
+  'bucket/a%2F..%2Fb',
+  'bucket/%zz',
+  'bucket/k%3FversionId=null',
+  'bucket/k?versionId=x',
+  'bucket/k?other=1',
+  'UPPER/k',
+  '//bucket/k',
+  'bucket/%00',
+];
+
 export interface Answer {
   status: number;
   headers: http.IncomingHttpHeaders;
@@ -264,9 +281,16 @@ export interface Answer {
   bytes: Buffer;
 }
 
-export function sendWire(endpoint: { port: number }, wire: Wire): Promise<Answer> {
+/** Rejects where no answer begins within `timeoutMs`, if that is given. */
+export function sendWire(
+  endpoint: { port: number },
+  wire: Wire,
+  options: { agent?: http.Agent; timeoutMs?: number } = {},
+): Promise<Answer> {
+  const { agent, timeoutMs } = options;
   return new Promise((resolve, reject) => {
     const request = http.request({
+      ...(agent !== undefined && { agent }),
       host: '127.0.0.1',
       port: endpoint.port,
       method: wire.method,
@@ -274,6 +298,10 @@ export function sendWire(endpoint: { port: number }, wire: Wire): Promise<Answer
       headers: wire.headers,
       setHost: false,
     });
+    if (timeoutMs !== undefined) {
+      const late = (): void => void request.destroy(new Error(`no answer in ${timeoutMs} ms`));
+      request.setTimeout(timeoutMs, late);
+    }
     let answered = false;
     request.on('error', (error) => {
       if (!answered) reject(error);
