@@ -461,6 +461,7 @@ test('a log tells of every request, also of refused ones, and of no signature', 
   );
   t.regex(line(' 403 AccessDenied '), /"GET \/bucket\/secret HTTP/);
   t.is(lines.filter((one) => one.includes(' 403 AccessDenied ')).length, 2);
+  t.regex(line(' - - - - - 127.0.0.1:'), / - [0-9A-F]{16} REST\.GET\.OBJECT secret /);
   const signature = /X-Amz-Signature=([0-9a-f]+)/.exec(presigned.url)?.[1] as string;
   t.true(line('QueryString').includes('X-Amz-Signature=REDACTED'));
   t.false(lines.join('').includes(signature));

@@ -133,6 +133,14 @@ interface Served {
   durationMs: number;
 }
 
+/** As S3's logs call how a request was signed; nobody's is not. */
+const AUTHENTICATION: Record<S3Request['identity']['kind'], LoggedRequest['authentication']> = {
+  anonymous: undefined,
+  form: 'AuthHeader',
+  header: 'AuthHeader',
+  presigned: 'QueryString',
+};
+
 /**
  * Notes an answered request where its bucket asks for that. One that was refused is looked up: its
  * bucket was not handed to it, and it is what a reader of logs looks for.
@@ -174,7 +182,7 @@ function loggedOf(served: Served, bucket: Bucket): LoggedRequest {
     referer: headers['referer'],
     userAgent: headers['user-agent'],
     versionId: request.query.get('versionId'),
-    authentication: kind === 'presigned' ? 'QueryString' : 'AuthHeader',
+    authentication: AUTHENTICATION[kind],
     host: headers['host'],
   };
 }
