@@ -285,6 +285,23 @@ using('keys: told once, switched off at once, and not inherited by a namesake', 
   t.false(stolen.includes(ann.secretKey), 'sealed at rest');
 });
 
+using('a group that gets another name keeps its members and what they may', async (t, rig) => {
+  const ann = await newUser(rig, 'ann');
+  const { root } = rig;
+  await act(rig, root, 'CreateGroup', { GroupName: 'readers' });
+  const PolicyDocument = policy({ Action: 's3:*' });
+  const given = { GroupName: 'readers', PolicyName: 'p', PolicyDocument };
+  await act(rig, root, 'PutGroupPolicy', given);
+  await act(rig, root, 'AddUserToGroup', { GroupName: 'readers', UserName: 'ann' });
+  t.is((await s3(rig, ann, 'GET', '/bucket')).status, 200);
+  const renamed = { GroupName: 'readers', NewGroupName: 'Editors', NewPath: '/desk/' };
+  t.is((await act(rig, root, 'UpdateGroup', renamed)).status, 200);
+  t.is((await s3(rig, ann, 'GET', '/bucket')).status, 200);
+  t.is((await act(rig, root, 'GetGroup', { GroupName: 'readers' })).code, 'NoSuchEntity');
+  const shown = await act(rig, root, 'GetGroup', { GroupName: 'editors' });
+  t.regex(shown.text, /group\/desk\/Editors<.*<UserName>ann</s);
+});
+
 using('nobody gives itself what it has not, nor acts in another account', async (t, rig) => {
   const ann = await newUser(rig, 'ann', policy({ Action: 's3:*' }));
   const values: Record<string, string> = { PolicyArn: 'arn:aws:iam::owner:policy/p' };

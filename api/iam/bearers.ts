@@ -1,9 +1,10 @@
 // What actions on users, groups and roles share: finding the one that is named, and changing it.
 
+import { FirnError } from '../../appliance/model/errors.ts';
 import type { Bearer, IdentityKind, IdentityKinds } from '../../appliance/model/identity.ts';
 import type { Action, Call } from './action.ts';
 import { lowerName, pageXml } from './answer.ts';
-import { arnOf, nameOf, noSuchEntity } from './names.ts';
+import { arnOf, checkName, checkPath, nameOf, noSuchEntity } from './names.ts';
 
 export type BearerKind = Exclude<IdentityKind, 'policy'>;
 
@@ -68,7 +69,7 @@ export function listAction<K extends BearerKind>(
  * Of an update that may give another name or path: as it is called, and as it will be. Policies go
  * by ARNs, so who may not handle the new one must not bring it about. Throws ValidationError.
  */
-export async function arnsOfMove(
+async function arnsOfMove(
   call: Call,
   kind: 'user' | 'group',
   newName: string,
@@ -103,4 +104,53 @@ export async function allBearers(call: Call): Promise<Bearer[]> {
     ...(await identities.list('group', account)),
     ...(await identities.list('role', account)),
   ];
+}
+
+/** The name stands already. */
+export function taken(kind: BearerKind, name: string): FirnError {
+  return new FirnError('EntityAlreadyExists', `${TITLES[kind]} with name ${name} already exists.`);
+}
+
+/**
+ * UpdateUser, UpdateGroup. A new name is a new row: made before what names the old one is `told`,
+ * and before the old one goes. Both have the same id and policies in between, and the same call
+ * again finishes what a crash left. Names in lower case are given to `told`.
+ */
+export function updateAction<K extends 'user' | 'group'>(
+  kind: K,
+  told: (
+    call: Call,
+    changed: IdentityKinds[K],
+    names: { from: string; to: string },
+  ) => Promise<void>,
+): Action {
+  const newNameParameter = `New${TITLES[kind]}Name`;
+  return {
+    name: `Update${TITLES[kind]}`,
+    service: 'iam',
+    resource: (call) => arnsOfMove(call, kind, newNameParameter),
+    async run(call) {
+      const { account, params, settings } = call;
+      const { identities } = settings;
+      const name = nameOf(params, kind);
+      const newPath = params.get('NewPath');
+      const newName = params.get(newNameParameter);
+      if (newPath !== undefined) checkPath(newPath);
+      if (newName !== undefined) checkName(newName, kind);
+      const [from, to] = [name.toLowerCase(), newName?.toLowerCase()];
+      const changed = await change(call, { kind, name }, (old) => ({
+        ...old,
+        path: newPath ?? old.path,
+        name: newName !== undefined && from === to ? newName : old.name,
+      }));
+      if (newName === undefined || to === undefined || from === to) return undefined;
+      if (!(await identities.insert({ ...changed, name: newName }))) {
+        const other = await identities.get(kind, { account, name: newName });
+        if (other?.id !== changed.id) throw taken(kind, newName);
+      }
+      await told(call, changed, { from, to });
+      await identities.remove(kind, { account, name }, () => undefined);
+      return undefined;
+    },
+  };
 }

@@ -5,13 +5,10 @@ import type { Group } from '../../appliance/model/identity.ts';
 import { wrap } from '../s3/xml/write.ts';
 import type { Action } from './action.ts';
 import { groupXml, lowerName, pageXml, userXml } from './answer.ts';
-import { arnOfParameter, arnsOfMove, change, find, listAction } from './bearers.ts';
-import { arnOf, checkName, checkPath, nameOf, noSuchEntity, pathOf } from './names.ts';
+import { arnOfParameter, change, find, listAction, taken, updateAction } from './bearers.ts';
+import { arnOf, nameOf, noSuchEntity, pathOf } from './names.ts';
 
 const GROUPS_MAX = 10;
-
-const taken = (name: string): FirnError =>
-  new FirnError('EntityAlreadyExists', `Group with name ${name} already exists.`);
 
 export const createGroup: Action = {
   name: 'CreateGroup',
@@ -33,7 +30,7 @@ export const createGroup: Action = {
       inline: {},
       attached: [],
     };
-    if (!(await identities.insert(group))) throw taken(group.name);
+    if (!(await identities.insert(group))) throw taken('group', group.name);
     return wrap('Group', groupXml(group));
   },
 };
@@ -54,41 +51,16 @@ export const getGroup: Action = {
 
 export const listGroups = listAction('group', groupXml);
 
-/** As UpdateUser: the new row, its members, then the old row. */
-export const updateGroup: Action = {
-  name: 'UpdateGroup',
-  service: 'iam',
-  resource: (call) => arnsOfMove(call, 'group', 'NewGroupName'),
-  async run(call) {
-    const { account, params, settings } = call;
-    const { identities } = settings;
-    const name = nameOf(params, 'group');
-    const newPath = params.get('NewPath');
-    const newName = params.get('NewGroupName');
-    if (newPath !== undefined) checkPath(newPath);
-    if (newName !== undefined) checkName(newName, 'group');
-    const [from, to] = [name.toLowerCase(), newName?.toLowerCase()];
-    const changed = await change(call, { kind: 'group', name }, (group) => ({
-      ...group,
-      path: newPath ?? group.path,
-      name: newName !== undefined && from === to ? newName : group.name,
+export const updateGroup = updateAction('group', async (call, _group, { from, to }) => {
+  const { identities } = call.settings;
+  for (const user of await identities.list('user', call.account)) {
+    if (!user.groups.includes(from)) continue;
+    await identities.change('user', user, (one) => ({
+      ...one,
+      groups: [...new Set(one.groups.map((group) => (group === from ? to : group)))],
     }));
-    if (newName === undefined || to === undefined || from === to) return undefined;
-    if (!(await identities.insert({ ...changed, name: newName }))) {
-      const other = await identities.get('group', { account, name: newName });
-      if (other?.id !== changed.id) throw taken(newName);
-    }
-    for (const user of await identities.list('user', account)) {
-      if (!user.groups.includes(from)) continue;
-      await identities.change('user', user, (one) => ({
-        ...one,
-        groups: [...new Set(one.groups.map((group) => (group === from ? to : group)))],
-      }));
-    }
-    await identities.remove('group', { account, name }, () => undefined);
-    return undefined;
-  },
-};
+  }
+});
 
 export const deleteGroup: Action = {
   name: 'DeleteGroup',

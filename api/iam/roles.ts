@@ -5,7 +5,7 @@ import type { Role } from '../../appliance/model/identity.ts';
 import { wrap } from '../s3/xml/write.ts';
 import type { Action, Call } from './action.ts';
 import { roleXml } from './answer.ts';
-import { arnOfParameter, change, find, listAction } from './bearers.ts';
+import { arnOfParameter, change, find, listAction, taken } from './bearers.ts';
 import { checkDocument } from './documents.ts';
 import { arnOf, nameOf, noSuchEntity, pathOf, tagsOf } from './names.ts';
 import { validationError } from './params.ts';
@@ -54,7 +54,7 @@ export const createRole: Action = {
     const tags = tagsOf(params);
     if (tags !== undefined) role.tags = tags;
     if (await identities.insert(role)) return wrap('Role', roleXml(role));
-    throw new FirnError('EntityAlreadyExists', `Role with name ${role.name} already exists.`);
+    throw taken('role', role.name);
   },
 };
 

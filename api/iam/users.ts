@@ -5,21 +5,9 @@ import type { User } from '../../appliance/model/identity.ts';
 import { element, wrap } from '../s3/xml/write.ts';
 import type { Action, Call } from './action.ts';
 import { time, userXml } from './answer.ts';
-import { arnNamed, arnOfParameter, arnsOfMove, change, find, listAction } from './bearers.ts';
-import {
-  arnOf,
-  checkName,
-  checkPath,
-  nameOf,
-  noSuchEntity,
-  pathOf,
-  rootArn,
-  tagsOf,
-} from './names.ts';
+import { arnNamed, arnOfParameter, find, listAction, taken, updateAction } from './bearers.ts';
+import { arnOf, checkName, nameOf, noSuchEntity, pathOf, rootArn, tagsOf } from './names.ts';
 import { validationError } from './params.ts';
-
-const taken = (name: string): FirnError =>
-  new FirnError('EntityAlreadyExists', `User with name ${name} already exists.`);
 
 /** The user that is named, or the one who asks; undefined for the root of the account. */
 export function userNameOf({ params, caller }: Call): string | undefined {
@@ -56,7 +44,7 @@ export const createUser: Action = {
     };
     const tags = tagsOf(params);
     if (tags !== undefined) user.tags = tags;
-    if (!(await identities.insert(user))) throw taken(user.name);
+    if (!(await identities.insert(user))) throw taken('user', user.name);
     return wrap('User', userXml(user));
   },
 };
@@ -86,39 +74,11 @@ export const getUser: Action = {
 
 export const listUsers = listAction('user', userXml);
 
-/**
- * A new name is a new row: made before its keys are told and before the old one goes. Both have the
- * same id and policies in between, and the same call again finishes what a crash left.
- */
-export const updateUser: Action = {
-  name: 'UpdateUser',
-  service: 'iam',
-  resource: (call) => arnsOfMove(call, 'user', 'NewUserName'),
-  async run(call) {
-    const { account, params, settings } = call;
-    const { identities } = settings;
-    const name = nameOf(params, 'user');
-    const newPath = params.get('NewPath');
-    const newName = params.get('NewUserName');
-    if (newPath !== undefined) checkPath(newPath);
-    if (newName !== undefined) checkName(newName, 'user');
-    const changed = await change(call, { kind: 'user', name }, (user) => ({
-      ...user,
-      path: newPath ?? user.path,
-      name: newName?.toLowerCase() === name.toLowerCase() ? newName : user.name,
-    }));
-    if (newName === undefined || newName.toLowerCase() === name.toLowerCase()) return undefined;
-    if (!(await identities.insert({ ...changed, name: newName }))) {
-      const other = await identities.get('user', { account, name: newName });
-      if (other?.id !== changed.id) throw taken(newName);
-    }
-    for (const accessKey of changed.keys) {
-      await identities.changeUserKey(accessKey, (key) => ({ ...key, user: newName.toLowerCase() }));
-    }
-    await identities.remove('user', { account, name }, () => undefined);
-    return undefined;
-  },
-};
+export const updateUser = updateAction('user', async ({ settings }, { keys }, { to }) => {
+  for (const accessKey of keys) {
+    await settings.identities.changeUserKey(accessKey, (key) => ({ ...key, user: to }));
+  }
+});
 
 export const deleteUser: Action = {
   name: 'DeleteUser',
