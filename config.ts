@@ -300,6 +300,14 @@ export function secretOf(
   );
 }
 
+/** Whom buckets may have told, by name. */
+export function eventTargetsOf({ notifications }: Config): {
+  webhooks: string[];
+  queues: string[];
+} {
+  return { webhooks: Object.keys(notifications.webhooks), queues: notifications.queues };
+}
+
 /** Where the worker tells of events: the settings' webhooks with the secrets that sign. */
 export function notifyOf({ notifications, region, base }: Config): {
   webhooks: Map<string, { url: string; secret?: string; timeoutMs: number }>;

@@ -13,6 +13,7 @@ import type { Logger } from 'pino';
 import {
   childEnvironment,
   credentialsFile,
+  eventTargetsOf,
   loadConfig,
   notifyOf,
   priceBookFiles,
@@ -29,7 +30,6 @@ import { isNodeGroupTier } from './appliance/model/node-group.ts';
 import { Accounts, type AccountsContext } from './appliance/engine/accounts.ts';
 import { Identities } from './appliance/engine/identities.ts';
 import { Capacities } from './appliance/engine/capacity.ts';
-import { Notifications } from './appliance/engine/notifications.ts';
 import { runChild } from './appliance/process/child.ts';
 import { EngineClock, SystemRandom } from './appliance/process/clock.ts';
 import { Supervisor } from './appliance/process/supervisor.ts';
@@ -145,11 +145,8 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
     waterfall: evaluationOf(config).waterfall,
     accessLogMs: config.accessLogSeconds * 1000,
     capacityOf: (bucket) => capacities.of(bucket),
-    notificationTargets: {
-      webhooks: Object.keys(config.notifications.webhooks),
-      queues: config.notifications.queues,
-    },
-    testEvents: (bucket, rules) => new Notifications(context).test(bucket, rules),
+    notificationTargets: eventTargetsOf(config),
+    testEvents: (bucket, rules) => opened.events.test(bucket, rules),
     problem: (message, bucket) => log.warn({ bucket }, message),
     ...(config.domain === undefined ? {} : { domain: config.domain }),
     ...(config.websiteDomain === undefined ? {} : { websiteDomain: config.websiteDomain }),
@@ -369,10 +366,7 @@ async function serveAdmin(
     readiness: async () => await Promise.resolve(unready(store, supervisor)),
     requestSnapshots: async () => (await supervisor.askAll('api', 'metrics')) as MetricsSnapshot[],
     metricsSigned: config.metricsSigned,
-    eventTargets: {
-      webhooks: Object.keys(config.notifications.webhooks),
-      queues: config.notifications.queues,
-    },
+    eventTargets: eventTargetsOf(config),
     ...(config.debug.sandboxClock
       ? { advanceClock: (days: number) => advanceClock(days, { own, store, supervisor }) }
       : {}),

@@ -245,14 +245,13 @@ export const dayMs = (seconds: number | undefined): number =>
 function contextOf(
   config: Config,
   own: Own,
-  opened: Pick<EngineContext, 'store' | 'tiers' | 'packer' | 'checksums'>,
+  opened: Pick<EngineContext, 'store' | 'tiers' | 'packer' | 'checksums' | 'events'>,
 ): EngineContext {
   const { debug } = config;
   return {
     ...opened,
     clock: own.clock,
     random: own.random,
-    events: new Notifications({ store: opened.store, clock: own.clock, random: own.random }),
     classes: new Map(Object.entries(config.storageClasses)),
     masterKey: loadMasterKey(config),
     namedKeys: namedKeysOf(config, own, loadNamedKeys(config)),
@@ -312,6 +311,8 @@ export interface Opened {
   storeId: string;
   store: MetadataStore;
   context: EngineContext;
+  /** The context's events. */
+  events: Notifications;
   close(): Promise<void>;
 }
 
@@ -329,8 +330,9 @@ export async function openAll(config: Config, own: Own, from: FromStore): Promis
     const { buildPacker } = await import('./tiers/pack/packer.ts');
     const packer = buildPacker({ spoolDirectory: join(config.data, 'spool'), random: own.random });
     const { checksums } = await import('./tiers/checksum.ts');
-    const context = contextOf(config, own, { store, tiers, packer, checksums });
-    return { storeId, store, context, close };
+    const events = new Notifications({ store, clock: own.clock, random: own.random });
+    const context = contextOf(config, own, { store, tiers, packer, checksums, events });
+    return { storeId, store, context, events, close };
   } catch (error) {
     await close();
     throw error;
