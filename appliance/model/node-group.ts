@@ -38,6 +38,16 @@ export interface StepProgress {
   repaired: number;
   /** What could not be repaired, as people would look for it: a durability alarm each. */
   lost: readonly string[];
+  /** Where it is now; absent before it found anything to do. */
+  place?: StepPlace;
+}
+
+export interface StepPlace {
+  group: number;
+  /** The drive that is refilled; absent where the work is about the whole group. */
+  position?: number;
+  /** How much of this group or drive has been looked at, 0 to 1: for people, about right. */
+  share: number;
 }
 
 /**

@@ -14,7 +14,7 @@ import { isSettled, walkSegment } from '../segment/walk.ts';
 import { findShards, idsIn, shardIds } from '../shard/find-shards.ts';
 import { shardDirectory } from '../shard/format.ts';
 import { rebuildShards } from '../shard/repair-shards.ts';
-import type { Report, Work } from './step-job.ts';
+import { shareOf, tellShare, type Report, type Work } from './step-job.ts';
 
 const PASSES_MAX = 6;
 
@@ -27,6 +27,7 @@ interface Pass {
 export async function* healGroup(context: GroupContext, report: Report): Work {
   for (const seat of context.seats) {
     for (let pass = 0; pass < PASSES_MAX && seat.trusted && seat.identity?.healing; pass += 1) {
+      report.place = { group: context.group, position: seat.position, share: 0 };
       const result: Pass = { made: 0, short: false };
       yield* healShards(context, seat, { report, result });
       yield* healSegments(context, seat, { report, result });
@@ -64,6 +65,7 @@ async function* healShards(context: GroupContext, seat: Seat, progress: Progress
   const others = context.seats.filter((other) => other !== seat);
   for await (const ids of shardIds(others)) {
     if (ids.length === 0) continue;
+    tellShare(report, shareOf({ shard: ids[0] as string }));
     const own = new Set(await idsIn(seat, shardDirectory(ids[0] as string)));
     for (const id of ids) {
       if (own.has(id) || !seat.trusted) continue;
@@ -89,8 +91,10 @@ async function* healSegments(context: GroupContext, seat: Seat, progress: Progre
   const others = context.seats.filter((other) => other !== seat);
   const lists = await Promise.all(others.map((other) => idsIn(other, SEGMENT_DIRECTORY)));
   const own = new Set(await idsIn(seat, SEGMENT_DIRECTORY));
-  for (const segment of new Set(lists.flat().toSorted())) {
+  const segments = new Set(lists.flat().toSorted());
+  for (const [index, segment] of [...segments].entries()) {
     if (!seat.trusted) return;
+    tellShare(report, shareOf({ segment: index, of: segments.size }));
     if (!own.has(segment)) {
       report.checked += 1;
       const outcome = yield* rebuildSegmentFile(context, seat.position, segment);

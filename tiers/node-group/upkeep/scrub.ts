@@ -13,14 +13,18 @@ import { isSettled, walkSegment } from '../segment/walk.ts';
 import { findShards, idsIn, shardIds } from '../shard/find-shards.ts';
 import { shardPath } from '../shard/format.ts';
 import { checkShards, rebuildShards } from '../shard/repair-shards.ts';
-import type { Report, Work } from './step-job.ts';
+import { shareOf, tellShare, type Report, type Work } from './step-job.ts';
 
 export async function* scrubGroup(context: GroupContext, report: Report): Work {
+  report.place = { group: context.group, share: 0 };
   for await (const ids of shardIds(context.seats)) {
+    if (ids[0] !== undefined) tellShare(report, shareOf({ shard: ids[0] }));
     for (const id of ids) yield* scrubShards(context, id, report);
   }
   const lists = await Promise.all(context.seats.map((seat) => idsIn(seat, SEGMENT_DIRECTORY)));
-  for (const segment of new Set(lists.flat().toSorted())) {
+  const segments = new Set(lists.flat().toSorted());
+  for (const [index, segment] of [...segments].entries()) {
+    tellShare(report, shareOf({ segment: index, of: segments.size }));
     if (await isSettled(context, segment)) yield* scrubSegment(context, segment, report);
   }
 }

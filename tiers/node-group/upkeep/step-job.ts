@@ -1,7 +1,7 @@
 // Long work as a row of bounded steps: a generator that yields after each bit of it. A worker calls
 // step() when its throttle allows, and may stop at any point between.
 
-import type { StepJob, StepProgress } from '../../../appliance/model/node-group.ts';
+import type { StepJob, StepPlace, StepProgress } from '../../../appliance/model/node-group.ts';
 
 /** A step ends after this many bytes or this long, whatever comes first. */
 const STEP_BYTES = 4 * 1024 * 1024;
@@ -12,6 +12,8 @@ export interface Report {
   bytes: number;
   repaired: number;
   lost: string[];
+  /** Where it is: for people who wait. */
+  place?: StepPlace;
 }
 
 export type Work = AsyncGenerator<number, void, undefined>;
@@ -41,4 +43,18 @@ export class GeneratorJob implements StepJob {
     this.#done = true;
     await this.#work.return();
   }
+}
+
+/**
+ * How far a walk over shard files, then segments, has come, as a share. Ids are spread evenly over
+ * the directories by their last byte, so the directory tells; shard files count as one half, segments as the
+ * other.
+ */
+export function shareOf(at: { shard: string } | { segment: number; of: number }): number {
+  if ('shard' in at) return parseInt(at.shard.slice(-2), 16) / 512;
+  return 0.5 + at.segment / at.of / 2;
+}
+
+export function tellShare(report: Report, share: number): void {
+  if (report.place !== undefined) report.place = { ...report.place, share };
 }
