@@ -138,7 +138,7 @@ class AgendaWorkers implements Workers {
     });
     const rules = this.#ruleSettings(log);
     const inventory = new InventoryWorker(core, rules, log);
-    const scrub = new ScrubWorker(groups, log);
+    const scrub = new ScrubWorker(core, groups, log);
     const collect = new CollectWorker(core, this.#guard);
     const minimumDays = options.minimumDays ?? (() => 0);
     const others: Worker[] = [

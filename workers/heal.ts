@@ -8,6 +8,7 @@ import type { Row } from '../appliance/model/metadata-store.ts';
 import type { NodeGroupTier } from '../appliance/model/node-group.ts';
 import type { Heal } from '../appliance/model/records.ts';
 import { alarm, stepThrough } from './scrub.ts';
+import { UpkeepProgress } from './base/progress.ts';
 import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 const PAGE_ROWS = 200;
@@ -44,7 +45,8 @@ export class HealWorker implements Worker {
     for (const tier of this.#tiers) {
       const drives = await tier.drives();
       if (!drives.some(({ state }) => state === 'healing')) continue;
-      await stepThrough(tier.heal(), { turn, total, tier: tier.name, log: this.#log });
+      const progress = new UpkeepProgress(this.#core, 'heal', tier.name);
+      await stepThrough(tier.heal(), { turn, total, tier: tier.name, log: this.#log, progress });
     }
     await this.#locations(turn, total);
   }

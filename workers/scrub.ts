@@ -2,16 +2,20 @@
 // find a first one that nobody had noticed. What cannot be repaired is a durability alarm, each by
 // name.
 
+import type { Core } from '../appliance/engine/core.ts';
 import type { NodeGroupTier, StepJob } from '../appliance/model/node-group.ts';
+import { UpkeepProgress } from './base/progress.ts';
 import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 export class ScrubWorker implements Worker {
   readonly name = 'scrub';
   readonly tranquility = 2;
+  readonly #core: Core;
   readonly #tiers: readonly NodeGroupTier[];
   readonly #log: WorkerLog;
 
-  constructor(tiers: readonly NodeGroupTier[], log: WorkerLog) {
+  constructor(core: Core, tiers: readonly NodeGroupTier[], log: WorkerLog) {
+    this.#core = core;
     this.#tiers = tiers;
     this.#log = log;
   }
@@ -23,7 +27,8 @@ export class ScrubWorker implements Worker {
   async run(turn: Turn): Promise<void> {
     const total = { checked: 0, bytes: 0, repaired: 0, lost: 0 };
     for (const tier of this.#tiers) {
-      await stepThrough(tier.scrub(), { turn, total, tier: tier.name, log: this.#log });
+      const progress = new UpkeepProgress(this.#core, 'scrub', tier.name);
+      await stepThrough(tier.scrub(), { turn, total, tier: tier.name, log: this.#log, progress });
     }
   }
 }
@@ -41,14 +46,23 @@ interface Progress {
  */
 export async function stepThrough(
   job: StepJob,
-  own: { turn: Turn; total: Parameters<typeof sumOf>[0]; tier: string; log: WorkerLog },
+  own: {
+    turn: Turn;
+    total: Parameters<typeof sumOf>[0];
+    tier: string;
+    log: WorkerLog;
+    progress: UpkeepProgress;
+  },
 ): Promise<void> {
   const { turn, total, tier, log } = own;
+  let isWhole = false;
   try {
     for (;;) {
       const progress = await job.step();
       turn.report(sumOf(total, progress));
+      await own.progress.stepped(progress);
       if (progress.done) {
+        isWhole = true;
         Object.assign(total, sumOf(total, progress));
         alarm(log, tier, progress.lost);
         return;
@@ -57,6 +71,8 @@ export async function stepThrough(
     }
   } finally {
     await job.stop();
+    // What people would have seen is lost with it, and nothing else.
+    await own.progress.ended(isWhole).catch(() => undefined);
   }
 }
 

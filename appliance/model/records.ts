@@ -112,6 +112,40 @@ export interface InventoryState {
 export const inventoryRowId = (bucketId: string, id: string): string =>
   `inventory/${bucketId}/${id}`;
 
+export type UpkeepKind = 'heal' | 'scrub';
+
+/** One drive that was refilled, or one group that was read back whole. Wall ms. */
+export interface EndedUpkeep {
+  group: number;
+  /** Heal only: the drive. */
+  position?: number;
+  startedAt: number;
+  endedAt: number;
+  checked: number;
+  bytes: number;
+  repaired: number;
+  lost: number;
+}
+
+/** `data` of the checkpoint `upkeep/${kind}/${tier}`: how far heal or scrub is, how it ended. */
+export interface UpkeepState {
+  /** Absent while it does not run. Counts are of the whole run, `place` is where it is now. */
+  running?: {
+    startedAt: number;
+    /** When it came to the place. */
+    partStartedAt?: number;
+    checked: number;
+    bytes: number;
+    repaired: number;
+    lost: number;
+    place?: { group: number; position?: number; share: number };
+  };
+  /** The last ones, oldest first. */
+  ended: EndedUpkeep[];
+}
+
+export const upkeepRowId = (kind: UpkeepKind, tier: string): string => `upkeep/${kind}/${tier}`;
+
 /** Row of `restores`, id = request id (newRequestId): one RestoreObject, or a batch by prefix. */
 export interface RestoreRequest {
   format: 1;
