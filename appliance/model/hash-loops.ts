@@ -1,9 +1,35 @@
-// The inner loops of CRC32C, CRC64NVME, XXH64 and XXH3, as one WebAssembly module that is written
-// here, instruction by instruction. Why not JavaScript: it has no 64-bit integers, and the CRC64 of
+// The inner loops of CRC32C, CRC64NVME, XXH64 and XXH3, as one WebAssembly module. Why not JavaScript: it has no 64-bit integers, and the CRC64 of
 // 4 KiB would cost 5 µs and more instead of 1.8 (MD5: 7), on every PUT. Why not a package:
 // checksums belong to the model, which imports nothing. The danger of shared memory is a state that
 // one stream leaves for another: each loop is handed its state and gives it back, in one call that
 // nothing can interrupt.
+
+import {
+  ADD,
+  ADD32,
+  advance,
+  AND,
+  AND32,
+  compileWasm,
+  get,
+  I64,
+  load64,
+  load8,
+  MULTIPLY,
+  newWasmMemory,
+  number32,
+  number64,
+  ROTATE,
+  set,
+  SHIFT_LEFT32,
+  SHIFT_RIGHT,
+  store64,
+  until,
+  WRAP,
+  XOR,
+  type WasmCall,
+  type WasmFunction,
+} from './wasm-emitter.ts';
 
 /** Tables of 8 × 256 entries of 8 bytes: of a CRC, and of what LANE_BYTES zeros make of one. */
 const TABLES_BYTES = 16_384;
@@ -19,85 +45,6 @@ const PAGES = 2;
 /** A CRC waits for its own last step: three lanes at once keep the processor busy (1.9 times). */
 const LANES = 3;
 const LANE_BYTES = 1360;
-
-interface WasmApi {
-  Module: new (bytes: Uint8Array) => object;
-  Instance: new (module: object) => { readonly exports: Record<string, unknown> };
-}
-
-const I32 = 0x7f;
-const I64 = 0x7e;
-const VOID = 0x40;
-const BLOCK = 0x02;
-const LOOP = 0x03;
-const END = 0x0b;
-const BRANCH = 0x0c;
-const BRANCH_IF = 0x0d;
-const ADD32 = 0x6a;
-const AND32 = 0x71;
-const SHIFT_LEFT32 = 0x74;
-const GREATER_EQUAL32 = 0x4f;
-const ADD = 0x7c;
-const MULTIPLY = 0x7e;
-const AND = 0x83;
-const XOR = 0x85;
-const SHIFT_RIGHT = 0x88;
-const ROTATE = 0x89;
-const WRAP = 0xa7;
-
-function unsigned(value: number): number[] {
-  const out: number[] = [];
-  let rest = value;
-  do {
-    const low = rest % 128;
-    rest = Math.floor(rest / 128);
-    out.push(rest === 0 ? low : low | 0x80);
-  } while (rest > 0);
-  return out;
-}
-
-function signed(value: bigint): number[] {
-  const out: number[] = [];
-  for (let rest = value; ;) {
-    const low = Number(rest & 0x7fn);
-    rest >>= 7n;
-    const ends = (rest === 0n && (low & 0x40) === 0) || (rest === -1n && (low & 0x40) !== 0);
-    out.push(ends ? low : low | 0x80);
-    if (ends) return out;
-  }
-}
-
-const get = (local: number): number[] => [0x20, local];
-const set = (local: number): number[] => [0x21, local];
-const number32 = (value: number): number[] => [0x41, ...signed(BigInt(value))];
-const number64 = (value: bigint): number[] => [0x42, ...signed(BigInt.asIntN(64, value))];
-const load64 = (offset: number): number[] => [0x29, 0, ...unsigned(offset)];
-const load8 = (offset: number): number[] => [0x31, 0, ...unsigned(offset)];
-const store64 = (offset: number): number[] => [0x37, 0, ...unsigned(offset)];
-/** Adds to a 32-bit local. */
-const advance = (local: number, by: number): number[] => [
-  ...get(local),
-  ...number32(by),
-  ADD32,
-  ...set(local),
-];
-/** `body` until the first local has come to the second. */
-const until = (at: number, end: number, body: number[]): number[] => [
-  BLOCK,
-  VOID,
-  LOOP,
-  VOID,
-  ...get(at),
-  ...get(end),
-  GREATER_EQUAL32,
-  BRANCH_IF,
-  1,
-  ...body,
-  BRANCH,
-  0,
-  END,
-  END,
-];
 
 const loadState = (first: number, words: number): number[] =>
   Array.from({ length: words }, (_, i) => [
@@ -202,53 +149,15 @@ function xxh3Scramble(): number[] {
   return [...loadState(0, 8), ...lanes, ...storeState(0, 8)];
 }
 
-interface Loop {
-  name: string;
-  /** How many 32-bit parameters. */
-  parameters: number;
-  /** How many 64-bit locals. */
-  locals: number;
-  code: number[];
-}
-
-const HEADER = [0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
-
-function moduleOf(loops: readonly Loop[]): Uint8Array {
-  const list = (items: number[][]): number[] => [...unsigned(items.length), ...items.flat()];
-  const section = (id: number, body: number[]): number[] => [id, ...unsigned(body.length), ...body];
-  const text = (value: string): number[] => [value.length, ...Buffer.from(value, 'latin1')];
-  const types = loops.map(({ parameters }) => [
-    0x60,
-    parameters,
-    ...Array(parameters).fill(I32),
-    0,
-  ]);
-  const exports = loops.map(({ name }, index) => [...text(name), 0, index]);
-  const bodies = loops.map(({ locals, code }) => {
-    const body = [1, locals, I64, ...code, END];
-    return [...unsigned(body.length), ...body];
-  });
-  return Uint8Array.from([
-    ...HEADER,
-    ...section(1, list(types)),
-    ...section(3, list(loops.map((_, index) => [index]))),
-    ...section(5, [1, 1, PAGES, PAGES]),
-    ...section(7, list([...exports, [...text('memory'), 2, 0]])),
-    ...section(10, list(bodies)),
-  ]);
-}
-
-type Call = (...numbers: number[]) => void;
-
 interface Loops {
   memory: Uint8Array;
-  crc64: Call;
-  crc64Lanes: Call;
-  crc32c: Call;
-  crc32cLanes: Call;
-  xxh64: Call;
-  xxh3: Call;
-  scramble: Call;
+  crc64: WasmCall;
+  crc64Lanes: WasmCall;
+  crc32c: WasmCall;
+  crc32cLanes: WasmCall;
+  xxh64: WasmCall;
+  xxh3: WasmCall;
+  scramble: WasmCall;
 }
 
 let loaded: Loops | undefined;
@@ -256,27 +165,31 @@ let loaded: Loops | undefined;
 /** Written and compiled at first use: 2 ms that a process without such a sum never pays. */
 function loops(): Loops {
   if (loaded !== undefined) return loaded;
-  const api = (globalThis as unknown as { WebAssembly: WasmApi }).WebAssembly;
-  const bytes = moduleOf([
-    { name: 'crc64', parameters: 3, locals: 1, code: crcLoop(CRC64_AT) },
-    { name: 'crc64Lanes', parameters: 3, locals: 3, code: crcLanesLoop(CRC64_AT, CRC64_SHIFT_AT) },
-    { name: 'crc32c', parameters: 3, locals: 1, code: crcLoop(CRC32C_AT) },
+  const shared = newWasmMemory(PAGES);
+  const functions: WasmFunction[] = [
+    { name: 'crc64', parameters: 3, locals: [[1, I64]], code: crcLoop(CRC64_AT) },
+    {
+      name: 'crc64Lanes',
+      parameters: 3,
+      locals: [[3, I64]],
+      code: crcLanesLoop(CRC64_AT, CRC64_SHIFT_AT),
+    },
+    { name: 'crc32c', parameters: 3, locals: [[1, I64]], code: crcLoop(CRC32C_AT) },
     {
       name: 'crc32cLanes',
       parameters: 3,
-      locals: 3,
+      locals: [[3, I64]],
       code: crcLanesLoop(CRC32C_AT, CRC32C_SHIFT_AT),
     },
-    { name: 'xxh64', parameters: 2, locals: 4, code: xxh64Loop() },
-    { name: 'xxh3', parameters: 3, locals: 10, code: xxh3Loop() },
-    { name: 'scramble', parameters: 0, locals: 8, code: xxh3Scramble() },
-  ]);
-  const { exports } = new api.Instance(new api.Module(bytes));
-  const memory = new Uint8Array((exports['memory'] as { buffer: ArrayBuffer }).buffer);
+    { name: 'xxh64', parameters: 2, locals: [[4, I64]], code: xxh64Loop() },
+    { name: 'xxh3', parameters: 3, locals: [[10, I64]], code: xxh3Loop() },
+    { name: 'scramble', parameters: 0, locals: [[8, I64]], code: xxh3Scramble() },
+  ];
+  const memory = new Uint8Array(shared.buffer);
   writeTables(memory, CRC64_AT, CRC64NVME_POLYNOMIAL);
   writeTables(memory, CRC32C_AT, CRC32C_POLYNOMIAL);
   memory.set(XXH3_SECRET, SECRET_AT);
-  loaded = { ...exports, memory } as unknown as Loops;
+  loaded = { ...compileWasm(functions, shared), memory } as unknown as Loops;
   writeShiftTables(memory, CRC64_SHIFT_AT, loaded.crc64);
   writeShiftTables(memory, CRC32C_SHIFT_AT, loaded.crc32c);
   return loaded;
@@ -307,7 +220,7 @@ function writeTables(memory: Uint8Array, at: number, polynomial: bigint): void {
  * As `folded` reads them: entry [t][b] is what LANE_BYTES zero bytes make of byte 7 - t of a CRC
  * being b. Each bit is carried on its own, and the rest is their exclusive or.
  */
-function writeShiftTables(memory: Uint8Array, at: number, crc: Call): void {
+function writeShiftTables(memory: Uint8Array, at: number, crc: WasmCall): void {
   const tables = new BigUint64Array(memory.buffer, at, 8 * 256);
   const state = new BigUint64Array(memory.buffer, STATE_AT, 1);
   memory.fill(0, INPUT_AT, INPUT_AT + LANE_BYTES);
@@ -349,7 +262,7 @@ export function updateCrc32c(state: Uint8Array, bytes: Uint8Array): void {
   run(memory, { state, bytes }, (end) => crc(crc32c, crc32cLanes, end));
 }
 
-function crc(single: Call, lanes: Call, end: number): void {
+function crc(single: WasmCall, lanes: WasmCall, end: number): void {
   const length = end - INPUT_AT;
   const strides = length - (length % (LANES * LANE_BYTES));
   if (strides > 0) lanes(INPUT_AT, INPUT_AT + strides, 0);

@@ -6,12 +6,15 @@
 
 import assert from 'node:assert/strict';
 import { FirnError } from '../../../appliance/model/errors.ts';
-import { wasm, type WasmMemory } from './wasm.ts';
+import {
+  newWasmMemory,
+  WASM_PAGE_BYTES,
+  type WasmMemory,
+} from '../../../appliance/model/wasm-emitter.ts';
 
 /** Room before each lane's bytes for a piece header, so that header and lane are one write. */
 export const LANE_HEAD_BYTES = 128;
 export const LARGE_UNITS = 4;
-const PAGE_BYTES = 65_536;
 
 export interface ArenaOptions {
   /** Lanes a slot. */
@@ -64,8 +67,8 @@ export class Arena {
     this.#strideUnit = stride;
     this.#unitBytes = stride * options.lanes;
     const units = Math.max(2 * LARGE_UNITS, Math.floor(options.arenaBytes / this.#unitBytes));
-    this.pages = Math.ceil((units * this.#unitBytes) / PAGE_BYTES);
-    this.memory = new wasm.Memory({ initial: this.pages, maximum: this.pages });
+    this.pages = Math.ceil((units * this.#unitBytes) / WASM_PAGE_BYTES);
+    this.memory = newWasmMemory(this.pages);
     this.#bytes = Buffer.from(this.memory.buffer);
     this.#taken = new Uint8Array(units);
   }

@@ -3,10 +3,10 @@
 // of 4+2, a group with one dead drive ever sees a handful.
 
 import assert from 'node:assert/strict';
+import { compileWasm } from '../../../appliance/model/wasm-emitter.ts';
 import type { Arena, Slot } from './arena.ts';
-import { emitKernel, GROUP_BYTES } from './emitter.ts';
+import { GROUP_BYTES, kernelOf } from './emitter.ts';
 import { parityOf, recovery, type Code, type Combination } from './field.ts';
-import { wasm } from './wasm.ts';
 
 type Kernel = (address: number, bytes: number) => void;
 
@@ -90,8 +90,6 @@ export class Codec {
         }
       };
     }
-    const module = new wasm.Module(emitKernel(combination, stride, this.arena.pages));
-    const instance = new wasm.Instance(module, { firn: { memory: this.arena.memory } });
-    return instance.exports['run'] as Kernel;
+    return compileWasm([kernelOf(combination, stride)], this.arena.memory)['run'] as Kernel;
   }
 }
