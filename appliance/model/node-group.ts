@@ -38,8 +38,23 @@ export interface StepProgress {
   repaired: number;
   /** What could not be repaired, as people would look for it: a durability alarm each. */
   lost: readonly string[];
+  /**
+   * Large objects of which too few files exist, each of them whole: lost if anything names them,
+   * else the leftover of a writer that was killed between two renames. Only metadata can tell.
+   */
+  suspects: readonly Suspect[];
+  /** Scrub only: what was done last; `scrub({ after })` goes on behind it. */
+  cursor?: string;
   /** Where it is now; absent before it found anything to do. */
   place?: StepPlace;
+}
+
+export interface Suspect {
+  /** As in `lost`. */
+  what: string;
+  bucketId: string;
+  key: string;
+  location: ShardLocation;
 }
 
 export interface StepPlace {
@@ -84,8 +99,60 @@ export interface SegmentRecord {
   length: number;
 }
 
+/** Room of one drive. Raw bytes, redundancy included. */
+export interface DriveRoom {
+  position: number;
+  path: string;
+  /** Its share of the device where several drives share one. */
+  capacityBytes: number;
+  freeBytes: number;
+  /** What our files take up. */
+  heldBytes: number;
+}
+
+/** Room of one group, by what its drives hold. Raw bytes, redundancy included, where not said. */
+export interface GroupRoom {
+  group: number;
+  /** Data lanes of all lanes: k/(k+m). */
+  dataShare: number;
+  /** False: takes no new bytes now (drives away, full, draining). */
+  writable: boolean;
+  draining: boolean;
+  capacityBytes: number;
+  freeBytes: number;
+  /** All of our files: the sum of the next four. */
+  heldBytes: number;
+  segmentBytes: number;
+  shardBytes: number;
+  /** Metadata journal and snapshots. */
+  journalBytes: number;
+  /** Identities, notes, temporary files, directories. */
+  otherBytes: number;
+  /** Bytes of objects in segments that delete() was called for, as far as noted. */
+  deadBytes: number;
+  blobs: number;
+  drives: DriveRoom[];
+}
+
+/** Files of objects that a group's drives still hold. */
+export interface GroupContents {
+  segments: number;
+  shards: number;
+  /** Writes under way, or left by a crash. */
+  temporary: number;
+}
+
 export interface NodeGroupTier extends Tier {
   readonly kind: 'node-group';
+
+  /** Numbers of the groups that the settings name, as their drives carry them. */
+  groups(): readonly number[];
+  /** These take nothing new from now on; a segment open in one of them is ended. */
+  setDraining(groups: ReadonlySet<number>): void;
+  /** Walks the drives, at most a twentieth of the time. */
+  rooms(): Promise<GroupRoom[]>;
+  /** Looks at the drives that are present; throws where a directory can't be read. */
+  contentsOf(group: number): Promise<GroupContents>;
 
   /** Every drive of every group, by group and position. Never throws for a drive that is down. */
   drives(): Promise<DriveInfo[]>;
@@ -103,8 +170,14 @@ export interface NodeGroupTier extends Tier {
    */
   healLocation(location: SegmentLocation | ShardLocation): Promise<'whole' | 'partial'>;
 
-  /** Reads everything back and repairs it. One pass over all groups. */
-  scrub(): StepJob;
+  /**
+   * Reads everything back and repairs it. One pass over all groups, or what of it is left behind
+   * the cursor `after`.
+   */
+  scrub(options?: { after?: string }): StepJob;
+
+  /** About what a whole scrub reads: bytes of all drives' files. */
+  scrubBytes(): Promise<number>;
 
   /** Every segment of every group. */
   segments(): AsyncIterable<SegmentInfo>;

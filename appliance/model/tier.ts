@@ -22,6 +22,8 @@ export interface PutRequest {
   owner: { bucketId: string; key: string };
   /** Name to use where the tier keeps plain names (layout: plain); otherwise derived from id. */
   name?: string;
+  /** Node groups that must not take it: a move that empties them. Other tiers have none. */
+  avoidGroups?: ReadonlySet<number>;
   signal?: AbortSignal;
 }
 

@@ -6,6 +6,11 @@ import type { Drive } from '../../appliance/model/drive.ts';
 import { KiB, MiB, SMALL_BYTES_MAX } from '../../appliance/model/limits.ts';
 import type { CodeName } from './codec/field.ts';
 
+export interface GroupPlace {
+  group: number;
+  founded: boolean;
+}
+
 export interface NodeGroupTierSettings {
   /** Name of the tier: 'hot', 'warm'. */
   name: string;
@@ -13,6 +18,11 @@ export interface NodeGroupTierSettings {
   code: CodeName;
   /** One list of drive directories a group. Never reorder: a drive knows its position. */
   drives: readonly (readonly string[])[];
+  /**
+   * The number of each group, which its drives carry, and whether it was founded before: then empty
+   * drives are missing ones and never a new group. Without: numbered by order, founded if empty.
+   */
+  groups?: readonly GroupPlace[];
   /** Objects up to this many bytes go into segments; 0: none does. */
   smallBytesMax?: number;
   /** Fixed memory for stripes, a process. */
@@ -55,6 +65,10 @@ export interface NodeGroupDependencies {
 
 export type Settled = Required<NodeGroupTierSettings>;
 
+/** The place of each list of drives: as told, or by order. */
+const placesOf = ({ groups, drives }: NodeGroupTierSettings): readonly GroupPlace[] =>
+  groups ?? drives.map((_, group) => ({ group, founded: false }));
+
 export function settle(settings: NodeGroupTierSettings): Settled {
   return {
     smallBytesMax: SMALL_BYTES_MAX,
@@ -67,6 +81,7 @@ export function settle(settings: NodeGroupTierSettings): Settled {
     fullShare: 0.95,
     reserveShare: 0.98,
     ...settings,
+    groups: placesOf(settings),
   };
 }
 

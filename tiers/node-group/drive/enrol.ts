@@ -31,6 +31,8 @@ export interface Enrolment {
   makesDirectories: boolean;
   /** True while running: a foreign drive is an answer instead of the end. */
   tolerant: boolean;
+  /** The group is known to have been founded: empty drives all around are mounts that lack. */
+  founded: boolean;
 }
 
 export type Enrolled =
@@ -133,7 +135,7 @@ class GroupEnrolment {
       }
       if (one.state === 'broken') return { state: 'missing', note: one.note };
       if (one.state === 'foreign') return { state: 'foreign', note: one.error.message };
-      const own = roster?.places[position]?.own === true;
+      const own = roster?.places[position]?.own === true || this.#how.founded;
       const empty = own ? 'an empty directory where a device was mounted' : 'not yet replaced';
       const absent =
         'the directory is gone: mount the drive, or make an empty directory to replace it';
@@ -172,6 +174,8 @@ class GroupEnrolment {
       });
       return true;
     }
+    // All empty at once: nothing was mounted. A new group here would hide the bytes of the old one.
+    if (this.#how.founded) return false;
     await Promise.all(
       found.map(async (one, position) => {
         if (one.state !== 'absent' && one.state !== 'empty') return;

@@ -15,6 +15,8 @@ export interface WatchOptions {
   /** Founds groups and accepts replaced drives; false: only looks. */
   writes: boolean;
   probeMs: number;
+  /** The group was founded before (enrol.ts). */
+  founded: boolean;
   /** A drive is no longer the one that it was: forget what is open on it. */
   changed: (seat: Seat) => void;
   /** Before any process writes: directories that a group needs. */
@@ -47,9 +49,9 @@ export class DriveWatch {
   }
 
   async #enrol(tolerant: boolean): Promise<void> {
-    const { place, random, writes } = this.#options;
+    const { place, random, writes, founded } = this.#options;
     const drives = this.#seats.map(({ drive }) => drive);
-    const how = { random, writes, makesDirectories: !tolerant, tolerant };
+    const how = { random, writes, makesDirectories: !tolerant, tolerant, founded };
     const found = await enrol(drives, place, how);
     for (const [position, one] of found.entries()) {
       const seat = this.#seats[position] as Seat;

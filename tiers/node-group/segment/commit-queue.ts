@@ -225,10 +225,10 @@ export class CommitQueue {
   }
 
   /** Seals the open segment if it is past its age: an idle process leaves nothing open for long. */
-  sealIfOld(): void {
+  sealIfOld(openMs = this.#context.settings.segmentOpenMs): void {
     const segment = this.#segment;
     if (segment === undefined || this.#running !== undefined) return;
-    if (segment.ageMs >= this.#context.settings.segmentOpenMs) this.#end(segment);
+    if (segment.ageMs >= openMs) this.#end(segment);
   }
 
   /** Ends what was begun, seals, refuses more. */

@@ -13,6 +13,8 @@ import type {
 } from '../../../appliance/model/location.ts';
 import type {
   DriveInfo,
+  GroupContents,
+  GroupRoom,
   NodeGroupTier,
   SegmentInfo,
   SegmentRecord,
@@ -33,7 +35,6 @@ import { ChecksumStream, checksumOf } from '../../checksum.ts';
 import { Arena } from '../codec/arena.ts';
 import { Codec } from '../codec/codec.ts';
 import { codeOf } from '../codec/field.ts';
-import { awayNow } from '../group/context.ts';
 import { extentOf, isSettled, recordsOfSegment } from '../segment/walk.ts';
 import {
   RECORD_ROOM_BYTES,
@@ -51,8 +52,8 @@ import { scrubGroup } from '../upkeep/scrub.ts';
 import { GeneratorJob, type Report, type Work } from '../upkeep/step-job.ts';
 import { gather } from './gather.ts';
 import { NodeGroup } from './node-group.ts';
-import { placeIn } from './placement.ts';
-import { listShards, usageOf } from './inventory.ts';
+import { chooseGroup } from './placement.ts';
+import { contentsOf, listShards, roomsOf, usageOf } from './inventory.ts';
 
 /** Ranges up to this come back as bytes instead of a stream. */
 const WHOLE_BYTES_MAX = 256 * 1024;
@@ -71,7 +72,8 @@ export class DriveTier implements NodeGroupTier {
   readonly #deps: NodeGroupDependencies;
   readonly #groups: readonly NodeGroup[];
   readonly #buffers: StripeBuffers;
-  #usage: { until: number; value: Promise<TierUsage> } | undefined;
+  readonly #byNumber: ReadonlyMap<number, NodeGroup>;
+  #rooms: { until: number; value: Promise<GroupRoom[]> } | undefined;
 
   constructor(settings: NodeGroupTierSettings, deps: NodeGroupDependencies) {
     const code = codeOf(settings.code);
@@ -88,8 +90,9 @@ export class DriveTier implements NodeGroupTier {
     this.#buffers = new StripeBuffers(arenaBytes / 2);
     const codec = new Codec(code, new Arena({ lanes: code.n, laneBytes, arenaBytes }));
     this.#groups = settings.drives.map(
-      (_, group) => new NodeGroup(group, codec, this.#settings, deps),
+      (_, index) => new NodeGroup(index, codec, this.#settings, deps),
     );
+    this.#byNumber = new Map(this.#groups.map((group) => [group.context.group, group]));
   }
 
   async open(): Promise<void> {
@@ -104,8 +107,8 @@ export class DriveTier implements NodeGroupTier {
     assert.ok(this.#deps.role !== 'primary', 'the primary only reads');
     const owner = `${request.owner.bucketId}/${request.owner.key}`;
     const gathered = await gather(request, this.#settings.smallBytesMax);
-    const group = this.#choose(owner);
-    this.#usage = undefined;
+    const group = chooseGroup(this.#groups, owner, request.avoidGroups);
+    this.#rooms = undefined;
     if (gathered.kind === 'small') return group.small.put(request.id, owner, gathered.bytes);
     const { id, sizeBytes, signal } = request;
     const { chunks } = gathered;
@@ -127,35 +130,21 @@ export class DriveTier implements NodeGroupTier {
     }
   }
 
-  #choose(owner: string): NodeGroup {
-    const [first] = this.#groups;
-    if (this.#groups.length === 1) return first as NodeGroup;
-    const weights = this.#groups.map((group) => {
-      if (!group.writable) return 0;
-      return Math.min(
-        ...group.context.seats.map((seat) => seat.usage?.freeBytes ?? Infinity),
-        2 ** 60,
-      );
-    });
-    const chosen = placeIn(owner, weights);
-    if (chosen === undefined) {
-      for (const group of this.#groups) awayNow(group.context);
-      return first as NodeGroup;
-    }
-    return this.#groups[chosen] as NodeGroup;
-  }
-
   #groupOf(location: BlobLocation): {
     group: NodeGroup;
     location: SegmentLocation | ShardLocation;
   } {
     assert.ok(location.kind !== 'remote', 'a location of another kind of tier');
     assert.equal(location.tier, this.name, 'a location of another tier');
-    const group = this.#groups[location.group];
-    if (group !== undefined) return { group, location };
-    throw new FirnError('TierMissing', `There is no group ${location.group} in the settings`, {
-      subject: `${this.name}/${location.id}`,
-      hint: 'groups are only ever added to a tier: put the missing one back',
+    return { group: this.#groupNumbered(location.group, location.id), location };
+  }
+
+  #groupNumbered(number: number, subject: string): NodeGroup {
+    const group = this.#byNumber.get(number);
+    if (group !== undefined) return group;
+    throw new FirnError('TierMissing', `There is no group ${number} in the settings`, {
+      subject: `${this.name}/${subject}`,
+      hint: 'a group leaves the settings only when it is empty: put the missing one back',
     });
   }
 
@@ -185,7 +174,7 @@ export class DriveTier implements NodeGroupTier {
 
   async delete(location: BlobLocation): Promise<void> {
     const at = this.#groupOf(location);
-    this.#usage = undefined;
+    this.#rooms = undefined;
     if (at.location.kind === 'segment') at.group.notes.add(at.location);
     else await at.group.deleteShards(at.location);
   }
@@ -213,15 +202,17 @@ export class DriveTier implements NodeGroupTier {
     return Promise.resolve({ state: 'ready' });
   }
 
-  /**
-   * In bytes of objects: raw room times k/(k+m). Walks the drives, at most a twentieth of the time.
-   */
-  usage(): Promise<TierUsage> {
+  /** In bytes of objects: raw room times k/(k+m). Walks the drives as rooms() does. */
+  async usage(): Promise<TierUsage> {
+    return usageOf(await this.rooms());
+  }
+
+  rooms(): Promise<GroupRoom[]> {
     const begun = performance.now();
-    if (this.#usage !== undefined && this.#usage.until > begun) return this.#usage.value;
-    const value = usageOf(this.#groups.map(({ context }) => context));
+    if (this.#rooms !== undefined && this.#rooms.until > begun) return this.#rooms.value;
+    const value = roomsOf(this.#groups);
     const kept = { until: Infinity, value };
-    this.#usage = kept;
+    this.#rooms = kept;
     void value.then(
       () => {
         const now = performance.now();
@@ -232,6 +223,18 @@ export class DriveTier implements NodeGroupTier {
       },
     );
     return value;
+  }
+
+  groups(): readonly number[] {
+    return [...this.#byNumber.keys()];
+  }
+
+  setDraining(groups: ReadonlySet<number>): void {
+    for (const [number, group] of this.#byNumber) group.draining = groups.has(number);
+  }
+
+  contentsOf(group: number): Promise<GroupContents> {
+    return contentsOf(this.#groupNumbered(group, `group ${group}`));
   }
 
   async *list(options?: ListOptions): AsyncGenerator<ListedBlob, void, undefined> {
@@ -273,8 +276,13 @@ export class DriveTier implements NodeGroupTier {
     return this.#job(healGroup);
   }
 
-  scrub(): StepJob {
-    return this.#job(scrubGroup);
+  scrub(options: { after?: string } = {}): StepJob {
+    return this.#job((context, report) => scrubGroup(context, report, options.after));
+  }
+
+  async scrubBytes(): Promise<number> {
+    const { k, n } = codeOf(this.#settings.code);
+    return ((await this.usage()).usedBytes * n) / k;
   }
 
   #job(work: (context: NodeGroup['context'], report: Report) => Work): StepJob {
@@ -309,7 +317,7 @@ export class DriveTier implements NodeGroupTier {
   }
 
   async *records(group: number, segment: string): AsyncGenerator<SegmentRecord, void, undefined> {
-    const { context } = this.#groups[group] as NodeGroup;
+    const { context } = this.#groupNumbered(group, segment);
     const missed: string[] = [];
     yield* recordsOfSegment(context, segment, (what) => missed.push(what));
     if (missed.length === 0) return;
@@ -322,8 +330,8 @@ export class DriveTier implements NodeGroupTier {
   }
 
   async freeSegment(group: number, segment: string): Promise<void> {
-    this.#usage = undefined;
-    await (this.#groups[group] as NodeGroup).freeSegment(segment);
+    this.#rooms = undefined;
+    await this.#groupNumbered(group, segment).freeSegment(segment);
   }
 }
 
@@ -334,6 +342,10 @@ function checkSettings(settings: Settled, drives: number): void {
       hint,
     });
   const seen = new Set<string>();
+  const numbers = new Set(settings.groups.map(({ group }) => group));
+  if (numbers.size !== settings.drives.length || settings.groups.length !== numbers.size) {
+    throw invalid('two groups have one number', 'each list of drives is one group');
+  }
   for (const [group, paths] of settings.drives.entries()) {
     if (paths.length !== drives) {
       throw invalid(

@@ -1,5 +1,6 @@
 // One node group as one process sees it: its drives, its open segment, its readers.
 
+import type { DriveUsage } from '../../../appliance/model/drive.ts';
 import type { SegmentLocation, ShardLocation } from '../../../appliance/model/location.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { newId } from '../../../appliance/model/ids.ts';
@@ -23,7 +24,7 @@ import { isSettled } from '../segment/walk.ts';
 import { findShards, idsIn } from '../shard/find-shards.ts';
 import { SHARD_DIRECTORY, shardPath } from '../shard/format.ts';
 import { checkShards, rebuildShards } from '../shard/repair-shards.ts';
-import type { NodeGroupDependencies, Settled } from '../settings.ts';
+import type { GroupPlace, NodeGroupDependencies, Settled } from '../settings.ts';
 import { DeadNotes } from '../upkeep/dead-notes.ts';
 
 const FILES_MAX = 256;
@@ -40,10 +41,13 @@ export class NodeGroup {
   readonly #deps: NodeGroupDependencies;
   readonly #process: string;
   #timer: NodeJS.Timeout | undefined;
+  #draining = false;
 
-  constructor(group: number, codec: Codec, settings: Settled, deps: NodeGroupDependencies) {
+  /** `index`: of its line in the settings; the group's number may be another. */
+  constructor(index: number, codec: Codec, settings: Settled, deps: NodeGroupDependencies) {
     const openDrive = deps.openDrive ?? ((path: string) => new LocalDrive(path));
-    const paths = settings.drives[group] as readonly string[];
+    const paths = settings.drives[index] as readonly string[];
+    const { group, founded } = settings.groups[index] as GroupPlace;
     const seats = paths.map((path, position) => new Seat(openDrive(path), position, settings));
     // '~' ends the name: 'api-1' must not sweep the files of 'api-12'.
     this.#process = `${deps.processName.replaceAll(/[^a-zA-Z0-9_.-]/g, '_')}~`;
@@ -72,6 +76,7 @@ export class NodeGroup {
       random: deps.random,
       writes: deps.role !== 'primary',
       probeMs: settings.probeMs,
+      founded,
       changed: (seat) => {
         this.context.segmentFiles.dropDrive(seat.position);
         this.context.shardFiles.dropDrive(seat.position);
@@ -85,7 +90,7 @@ export class NodeGroup {
     if (this.#deps.role !== 'primary') await this.#sweep();
     this.#timer = setInterval(() => {
       const before = performance.now() - IDLE_MS;
-      this.small.sealIfOld();
+      this.small.sealIfOld(this.draining ? 0 : undefined);
       this.context.segmentFiles.dropIdle(before);
       this.context.shardFiles.dropIdle(before);
     }, HOUSEKEEPING_MS).unref();
@@ -126,9 +131,34 @@ export class NodeGroup {
     );
   }
 
-  get writable(): boolean {
+  /** Takes nothing new; what is open in it is ended, so that it can be emptied. */
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  set draining(draining: boolean) {
+    this.#draining = draining;
+    if (draining) this.small.sealIfOld(0);
+  }
+
+  /** Drives that can be written now. */
+  get upCount(): number {
     const { seats, reserve } = this.context;
-    return seats.filter((seat) => seat.writable(reserve)).length >= DRIVES_UP_MIN;
+    return seats.filter((seat) => seat.writable(reserve)).length;
+  }
+
+  get writable(): boolean {
+    return this.upCount >= DRIVES_UP_MIN;
+  }
+
+  /** Bytes that its fullest drive may still take before it counts as full; Infinity: not known. */
+  get roomBytes(): number {
+    const { seats, reserve, settings } = this.context;
+    const share = reserve ? settings.reserveShare : settings.fullShare;
+    const rooms = seats
+      .filter((seat) => seat.usage !== undefined && seat.writable(reserve))
+      .map(({ usage }) => (usage as DriveUsage).freeBytes - usageKept(usage as DriveUsage, share));
+    return Math.min(...rooms);
   }
 
   async deleteShards(location: ShardLocation): Promise<void> {
@@ -203,6 +233,9 @@ export class NodeGroup {
     return states.down === 0 && (wrong & ~repaired) === 0 ? 'whole' : 'partial';
   }
 }
+
+const usageKept = ({ capacityBytes }: DriveUsage, share: number): number =>
+  capacityBytes * (1 - share);
 
 /** Runs bounded work through without giving anybody a turn. */
 async function run<T>(work: AsyncGenerator<number, T, undefined>): Promise<T> {
