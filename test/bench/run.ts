@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { open } from 'lmdb';
 import { benchAccess } from './access.ts';
 import { benchEc } from './ec.ts';
+import { benchLarge } from './large.ts';
 import { benchSigv4 } from './sigv4.ts';
 import type { LoadResult, LoadSpec } from './load.ts';
 import { startFirn } from '../firn-process.ts';
@@ -315,6 +316,7 @@ try {
   if (wants('sigv4-verify')) {
     for (const [name, figure] of Object.entries(await benchSigv4())) record(name, figure);
   }
+  for (const [name, figure] of Object.entries(await benchLarge(wants))) record(name, figure);
   await small('');
   if (wanted.length === 0 || wanted.some((name) => name.endsWith('-mongo'))) {
     const found = await findMongod();

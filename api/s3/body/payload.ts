@@ -182,7 +182,11 @@ export class Payload {
       for (let raw = await body.next(); raw !== undefined; raw = await body.next()) {
         if (decoder === undefined) take(raw);
         else decoder.decode(raw, take);
-        while (ready.length > 1) yield ready.shift() as Buffer;
+        while (ready.length > 1) {
+          const piece = ready.shift() as Buffer;
+          yield piece;
+          if (decoder === undefined) letGo(piece);
+        }
       }
       const trailers = decoder?.finish();
       if (plan.sizeBytes !== undefined && this.receivedBytes !== plan.sizeBytes) throw incomplete();
@@ -218,6 +222,16 @@ export class Payload {
     }
     this.#verified = { algorithm, type: 'FULL_OBJECT', value: actual };
   }
+}
+
+/**
+ * Frees a piece whose reader has asked for the next one, and so is done with it. Left to the
+ * collector, 64 KiB a piece set off a marking of the whole heap every 64 MiB: a fifth of a large
+ * PUT's CPU; and the allocator now hands out the same bytes again while they are in the cache.
+ */
+function letGo(piece: Buffer): void {
+  const { buffer } = piece;
+  if (piece.length === buffer.byteLength && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 function checkSha256(expected: string, actual: string | undefined): void {
