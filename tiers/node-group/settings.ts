@@ -4,6 +4,7 @@
 import type { Clock, Random } from '../../appliance/model/clock.ts';
 import type { Drive } from '../../appliance/model/drive.ts';
 import { KiB, MiB, SMALL_BYTES_MAX } from '../../appliance/model/limits.ts';
+import type { Codec } from './codec/codec.ts';
 import type { CodeName } from './codec/field.ts';
 
 export interface GroupPlace {
@@ -61,6 +62,8 @@ export interface NodeGroupDependencies {
   processName: string;
   /** Tests and remote drives; by default a directory of this host. */
   openDrive?: (path: string) => Drive;
+  /** Of the settings' code, shared with other tiers: simulations open thousands. */
+  codec?: Codec;
 }
 
 export type Settled = Required<NodeGroupTierSettings>;

@@ -88,7 +88,8 @@ export class DriveTier implements NodeGroupTier {
     const { arenaBytes } = this.#settings;
     // Stripes being sent to clients, beside the arena.
     this.#buffers = new StripeBuffers(arenaBytes / 2);
-    const codec = new Codec(code, new Arena({ lanes: code.n, laneBytes, arenaBytes }));
+    const codec =
+      deps.codec ?? new Codec(code, new Arena({ lanes: code.n, laneBytes, arenaBytes }));
     this.#groups = settings.drives.map(
       (_, index) => new NodeGroup(index, codec, this.#settings, deps),
     );
