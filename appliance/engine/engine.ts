@@ -31,6 +31,7 @@ import type {
   UpdateVersion,
   UploadName,
 } from '../model/requests.ts';
+import { md5Lanes } from '../model/md5-lanes.ts';
 import type { Upload } from '../model/object.ts';
 import { createBucket, deleteBucket, listBuckets, updateBucket } from './buckets.ts';
 import { copyObject } from './copy.ts';
@@ -54,6 +55,7 @@ export class Engine implements ObjectStore {
 
   constructor(core: Core) {
     this.core = core;
+    md5Lanes().prepare();
   }
 
   /**

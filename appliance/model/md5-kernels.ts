@@ -229,7 +229,7 @@ export interface Md5Kernels {
   lanes8: WasmCall;
 }
 
-/** Compiles for a memory whose first MD5_SCRATCH_BYTES are theirs: 3 ms, once a process. */
+/** Compiles for a memory whose first MD5_SCRATCH_BYTES are theirs. */
 export function newMd5Kernels(memory: WasmMemory): Md5Kernels {
   const constants = new Uint32Array(memory.buffer, CONSTANTS_AT, 64 * 4);
   for (const [index, value] of CONSTANTS.entries()) {
