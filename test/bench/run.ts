@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { open } from 'lmdb';
 import { benchAccess } from './access.ts';
 import { benchEc } from './ec.ts';
+import { benchHash } from './hash.ts';
 import { benchLarge } from './large.ts';
 import { benchSigv4 } from './sigv4.ts';
 import type { LoadResult, LoadSpec } from './load.ts';
@@ -309,6 +310,9 @@ const scratch = mkdtempSync(join(tmpdir(), 'firn-bench-'));
 try {
   if (wants('ec-encode') || wants('ec-decode') || wanted.some((name) => name.startsWith('ec-'))) {
     for (const [name, figure] of Object.entries(await benchEc())) record(name, figure);
+  }
+  if (wants('md5-8-streams') || wants('crc64nvme')) {
+    for (const [name, figure] of Object.entries(benchHash())) record(name, figure);
   }
   if (wants('policy-evaluate')) {
     for (const [name, figure] of Object.entries(benchAccess())) record(name, figure);
