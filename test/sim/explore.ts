@@ -1,0 +1,142 @@
+// Crashes a recorded world at every position and in many ways, starts it again on what is left, and
+// holds what it then shows to the model.
+
+import { checkRecovery } from './recovery.ts';
+import { BUCKET } from './life.ts';
+import type { Life, Remains } from './life.ts';
+import type { Effect } from './model.ts';
+import { Seeded } from './random.ts';
+import { thawed } from './drive.ts';
+import type { CrashKind } from './replay.ts';
+import type { World, WorldReplay } from './world.ts';
+
+export interface ExploreOptions {
+  /** States tried a position at which something is pending. */
+  choices: number;
+  /** Of so many states one is also healed, scrubbed, resumed, swept and collected. */
+  recoverEvery: number;
+  /** Only this one: `position:choice`. */
+  only?: string;
+}
+
+export interface Explored {
+  states: number;
+  recovered: number;
+  points: Set<string>;
+}
+
+/** What was promised and did not hold. */
+export class Violation extends Error {
+  constructor(what: string, where: string) {
+    super(`${what}\n  again: ${where}`);
+    this.name = 'Violation';
+  }
+}
+
+/** Events back from a crash in which a key must have been touched to be read again at once. */
+const RECENT = 40;
+
+export function mixed(...numbers: number[]): number {
+  let hash = 2166136261;
+  for (const number of numbers) hash = Math.imul(hash ^ number, 16777619) >>> 0;
+  return hash;
+}
+
+const kindOf = (choice: number): CrashKind =>
+  choice === 0 ? 'kill' : choice === 1 ? 'lost' : choice % 4 === 2 ? 'kill' : 'torn';
+
+export async function explore(
+  world: World,
+  name: string,
+  options: ExploreOptions,
+): Promise<Explored> {
+  const replay = world.replay();
+  const { events } = world.scheduler;
+  world.scheduler.recording = false;
+  const explored: Explored = { states: 0, recovered: 0, points: new Set() };
+  const [onlyPosition, onlyChoice] = (options.only ?? '').split(':');
+  for (let p = 1; p <= events.length; p += 1) {
+    const { step } = events[p - 1] as (typeof events)[number];
+    const isMark = step.begin === step.end;
+    if (!isMark) explored.points.add(step.name);
+    replay.advance(p);
+    if (isMark && step.name.includes('/asked/')) continue;
+    if (options.only !== undefined && p !== Number(onlyPosition)) continue;
+    const seen = new Set<number>();
+    const choices = replay.settled ? 1 : options.choices;
+    for (let choice = 0; choice < choices; choice += 1) {
+      if (options.only !== undefined && choice !== Number(onlyChoice)) continue;
+      const draw = new Seeded(mixed(world.seed, p, choice));
+      const { remains, print } = replay.state(kindOf(choice), draw, p);
+      if (seen.has(print)) continue;
+      seen.add(print);
+      explored.states += 1;
+      const where = `SEED=${world.seed} CASE=${name}:${p}:${choice} (${step.name})`;
+      const deep = options.only !== undefined || explored.states % options.recoverEvery === 0;
+      await checkState(world, replay, { remains, p, where, deep });
+      if (deep) explored.recovered += 1;
+    }
+  }
+  return explored;
+}
+
+interface State {
+  remains: Remains;
+  p: number;
+  where: string;
+  deep: boolean;
+}
+
+async function checkState(world: World, replay: WorldReplay, state: State): Promise<void> {
+  const { p, where, deep } = state;
+  const { model } = world;
+  const remains: Remains = deep
+    ? { ...state.remains, images: state.remains.images.map(thawed) }
+    : state.remains;
+  const life = replay.lifeOf(remains);
+  try {
+    await life.start('worker');
+    const { keys } = model;
+    const rotating = keys[p % Math.max(1, keys.length)];
+    const found = new Map<string, Effect>();
+    for (const key of keys) {
+      const isRecent = model.touchedAt(key, p) >= p - RECENT;
+      if (!deep && !isRecent && key !== rotating) continue;
+      found.set(key, await checkKey(life, world, { key, p }));
+    }
+    if (deep) {
+      await checkListing(life, found);
+      await checkRecovery(life, world, { found, p });
+    }
+  } catch (error) {
+    throw new Violation(error instanceof Error ? (error.stack ?? error.message) : String(error), where);
+  } finally {
+    world.time.forgetAll();
+  }
+}
+
+/** I1, I2, I3, I5: what a read finds is what may be there. */
+export async function checkKey(
+  life: Life,
+  world: World,
+  { key, p }: { key: string; p: number },
+): Promise<Effect> {
+  const found = await life.read(key);
+  const allowed = world.model.allowed(key, p);
+  if (allowed.some((one) => isSame(one, found))) return found;
+  const text = (one: Effect): string => (one === 'absent' ? one : `${one.bytes.length} B ${one.etag}`);
+  throw new Error(`${key} is ${text(found)}, may be: ${allowed.map(text).join(', ')}`);
+}
+
+export function isSame(a: Effect, b: Effect): boolean {
+  if (a === 'absent' || b === 'absent') return a === b;
+  return a.etag === b.etag && Buffer.compare(a.bytes, b.bytes) === 0;
+}
+
+/** I4: the listing equals the truth of each key. */
+export async function checkListing(life: Life, found: ReadonlyMap<string, Effect>): Promise<void> {
+  const listed = await life.keys();
+  const there = [...found].filter(([, effect]) => effect !== 'absent').map(([key]) => key);
+  if (listed.toSorted().join() === there.toSorted().join()) return;
+  throw new Error(`${BUCKET} lists ${listed.join()}, reads find ${there.join()}`);
+}

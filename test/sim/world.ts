@@ -1,0 +1,174 @@
+// A world that is recorded: one life that clients and workers act in, under a seeded scheduler, with a
+// model of what they were told. `replayOf` then makes of it whatever a crash at any position
+// leaves.
+
+import type { NodeGroupTierSettings } from '../../tiers/node-group/settings.ts';
+import type { CodeName } from '../../tiers/node-group/codec/field.ts';
+import { codeOf } from '../../tiers/node-group/codec/field.ts';
+import { CloudReplay, type SimCloud } from './cloud.ts';
+import { emptyImage, snapshotOf, type DriveLies, type DriveSnapshot } from './drive.ts';
+import { BUCKET, Life, type LifeOptions, type Remains } from './life.ts';
+import { contentOf, Model } from './model.ts';
+import { sample, Seeded } from './random.ts';
+import { DriveReplay, type CrashKind } from './replay.ts';
+import { Scheduler } from './scheduler.ts';
+import { SimStore, StoreReplay, type StoreLies, type Tables } from './store.ts';
+import { NOON, SimClock, SimTime } from './time.ts';
+
+export interface WorldOptions {
+  code?: CodeName;
+  settings?: Partial<NodeGroupTierSettings>;
+  driveLies?: DriveLies;
+  storeLies?: StoreLies;
+  cloudLies?: SimCloud['lies'];
+}
+
+export class World {
+  readonly seed: number;
+  readonly scheduler: Scheduler;
+  readonly time: SimTime;
+  readonly model: Model;
+  readonly life: Life;
+  readonly options: WorldOptions;
+  #start: { drives: DriveSnapshot[]; tables: Tables; cold: Blobs; archive: Blobs } | undefined;
+  #bodies = 0;
+
+  constructor(seed: number, time: SimTime, options: WorldOptions = {}) {
+    this.seed = seed;
+    this.time = time;
+    this.options = options;
+    this.scheduler = new Scheduler(seed, time);
+    this.scheduler.recording = false;
+    this.model = new Model(this.scheduler);
+    const code = options.code ?? '4+2';
+    const remains: Remains = {
+      images: Array.from({ length: codeOf(code).n }, emptyImage),
+      tables: new SimStore(new SimClock()).tables,
+      cold: new Map(),
+      archive: new Map(),
+      at: NOON,
+    };
+    const { scheduler } = this;
+    this.life = new Life(remains, { code, seed, scheduler, settings: options.settings ?? {} });
+    scheduler.clock = () => this.life.clock.at;
+    Object.assign(this.life.store.lies, options.storeLies);
+    Object.assign(this.life.cold.lies, options.cloudLies);
+  }
+
+  get draw(): Seeded {
+    return this.scheduler.draw;
+  }
+
+  /** A founded group, a bucket and a running process: nothing of it is recorded. */
+  async found(): Promise<void> {
+    await this.life.start('worker');
+    await this.life.engine.createBucket({ name: BUCKET, owner: 'root', region: 'local' });
+  }
+
+  /** From here on each change is a step. */
+  record(): void {
+    const { drives, store, cold, archive } = this.life;
+    for (const drive of drives) Object.assign(drive.lies, this.options.driveLies);
+    this.#start = {
+      drives: drives.map((drive) => snapshotOf(drive.image)),
+      tables: store.tables,
+      cold: new Map(cold.blobs),
+      archive: new Map([...archive.blobs].map(([id, blob]) => [id, { ...blob }])),
+    };
+    this.scheduler.recording = true;
+  }
+
+  /** Names what comes next, runs it to its end. */
+  async phase<T>(name: string, work: () => Promise<T>): Promise<T> {
+    this.scheduler.phase = name;
+    return this.scheduler.run(work());
+  }
+
+  /** Bytes that no other object has. */
+  body(length: number): Uint8Array {
+    this.#bodies += 1;
+    return sample(length, this.seed * 1000 + this.#bodies);
+  }
+
+  put(key: string, length: number, more: { storageClass?: string; ifNoneMatch?: string } = {}) {
+    const body = this.body(length);
+    return this.model.did(key, contentOf(body), () =>
+      this.life.engine.putObject({
+        bucket: BUCKET,
+        key,
+        body,
+        sizeBytes: body.length,
+        owner: 'root',
+        storageClass: more.storageClass ?? 'STANDARD',
+        headers: {},
+        metadata: {},
+        ...(more.ifNoneMatch === undefined ? {} : { conditions: { ifNoneMatch: '*' } }),
+      }),
+    );
+  }
+
+  remove(key: string) {
+    return this.model.did(key, 'absent', () =>
+      this.life.engine.deleteObject({ bucket: BUCKET, key, owner: 'root' }),
+    );
+  }
+
+  replay(): WorldReplay {
+    if (this.#start === undefined) throw new Error('nothing was recorded');
+    const { drives, tables, cold, archive } = this.#start;
+    const { life } = this;
+    return new WorldReplay(this, [
+      ...drives.map((start, i) => new DriveReplay(start, life.drives[i]?.record ?? [])),
+      new StoreReplay(tables, life.store.record, life.store.lies),
+      new CloudReplay(cold, life.cold.record),
+      new CloudReplay(archive, life.archive.record),
+    ]);
+  }
+}
+
+type Blobs = SimCloud['blobs'];
+type Replay = DriveReplay | StoreReplay | CloudReplay;
+
+/** Goes through a record and makes states of it. */
+export class WorldReplay {
+  readonly #world: World;
+  readonly #parts: Replay[];
+
+  constructor(world: World, parts: Replay[]) {
+    this.#world = world;
+    this.#parts = parts;
+  }
+
+  advance(p: number): void {
+    for (const part of this.#parts) part.advance(p);
+  }
+
+  get settled(): boolean {
+    return this.#parts.every((part) => part.settled);
+  }
+
+  /** One state: what a new life begins from, and a number that tells it from others. */
+  state(kind: CrashKind, draw: Seeded, p: number): { remains: Remains; print: number } {
+    let print = 7;
+    const note = (choice: number): void => {
+      print = (Math.imul(print, 31) + choice + 1) >>> 0;
+    };
+    const { options } = this.#world.life;
+    const n = codeOf(options.code).n;
+    const drives = this.#parts.slice(0, n) as DriveReplay[];
+    const [store, cold, archive] = this.#parts.slice(n) as [StoreReplay, CloudReplay, CloudReplay];
+    const remains: Remains = {
+      images: drives.map((drive) => drive.image(kind, draw, note)),
+      tables: store.tables(draw, note),
+      cold: cold.blobs(draw, note),
+      archive: archive.blobs(draw, note),
+      at: (this.#world.scheduler.events[p - 1]?.clock ?? NOON) + 1000,
+    };
+    return { remains, print };
+  }
+
+  lifeOf(remains: Remains): Life {
+    const { scheduler: _, ...options } = this.#world.life.options;
+    return new Life(remains, options satisfies LifeOptions);
+  }
+}
