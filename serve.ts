@@ -26,18 +26,20 @@ import { DAY_MS } from './appliance/model/clock.ts';
 import { FirnError } from './appliance/model/errors.ts';
 import type { MetadataStore } from './appliance/model/metadata-store.ts';
 import type { MetricsSnapshot } from './api/metrics.ts';
-import { isNodeGroupTier } from './appliance/model/node-group.ts';
+import { isNodeGroupTier, type DriveInfo } from './appliance/model/node-group.ts';
 import { Accounts, type AccountsContext } from './appliance/engine/accounts.ts';
 import { Identities } from './appliance/engine/identities.ts';
 import { Capacities } from './appliance/engine/capacity.ts';
 import { runChild } from './appliance/process/child.ts';
 import { EngineClock, SystemRandom } from './appliance/process/clock.ts';
+import type { DriveHealth } from './appliance/model/drive-health.ts';
 import { Supervisor } from './appliance/process/supervisor.ts';
 import {
   accountsContext,
   CLOCK_ROW,
   clockOffsetOf,
   closeServer,
+  codesOf,
   dayMs,
   evaluationOf,
   followClock,
@@ -49,6 +51,7 @@ import {
   STOP_MS,
   storeIdOf,
   watchFence,
+  watchHealth,
 } from './wiring.ts';
 import type { Opened, Own } from './wiring.ts';
 
@@ -177,7 +180,8 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
       await opened.close();
     },
     async answer(what) {
-      return await Promise.resolve(what === 'metrics' ? metrics.snapshot() : undefined);
+      if (what === 'drives') return await drivesSeen(opened);
+      return what === 'metrics' ? metrics.snapshot() : undefined;
     },
   };
 }
@@ -209,8 +213,17 @@ async function work(config: Config, opened: Opened, own: Own): Promise<Duty> {
       await engine.close();
       await opened.close();
     },
-    answer: async (what) => (what === 'status' ? await workers.status() : undefined),
+    async answer(what) {
+      if (what === 'drives') return await drivesSeen(opened);
+      return what === 'status' ? await workers.status() : undefined;
+    },
   };
+}
+
+/** The drives of every node group as this process has found them. */
+async function drivesSeen(opened: Opened): Promise<DriveInfo[]> {
+  const tiers = [...opened.context.tiers.values()].filter(isNodeGroupTier);
+  return (await Promise.all(tiers.map((tier) => tier.drives()))).flat();
 }
 
 // ── The primary ──
@@ -254,8 +267,10 @@ async function runPrimary(config: Config): Promise<void> {
     const port = await supervisor.go();
     // Only now: the children have founded the drives of a fresh store.
     const opened = await openAll(config, own, { store, storeId });
-    const admin = await serveAdmin(config, { own, opened, supervisor, log });
+    const health = watchHealth(config, own, log);
+    const admin = await serveAdmin(config, { own, opened, supervisor, log, health });
     stop = async () => {
+      health.stop();
       // At once: a child that the same signal has ended must not be started again meanwhile.
       await Promise.all([closeServer(admin.server), supervisor.stop(STOP_MS)]);
       await opened.close();
@@ -343,11 +358,12 @@ interface AdminWiring {
   opened: Opened;
   supervisor: Supervisor;
   log: Logger;
+  health: DriveHealth;
 }
 
 async function serveAdmin(
   config: Config,
-  { own, opened, supervisor, log }: AdminWiring,
+  { own, opened, supervisor, log, health }: AdminWiring,
 ): Promise<{ server: Server; port: number }> {
   const { buildAdmin } = await import('./api/admin/build.ts');
   const { context, store } = opened;
@@ -366,6 +382,16 @@ async function serveAdmin(
     readiness: async () => await Promise.resolve(unready(store, supervisor)),
     requestSnapshots: async () => (await supervisor.askAll('api', 'metrics')) as MetricsSnapshot[],
     metricsSigned: config.metricsSigned,
+    codes: codesOf(config),
+    health,
+    durability: config.durability,
+    driveReports: async () =>
+      (
+        await Promise.all([
+          supervisor.askAll('api', 'drives'),
+          supervisor.askAll('worker', 'drives'),
+        ])
+      ).flat() as DriveInfo[][],
     eventTargets: eventTargetsOf(config),
     ...(config.debug.sandboxClock
       ? { advanceClock: (days: number) => advanceClock(days, { own, store, supervisor }) }

@@ -143,6 +143,12 @@ export const settings = z.strictObject({
       costMax: z.number().min(0).optional(),
     })
     .prefault({}),
+  durability: z
+    .strictObject({
+      afrPercent: z.number().positive().max(99).default(1.5),
+      replaceHours: z.number().min(0).max(8760).default(24),
+    })
+    .prefault({}),
   priceBooks: z.array(z.string().min(1)).default([]),
   metricsSigned: z.boolean().default(false),
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),

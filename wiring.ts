@@ -17,12 +17,15 @@ import { newId } from './appliance/model/ids.ts';
 import { GRACE_MS } from './appliance/model/limits.ts';
 import type { Pack } from './appliance/model/location.ts';
 import type { MetadataStore, Row } from './appliance/model/metadata-store.ts';
+import { isNodeGroupTier } from './appliance/model/node-group.ts';
 import type { Tier } from './appliance/model/tier.ts';
 import type { EngineContext } from './appliance/engine/context.ts';
 import { KEY_BYTES } from './appliance/engine/envelope.ts';
+import { assignGroups, followGroups, noteFounded } from './appliance/engine/groups.ts';
 import { FileKeys, lostKeys, proveKeys } from './appliance/engine/named-keys.ts';
 import { Notifications } from './appliance/engine/notifications.ts';
 import type { ColdTierSettings } from './tiers/cold/build.ts';
+import { HealthWatch } from './appliance/health/health-watch.ts';
 import type { EngineClock } from './appliance/process/clock.ts';
 
 /** What still runs at a stop may take this long; what is cut off then was never acknowledged. */
@@ -82,6 +85,7 @@ async function buildTiers(
       settings.kind === 'node-group'
         ? await buildDrives(name, settings, {
             own,
+            store,
             storeId,
             hot: name === config.storageClasses['STANDARD'],
           })
@@ -99,7 +103,7 @@ async function buildTiers(
 async function buildDrives(
   name: string,
   settings: Extract<TierConfig, { kind: 'node-group' }>,
-  { own, storeId, hot }: { own: Own; storeId: string; hot: boolean },
+  { own, store, storeId, hot }: { own: Own; hot: boolean } & FromStore,
 ): Promise<Tier> {
   const { buildNodeGroupTier } = hot
     ? await import('./tiers/hot/hot-tier.ts')
@@ -109,10 +113,41 @@ async function buildDrives(
       name,
       code: settings.code,
       drives: settings.groups,
+      groups: await placesOfGroups(store, name, { lists: settings.groups, storeId }),
       smallBytesMax: settings.smallBytesMax,
     },
     { clock: own.clock, random: own.random, storeId, role: own.part, processName: own.name },
   );
+}
+
+/** Groups are known by their drives and by the store, not by their order in the settings. */
+async function placesOfGroups(
+  store: MetadataStore,
+  tier: string,
+  { lists, storeId }: { lists: readonly (readonly string[])[]; storeId: string },
+): Promise<{ group: number; founded: boolean }[]> {
+  const { groupOnDrives } = await import('./tiers/node-group/drive/recognise.ts');
+  const listed = await Promise.all(
+    lists.map(async (drives) => ({
+      drives,
+      group: await groupOnDrives(drives, { store: storeId, tier }),
+    })),
+  );
+  return assignGroups(store, tier, listed);
+}
+
+/** What drains is told to every tier within a second, also by the processes of other hosts. */
+async function followAllGroups(store: MetadataStore, tiers: Iterable<Tier>): Promise<void> {
+  for (const tier of tiers) if (isNodeGroupTier(tier)) await followGroups({ store }, tier);
+}
+
+const GROUPS_MS = 500;
+
+function keepFollowing(store: MetadataStore, tiers: Iterable<Tier>): NodeJS.Timeout {
+  const all = [...tiers];
+  // A store that is away is asked again: until then the last answer holds.
+  const look = (): void => void followAllGroups(store, all).catch(() => undefined);
+  return setInterval(look, GROUPS_MS).unref();
 }
 
 type ColdConfig = Exclude<TierConfig, { kind: 'node-group' }>;
@@ -320,13 +355,18 @@ export interface Opened {
 export async function openAll(config: Config, own: Own, from: FromStore): Promise<Opened> {
   const { store, storeId } = from;
   const tiers = await buildTiers(config, own, from);
+  let following: NodeJS.Timeout | undefined;
   const close = async (): Promise<void> => {
+    clearInterval(following);
     await Promise.allSettled([...tiers.values()].map((tier) => tier.close()));
     await store.close();
   };
   try {
     await Promise.all([...tiers.values()].map((tier) => tier.open()));
     await notePlaces(config, store);
+    for (const tier of tiers.values()) if (isNodeGroupTier(tier)) await noteFounded(store, tier);
+    await followAllGroups(store, tiers.values());
+    following = keepFollowing(store, tiers.values());
     const { buildPacker } = await import('./tiers/pack/packer.ts');
     const packer = buildPacker({ spoolDirectory: join(config.data, 'spool'), random: own.random });
     const { checksums } = await import('./tiers/checksum.ts');
@@ -337,6 +377,35 @@ export async function openAll(config: Config, own: Own, from: FromStore): Promis
     await close();
     throw error;
   }
+}
+
+/** k and m of each tier of drives. */
+export function codesOf(config: Config): Map<string, { k: number; m: number }> {
+  const codes = new Map<string, { k: number; m: number }>();
+  for (const [tier, settings] of Object.entries(config.tiers)) {
+    if (settings.kind !== 'node-group') continue;
+    const [k = 0, m = 0] = settings.code.split('+').map(Number);
+    codes.set(tier, { k, m });
+  }
+  return codes;
+}
+
+/** Asks drives for their health while the primary runs: it serves no data, so it may wait. */
+export function watchHealth(config: Config, own: Own, log: Logger): HealthWatch {
+  const paths = Object.values(config.tiers).flatMap((tier) =>
+    tier.kind === 'node-group' ? tier.groups.flat() : [],
+  );
+  const health = new HealthWatch({
+    paths,
+    wall: () => own.clock.wall(),
+    warned: ({ name, slot, smart }, { level, sign, text }) => {
+      const details = { drive: name, slot, serial: smart?.serial, sign };
+      log[level === 'critical' ? 'error' : 'warn'](details, `drive ${name}: ${text}`);
+    },
+    noted: (text) => log.info(text),
+  });
+  health.start();
+  return health;
 }
 
 export const CLOCK_ROW = 'clock';

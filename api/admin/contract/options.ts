@@ -4,7 +4,9 @@
 
 import type { Accounts } from '../../../appliance/engine/accounts.ts';
 import type { Clock, Random } from '../../../appliance/model/clock.ts';
+import type { DriveHealth } from '../../../appliance/model/drive-health.ts';
 import type { MetadataStore } from '../../../appliance/model/metadata-store.ts';
+import type { DriveInfo } from '../../../appliance/model/node-group.ts';
 import type { Tier } from '../../../appliance/model/tier.ts';
 import type { EvaluatorOptions } from '../../../policies/evaluator.ts';
 import type { TierPricing } from '../../../policies/cost/cost-model.ts';
@@ -38,6 +40,16 @@ export interface AdminOptions {
   evaluation?: Pick<EvaluatorOptions, 'classOrder' | 'waterfall' | 'sizeFloor'>;
   /** Whom buckets may have told: the settings' webhooks and queues. */
   eventTargets?: { webhooks: readonly string[]; queues: readonly string[] };
+  /** Tier → k and m of its node groups. */
+  codes?: ReadonlyMap<string, { k: number; m: number }>;
+  /** Drives as each other process sees them; those that do not answer are left out. */
+  driveReports?: () => Promise<DriveInfo[][]>;
+  /** What drives say of themselves; absent: they are not asked. */
+  health?: DriveHealth;
+  /** What durability is computed with, where it is not measured. Default: 1.5 %, 24 h. */
+  durability?: DurabilitySettings;
+  /** Devices that each hold all metadata; absent: one for LMDB, not known for MongoDB. */
+  metadataCopies?: { devices: number; note: string };
   /** Why Firn does not serve right now, one reason each; empty when everything does. */
   readiness(): Promise<string[]>;
   /** Counts of every api process (RequestMetrics.snapshot). */
@@ -53,6 +65,13 @@ export interface AdminOptions {
   pricing?: Readonly<Record<string, TierPricing>>;
   /** What of ours went wrong: request id and error. Secrets never get here. */
   fault(requestId: string, error: unknown): void;
+}
+
+export interface DurabilitySettings {
+  /** Percent of drives that die within a year. */
+  afrPercent: number;
+  /** Until a dead drive is noticed and an empty one stands in its place. */
+  replaceHours: number;
 }
 
 /** Limits past which apply refuses without `force`. */

@@ -2,9 +2,12 @@
 // seconds. Nothing here scans the inventory.
 
 import { allQuotas, takenOf } from '../../../appliance/engine/quotas.ts';
+import type { DriveAnswer } from '../../../appliance/model/answers.ts';
 import type { RestoreRequest, Run } from '../../../appliance/model/records.ts';
 import type { GaugeSample } from '../../metrics.ts';
 import { drivesOf } from './drives.ts';
+import { durabilityOf } from './durability.ts';
+import { healAnswerOf } from './heal.ts';
 import type { AdminOptions } from '../contract/options.ts';
 import { tierUsage } from './usage.ts';
 
@@ -19,6 +22,7 @@ export async function gauges(options: AdminOptions): Promise<GaugeSample[]> {
   const groups = await Promise.allSettled([
     readiness(options),
     drives(options),
+    redundancy(options),
     tiers(options),
     backlogs(options),
     requests(options),
@@ -42,7 +46,9 @@ async function drives(options: AdminOptions): Promise<GaugeSample[]> {
   const counts = new Map<string, number>();
   const seen = new Set<string>();
   let errors = 0;
-  for (const drive of await drivesOf(options.tiers)) {
+  const warnings: GaugeSample[] = [];
+  for (const drive of await drivesOf(options)) {
+    warnings.push(...healthGauges(drive));
     seen.add(drive.tier);
     const name = `${drive.tier}/${drive.state}`;
     counts.set(name, (counts.get(name) ?? 0) + 1);
@@ -56,8 +62,61 @@ async function drives(options: AdminOptions): Promise<GaugeSample[]> {
       value: counts.get(`${tier}/${state}`) ?? 0,
     })),
   );
-  const help = 'Errors of drives seen by the primary since it started.';
-  return [...samples, { name: 'firn_drive_errors', help, value: errors }];
+  const help = 'Errors of drives seen by the processes that run now.';
+  return [...samples, { name: 'firn_drive_errors', help, value: errors }, ...warnings];
+}
+
+/** Of one drive: what it says of itself, where it says anything. */
+function healthGauges(drive: DriveAnswer): GaugeSample[] {
+  const labels = {
+    tier: drive.tier,
+    group: String(drive.group),
+    drive: String(drive.position),
+  };
+  const samples: GaugeSample[] = (['warning', 'critical'] as const).map((level) => ({
+    name: 'firn_drive_warnings',
+    help: 'Signs that a drive wears out or dies, by how grave they are.',
+    labels: { ...labels, level },
+    value: drive.warnings.filter((one) => one.level === level).length,
+  }));
+  const [physical] = drive.physical;
+  const figures = [
+    ['firn_drive_temperature_celsius', 'Temperature of a drive.', physical?.temperatureC],
+    ['firn_drive_wear_percent', 'Promised endurance that is used up.', physical?.wearPercent],
+  ] as const;
+  for (const [name, help, value] of figures) {
+    if (value !== null && value !== undefined) samples.push({ name, help, labels, value });
+  }
+  return samples;
+}
+
+/** How far heal and scrub are, and how safe the bytes are by calculation. */
+async function redundancy(options: AdminOptions): Promise<GaugeSample[]> {
+  const heal = await healAnswerOf(options);
+  const durability = await durabilityOf(options);
+  const samples: GaugeSample[] = [
+    {
+      name: 'firn_heals_waiting_bytes',
+      help: 'Bytes of locations stored short of full redundancy.',
+      value: heal.bytes,
+    },
+  ];
+  for (const { tier, group, position, share } of heal.drives) {
+    if (share === null) continue;
+    const labels = { tier, group: String(group), drive: String(position) };
+    const help = 'How much of a replaced drive has been refilled, 0 to 1.';
+    samples.push({ name: 'firn_heal_share', help, labels, value: share });
+  }
+  for (const { tier, last } of heal.scrub) {
+    const seconds = last === null ? -1 : (options.clock.wall() - Date.parse(last.endedAt)) / 1000;
+    const help = 'Seconds since everything was last read back whole, -1 before the first time.';
+    samples.push({ name: 'firn_scrub_age_seconds', help, labels: { tier }, value: seconds });
+  }
+  for (const { tier, nines } of durability.tiers) {
+    const help = 'Nines a year that firn durability computes for a tier.';
+    samples.push({ name: 'firn_durability_nines', help, labels: { tier }, value: nines });
+  }
+  return samples;
 }
 
 async function tiers(options: AdminOptions): Promise<GaugeSample[]> {

@@ -1,15 +1,30 @@
-// The state of the machine: drives, healing, and the sandbox's clock.
+// The state of the machine: drives, healing, durability, and the sandbox's clock.
 
 import { z } from 'zod';
 import { DAY_MS } from '../../../appliance/model/clock.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
-import type { Heal } from '../../../appliance/model/records.ts';
 import { route } from '../contract/route.ts';
 import type { Route } from '../contract/route.ts';
-import { allRows, timeOf } from '../contract/rows.ts';
-import { drivesOf } from '../queries/drives.ts';
-import { clockAnswer, drivesAnswer, healAnswer } from '../contract/schemas.ts';
+import { timeOf } from '../contract/rows.ts';
+import { drivesAnswerOf } from '../queries/drives.ts';
+import { durabilityOf } from '../queries/durability.ts';
+import { healAnswerOf } from '../queries/heal.ts';
+import { clockAnswer, drivesAnswer, durabilityAnswer, healAnswer } from '../contract/schemas.ts';
 import { recentRuns } from './runs.ts';
+
+const healRoute = (id: string, path: string): Route =>
+  route({
+    id,
+    method: 'GET',
+    path,
+    summary: 'What is stored short of full redundancy, how far heal and scrub are',
+    tag: 'appliance',
+    answer: healAnswer,
+    handle: async ({ options }) => ({
+      ...(await healAnswerOf(options)),
+      runs: await recentRuns(options.store, ['heal', 'scrub'], 5),
+    }),
+  });
 
 export const applianceRoutes: readonly Route[] = [
   route({
@@ -19,35 +34,19 @@ export const applianceRoutes: readonly Route[] = [
     summary: 'Every drive of the node groups and its state',
     tag: 'appliance',
     answer: drivesAnswer,
-    handle: async ({ options }) => ({ drives: await drivesOf(options.tiers) }),
+    handle: async ({ options }) => await drivesAnswerOf(options),
   }),
+  healRoute('getHeal', '/heal'),
+  // The name that it had first.
+  healRoute('getHealStatus', '/heal/status'),
   route({
-    id: 'getHealStatus',
+    id: 'getDurability',
     method: 'GET',
-    path: '/heal/status',
-    summary: 'What is stored short of full redundancy, and the drives that lack',
+    path: '/durability',
+    summary: 'How safe stored bytes are, computed for the drives as they stand, and on what',
     tag: 'appliance',
-    answer: healAnswer,
-    handle: async ({ options }) => {
-      let waiting = 0;
-      let bytes = 0;
-      let oldest = Number.POSITIVE_INFINITY;
-      for await (const row of allRows<Heal>(options.store, 'heals')) {
-        waiting += 1;
-        bytes += row.value.location.length;
-        oldest = Math.min(oldest, row.value.since);
-      }
-      const drives = await drivesOf(options.tiers);
-      return {
-        waiting,
-        bytes,
-        oldestSince: waiting === 0 ? null : timeOf(oldest),
-        drives: drives
-          .filter((drive) => drive.state !== 'up')
-          .map(({ tier, group, position, state }) => ({ tier, group, position, state })),
-        runs: await recentRuns(options.store, ['heal', 'scrub'], 5),
-      };
-    },
+    answer: durabilityAnswer,
+    handle: async ({ options }) => await durabilityOf(options),
   }),
   route({
     id: 'advanceClock',

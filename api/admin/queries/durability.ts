@@ -1,0 +1,355 @@
+// `firn durability`: the model's figure for the drives as they stand, and everything that it stands
+// on. The danger it answers is a claim: a figure without its assumptions, or one that leaves out what
+// really loses data, makes people keep no second copy. So the first line says the worst, and what is
+// assumed, what is measured and what is not in the figure are parts of the answer.
+
+import type { DurabilityAnswer } from '../../../appliance/model/answers.ts';
+import { DAY_MS } from '../../../appliance/model/clock.ts';
+import {
+  copiesNines,
+  groupDurability,
+  ninesOf,
+  SCRUB_DAYS,
+  UNREADABLE_PER_BIT,
+  yearsUntilBeyond,
+  type Failures,
+} from '../../../appliance/model/durability.ts';
+import { MiB } from '../../../appliance/model/limits.ts';
+import type { DriveInfo } from '../../../appliance/model/node-group.ts';
+import type { AdminOptions, DurabilitySettings } from '../contract/options.ts';
+import { timeOf } from '../contract/rows.ts';
+import { driveInfos, isWhole } from './drives.ts';
+import { lastPass, upkeepOf } from './heal.ts';
+
+const DEFAULTS: DurabilitySettings = { afrPercent: 1.5, replaceHours: 24 };
+/** Where no drive was refilled yet: what one spinning drive takes beside other work. */
+const REFILL_BYTES_PER_SECOND = 50 * MiB;
+/** A refill of less says nothing about the pace of a whole drive. */
+const MEASURED_BYTES_MIN = 64 * MiB;
+
+type Tier = DurabilityAnswer['tiers'][number];
+type Group = Tier['groups'][number];
+
+interface Pace {
+  bytesPerSecond: number;
+  isMeasured: boolean;
+}
+
+/** Bytes a second that a replaced drive took, the median of those refilled lately. */
+async function paceOf(options: AdminOptions, tier: string, k: number): Promise<Pace> {
+  const { ended } = await upkeepOf(options, 'heal', tier);
+  const paces = ended
+    // Of each k + 1 bytes k were read, for one that was written.
+    .map((one) => ({ bytes: one.bytes / (k + 1), seconds: (one.endedAt - one.startedAt) / 1000 }))
+    .filter(({ bytes, seconds }) => bytes >= MEASURED_BYTES_MIN && seconds > 0)
+    .map(({ bytes, seconds }) => bytes / seconds)
+    .toSorted((a, b) => a - b);
+  const median = paces[paces.length >> 1];
+  return { bytesPerSecond: median ?? REFILL_BYTES_PER_SECOND, isMeasured: median !== undefined };
+}
+
+/**
+ * How many of the drives each device holds. Partitions of one drive, and logical devices over it,
+ * count as one device where the system tells.
+ */
+function drivesByDevice(drives: readonly DriveInfo[], health: AdminOptions['health']): number[] {
+  const byPath = health?.report().byPath;
+  const counts = new Map<string, number>();
+  for (const { path, device } of drives) {
+    const physical = byPath?.get(path)?.drives.map(({ name }) => name) ?? [];
+    // One that is away now stood on a device of its own.
+    const own = physical.length > 0 ? physical.join() : device === '' ? path : `#${device}`;
+    counts.set(own, (counts.get(own) ?? 0) + 1);
+  }
+  return [...counts.values()];
+}
+
+interface GroupInput {
+  group: number;
+  drives: readonly DriveInfo[];
+  code: { k: number; m: number };
+  pace: Pace;
+  scrubAgeDays: number | null;
+  settings: DurabilitySettings;
+  byDevice: readonly number[];
+}
+
+const failuresOf = ({ settings, pace }: GroupInput, driveBytes: number): Failures => {
+  const refillHours = driveBytes / pace.bytesPerSecond / 3600;
+  return {
+    afr: settings.afrPercent / 100,
+    // A drive that is refilled in no time at all still has to be looked at.
+    repairHours: Math.max(0.01, settings.replaceHours + refillHours),
+    refillHours,
+  };
+};
+
+/** Full drives are counted: the figure must not sink while people fill what they bought. */
+const driveBytesOf = (drives: readonly DriveInfo[], byDevice: readonly number[]): number => {
+  const most = Math.max(0, ...drives.map(({ capacityBytes }) => capacityBytes));
+  return most / Math.max(1, ...byDevice);
+};
+
+function groupOf(input: GroupInput): Group {
+  const { group, drives, code, pace, scrubAgeDays, byDevice } = input;
+  const driveBytes = driveBytesOf(drives, byDevice);
+  const failures = failuresOf(input, driveBytes);
+  // What was never read back is as old as it may be: a year is taken.
+  const reading = { driveBytes, scrubAgeDays: scrubAgeDays ?? 365 };
+  const found = groupDurability({ ...code, drivesByDevice: byDevice }, failures, reading);
+  return {
+    group,
+    nines: found.nines,
+    anyObjectNines: found.anyObjectNines,
+    yearsUntilLoss: found.years,
+    drives: drives.length,
+    devices: byDevice.length,
+    devicesLosable: found.devicesLosable,
+    drivesDown: drives.filter((drive) => !isWhole(drive)).length,
+    driveBytes,
+    refillHours: failures.refillHours ?? 0,
+    refillBytesPerSecond: pace.bytesPerSecond,
+    refillMeasured: pace.isMeasured,
+    scrubAgeDays,
+  };
+}
+
+interface Looked {
+  tier: Tier;
+  inputs: GroupInput[];
+}
+
+async function tierOf(
+  options: AdminOptions,
+  name: string,
+  drives: readonly DriveInfo[],
+): Promise<Looked | undefined> {
+  const code = options.codes?.get(name);
+  if (code === undefined) return undefined;
+  const settings = options.durability ?? DEFAULTS;
+  const pace = await paceOf(options, name, code.k);
+  const { ended } = await upkeepOf(options, 'scrub', name);
+  const inputs = [...Map.groupBy(drives, ({ group }) => group)].map(([group, members]) => {
+    const part = lastPass(ended, [group])?.[0];
+    const ageMs = part === undefined ? undefined : options.clock.wall() - part.endedAt;
+    return {
+      group,
+      drives: members,
+      code,
+      pace,
+      settings,
+      scrubAgeDays: ageMs === undefined ? null : Math.max(0, ageMs / DAY_MS),
+      byDevice: drivesByDevice(members, options.health),
+    };
+  });
+  const groups = inputs.map(groupOf);
+  const nines = Math.min(...groups.map((one) => one.nines));
+  return { tier: { tier: name, code: `${code.k}+${code.m}`, nines, groups }, inputs };
+}
+
+function metadataOf(options: AdminOptions): DurabilityAnswer['metadata'] {
+  const { afrPercent, replaceHours } = options.durability ?? DEFAULTS;
+  const store = options.store.name;
+  const copies = options.metadataCopies;
+  if (copies === undefined && store === 'mongo') {
+    return {
+      store,
+      devices: null,
+      nines: null,
+      note: 'MongoDB keeps it: its replica set needs as many members on hosts of their own',
+    };
+  }
+  const { devices, note } = copies ?? { devices: 1, note: 'LMDB in the data folder, one copy' };
+  const repairHours = Math.max(1, replaceHours);
+  return {
+    store,
+    devices,
+    nines: copiesNines(devices, { afr: afrPercent / 100, repairHours }),
+    note,
+  };
+}
+
+export async function durabilityOf(options: AdminOptions): Promise<DurabilityAnswer> {
+  const byTier = Map.groupBy(await driveInfos(options), ({ tier }) => tier);
+  const looked: Looked[] = [];
+  for (const [name, drives] of byTier) {
+    const one = await tierOf(options, name, drives);
+    if (one !== undefined) looked.push(one);
+  }
+  const tiers = looked.map(({ tier }) => tier);
+  const metadata = metadataOf(options);
+  const figures = [...tiers.map(({ nines }) => nines), metadata.nines ?? Infinity];
+  return {
+    at: timeOf(options.clock.wall()),
+    nines: metadata.nines === null || tiers.length === 0 ? null : Math.min(...figures),
+    statement: statementOf(tiers, metadata),
+    tiers,
+    metadata,
+    assumptions: assumptionsOf(options, tiers),
+    caps: capsOf(options, tiers, metadata),
+    raises: raisesOf(looked, metadata),
+  };
+}
+
+const figure = (nines: number): string => nines.toFixed(1);
+
+/** The worst first, in one sentence. */
+function statementOf(tiers: readonly Tier[], metadata: DurabilityAnswer['metadata']): string {
+  const onOne = tiers.flatMap(({ tier, groups }) =>
+    groups.filter(({ devicesLosable }) => devicesLosable === 0).map((group) => ({ tier, group })),
+  );
+  const [first] = onOne;
+  if (first !== undefined) {
+    const { tier, group } = first;
+    const more = onOne.length === 1 ? '' : `, and so with ${onOne.length - 1} more of its kind`;
+    const lie =
+      group.devices === 1
+        ? `all ${group.drives} drives of ${tier} group ${group.group} lie on one device`
+        : `the ${group.drives} drives of ${tier} group ${group.group} lie on ${group.devices} devices`;
+    return (
+      `One device can take everything with it: ${lie}${more}. ` +
+      `Parity protects nothing there: ${figure(group.nines)} nines a year, as one bare drive.`
+    );
+  }
+  const data = Math.min(...tiers.map(({ nines }) => nines));
+  if (metadata.nines !== null && metadata.nines < data) {
+    return (
+      `Objects are safer than what names them: metadata stands on ${metadata.devices} ` +
+      `device${metadata.devices === 1 ? '' : 's'}, ${figure(metadata.nines)} nines a year; ` +
+      `objects ${figure(data)}.`
+    );
+  }
+  if (tiers.length === 0) return 'There is no node group to compute anything for.';
+  return `${figure(data)} nines a year against devices that fail each on its own.`;
+}
+
+function assumptionsOf(
+  options: AdminOptions,
+  tiers: readonly Tier[],
+): DurabilityAnswer['assumptions'] {
+  const settings = options.durability ?? DEFAULTS;
+  const groups = tiers.flatMap((tier) => tier.groups.map((group) => ({ tier: tier.tier, group })));
+  const [slowest] = groups.toSorted((a, b) => b.group.refillHours - a.group.refillHours);
+  const given = options.durability === undefined ? 'default' : 'settings, durability';
+  const rows = [
+    {
+      name: 'drives that die in a year',
+      value: `${settings.afrPercent} %`,
+      source: given,
+    },
+    {
+      name: 'until an empty drive stands in its place',
+      value: `${settings.replaceHours} h`,
+      source: `${given}; a drive that is gone is noticed within 2 s`,
+    },
+  ];
+  if (slowest !== undefined) {
+    const { refillBytesPerSecond, refillHours, refillMeasured } = slowest.group;
+    rows.push({
+      name: 'refilling a full drive',
+      value: `${refillHours.toFixed(1)} h at ${(refillBytesPerSecond / MiB).toFixed(0)} MiB/s`,
+      source: refillMeasured ? 'measured: drives that were refilled here' : 'assumed: none was yet',
+    });
+  }
+  rows.push({
+    name: 'sectors that can not be read',
+    value: `1 in ${(1 / UNREADABLE_PER_BIT).toExponential(0)} bits, read back within ${SCRUB_DAYS} days`,
+    source: 'data sheets of drives; more where the last full scrub is older',
+  });
+  for (const { tier, group } of groups) {
+    rows.push({
+      name: `last full scrub of ${tier} group ${group.group}`,
+      value: group.scrubAgeDays === null ? 'never' : `${group.scrubAgeDays.toFixed(1)} days ago`,
+      source: group.scrubAgeDays === null ? 'counted as a year' : 'measured',
+    });
+  }
+  rows.push({
+    name: 'devices fail',
+    value: 'each on its own',
+    source: 'the model: a Markov chain, one drive refilled at a time',
+  });
+  return rows;
+}
+
+function capsOf(
+  options: AdminOptions,
+  tiers: readonly Tier[],
+  metadata: DurabilityAnswer['metadata'],
+): string[] {
+  const caps: string[] = [];
+  for (const { tier, groups } of tiers) {
+    for (const { group, drives, devices, devicesLosable, drivesDown } of groups) {
+      if (devices < drives) {
+        caps.push(
+          `${tier} group ${group}: ${drives} drives on ${devices} device${devices === 1 ? '' : 's'}; ` +
+            `${devicesLosable} of those may die at once.`,
+        );
+      }
+      if (drivesDown > 0) {
+        caps.push(
+          `${tier} group ${group}: ${drivesDown} drive${drivesDown === 1 ? ' is' : 's are'} not ` +
+            'whole now; until refilled the group is worth less than the figure.',
+        );
+      }
+    }
+  }
+  if (metadata.nines !== null && metadata.devices === 1) {
+    caps.push(`Metadata: ${metadata.note}. Lose that device and no object has its name.`);
+  } else if (metadata.nines === null) caps.push(`Metadata is not computed: ${metadata.note}.`);
+  caps.push(
+    'Common causes are in no figure here: fire, theft, ransomware, an operator, a bad batch, a bug. ' +
+      'If one of them comes once in 100,000 years, no claim above 5.0 nines holds.',
+  );
+  const warned = [...(options.health?.report().byPath.values() ?? [])]
+    .flatMap(({ drives }) => drives)
+    .filter(({ warnings }) => warnings.length > 0);
+  const names = [...new Set(warned.map(({ name }) => name))];
+  if (names.length > 0) {
+    caps.push(`Drives that warn of their end fail far sooner than assumed: ${names.join(', ')}.`);
+  }
+  return caps;
+}
+
+/** What the weakest group would be worth if one thing were otherwise. */
+function raisesOf(
+  looked: readonly Looked[],
+  metadata: DurabilityAnswer['metadata'],
+): DurabilityAnswer['raises'] {
+  const all = looked.flatMap(({ tier, inputs }) =>
+    inputs.map((input, at) => ({ tier: tier.tier, input, group: tier.groups[at] as Group })),
+  );
+  const [weakest] = all.toSorted((a, b) => a.group.nines - b.group.nines);
+  if (weakest === undefined) return [];
+  const { input, group } = weakest;
+  const { code } = input;
+  const name = `${weakest.tier} group ${group.group}`;
+  const single = Array.from({ length: code.k + code.m }, () => 1);
+  const failures = failuresOf(input, group.driveBytes);
+  const raises: DurabilityAnswer['raises'] = [];
+  if (group.devices < group.drives) {
+    const nines = ninesOf(yearsUntilBeyond(code.m, single, failures));
+    raises.push({ what: `a device of its own for each drive of ${name}`, nines });
+  }
+  if (metadata.devices === 1) {
+    const what = 'metadata on more devices: a MongoDB replica set, or copies of the data folder';
+    raises.push({ what, nines: null });
+  }
+  if (input.settings.replaceHours > 4 && group.devicesLosable > 0) {
+    const sooner = { ...failures, repairHours: 4 + (failures.refillHours ?? 0) };
+    const nines = ninesOf(yearsUntilBeyond(code.m, input.byDevice, sooner));
+    raises.push({ what: `a spare at hand, in place within 4 h, for ${name}`, nines });
+  }
+  if (code.m < 4) {
+    const wide = Array.from({ length: 12 }, () => 1);
+    const nines = ninesOf(yearsUntilBeyond(4, wide, failures));
+    raises.push({ what: 'code 8+4 over twelve devices', nines });
+  }
+  if ((group.scrubAgeDays ?? 365) > SCRUB_DAYS) {
+    raises.push({
+      what: `a full scrub now (./firn run scrub), then every ${SCRUB_DAYS} days`,
+      nines: null,
+    });
+  }
+  raises.push({ what: 'a second copy elsewhere: it alone answers common causes', nines: null });
+  return raises;
+}
