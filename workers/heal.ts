@@ -46,7 +46,8 @@ export class HealWorker implements Worker {
       const drives = await tier.drives();
       if (!drives.some(({ state }) => state === 'healing')) continue;
       const progress = new UpkeepProgress(this.#core, 'heal', tier.name);
-      await stepThrough(tier.heal(), { turn, total, tier: tier.name, log: this.#log, progress });
+      const own = { turn, total, tier, log: this.#log, progress };
+      await stepThrough(this.#core, tier.heal(), own);
     }
     await this.#locations(turn, total);
   }

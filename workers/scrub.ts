@@ -3,7 +3,9 @@
 // name.
 
 import type { Core } from '../appliance/engine/core.ts';
-import type { NodeGroupTier, StepJob } from '../appliance/model/node-group.ts';
+import { isNamed } from '../appliance/engine/named.ts';
+import { isFirnError } from '../appliance/model/errors.ts';
+import type { NodeGroupTier, StepJob, Suspect } from '../appliance/model/node-group.ts';
 import { UpkeepProgress } from './base/progress.ts';
 import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
@@ -28,7 +30,8 @@ export class ScrubWorker implements Worker {
     const total = { checked: 0, bytes: 0, repaired: 0, lost: 0 };
     for (const tier of this.#tiers) {
       const progress = new UpkeepProgress(this.#core, 'scrub', tier.name);
-      await stepThrough(tier.scrub(), { turn, total, tier: tier.name, log: this.#log, progress });
+      const own = { turn, total, tier, log: this.#log, progress };
+      await stepThrough(this.#core, tier.scrub(), own);
     }
   }
 }
@@ -45,11 +48,12 @@ interface Progress {
  * `total` when it is done; the job is stopped also when a step or the lease fails.
  */
 export async function stepThrough(
+  core: Core,
   job: StepJob,
   own: {
     turn: Turn;
     total: Parameters<typeof sumOf>[0];
-    tier: string;
+    tier: NodeGroupTier;
     log: WorkerLog;
     progress: UpkeepProgress;
   },
@@ -63,8 +67,10 @@ export async function stepThrough(
       await own.progress.stepped(progress);
       if (progress.done) {
         isWhole = true;
-        Object.assign(total, sumOf(total, progress));
-        alarm(log, tier, progress.lost);
+        const lost = [...progress.lost, ...(await lostOf(core, tier, progress.suspects))];
+        Object.assign(total, sumOf(total, { ...progress, lost }));
+        turn.report(total);
+        alarm(log, tier.name, lost);
         return;
       }
       await turn.rest();
@@ -74,6 +80,28 @@ export async function stepThrough(
     // What people would have seen is lost with it, and nothing else.
     await own.progress.ended(isWhole).catch(() => undefined);
   }
+}
+
+/**
+ * Those of the suspects that are lost: named, and still beyond repair afterwards (one that was just
+ * being written got its other files and its document in between).
+ */
+async function lostOf(
+  core: Core,
+  tier: NodeGroupTier,
+  suspects: readonly Suspect[],
+): Promise<string[]> {
+  const lost: string[] = [];
+  for (const { what, bucketId, key, location } of suspects) {
+    if (!(await isNamed(core.context.store, { bucketId, key, id: location.id }))) continue;
+    try {
+      await tier.healLocation(location);
+    } catch (error) {
+      if (!isFirnError(error, 'Corrupt') && !isFirnError(error, 'TierMissing')) throw error;
+      lost.push(what);
+    }
+  }
+  return lost;
 }
 
 function sumOf(

@@ -9,8 +9,8 @@
 import { keyOfObjectId, locationBirth, objectId } from '../model/ids.ts';
 import type { Pack } from '../model/location.ts';
 import type { Row } from '../model/metadata-store.ts';
-import type { NodeGroupTier, SegmentInfo, SegmentRecord } from '../model/node-group.ts';
-import type { ObjectDocument, Part, Upload, Version } from '../model/object.ts';
+import type { DriveInfo, NodeGroupTier, SegmentInfo, SegmentRecord } from '../model/node-group.ts';
+import type { ObjectDocument, Part, Version } from '../model/object.ts';
 import { listPack } from './collect.ts';
 import type { Core } from './core.ts';
 import { loadParts, reread } from './history.ts';
@@ -24,7 +24,7 @@ import {
   type MoveOptions,
   type MovingVersion,
 } from './move.ts';
-import { holdsParts, namesOf } from './named.ts';
+import { namesOf, uploadsOf } from './named.ts';
 import { moveIntoPacks } from './pack-move.ts';
 import { lookAtPack } from './pack-members.ts';
 
@@ -32,9 +32,10 @@ import { lookAtPack } from './pack-members.ts';
 export const LIVE_SHARE_MIN = 0.5;
 const LOOKS_IN_FLIGHT = 64;
 const BATCH = 64;
-const UPLOADS_PAGE = 1000;
 
-export type CompactOptions = Pick<MoveOptions, 'lease' | 'signal'> & {
+export type CompactOptions = Pick<MoveOptions, 'lease' | 'signal' | 'avoidGroups'> & {
+  /** Why; by default to compact. */
+  kind?: MoveOptions['kind'];
   /** Bucket id → name. */
   names: ReadonlyMap<string, string>;
 };
@@ -119,8 +120,7 @@ export async function compactSegment(
   }
   const look = await lookAt(core, tier.records(info.group, info.segment), options);
   if (look.liveBytes === 0) {
-    const drives = await tier.drives();
-    if (look.held > 0 || drives.some(({ state }) => state !== 'up')) return compacted('held', 0);
+    if (look.held > 0 || !(await areAllSeen(tier, info.group))) return compacted('held', 0);
     await options.lease.check();
     await tier.freeSegment(info.group, info.segment);
     return compacted('freed', 0);
@@ -137,6 +137,14 @@ export async function compactSegment(
   }
   return compacted('emptied', look.liveBytes, moves);
 }
+
+/** No record can be hidden: every drive of the group is there and whole. A full one is. */
+async function areAllSeen(tier: NodeGroupTier, group: number): Promise<boolean> {
+  const drives = await tier.drives();
+  return drives.every((drive) => drive.group !== group || isWhole(drive.state));
+}
+
+const isWhole = (state: DriveInfo['state']): boolean => state === 'up' || state === 'full';
 
 async function lookAt(
   core: Core,
@@ -169,7 +177,7 @@ async function lookAtPage(
 ): Promise<void> {
   const byObject = Map.groupBy(page, ({ bucketId, key }) => objectId(bucketId, key));
   await inFlight(LOOKS_IN_FLIGHT, [...byObject], async ([object, records]) => {
-    const names = await namesOf(core.context.store, object, await uploadsOf(core, object));
+    const names = await namesOf(core.context.store, object, await uploadsOf(core.context.store, object));
     const live = records.filter(({ location }) => names.locations.has(location.id));
     const { look, options } = of;
     for (const record of records) {
@@ -187,24 +195,6 @@ async function lookAtPage(
     const moved = found.reduce((sum, { parts }) => sum + parts.length, 0);
     look.held += Math.max(0, live.length - moved);
   });
-}
-
-/** Ids of the uploads of this key that have not ended: all, as any of them may hold a record. */
-async function uploadsOf(core: Core, object: string): Promise<string[]> {
-  const ids: string[] = [];
-  let bound: { from: string } | { after: string } = { from: `${object}\u0001` };
-  for (;;) {
-    const rows: Row<Upload>[] = await core.context.store.range<Upload>({
-      table: 'uploads',
-      ...bound,
-      to: `${object}\u0002`,
-      limit: UPLOADS_PAGE,
-    });
-    for (const { value } of rows) if (holdsParts(value)) ids.push(value.uploadId);
-    const last = rows.at(-1);
-    if (last === undefined || rows.length < UPLOADS_PAGE) return ids;
-    bound = { after: last.id };
-  }
 }
 
 /** A pack's blob lives by its row; anything else is dead, once it can't become named any more. */

@@ -4,7 +4,9 @@
 // document, because a Complete takes names from the one to the other, never back.
 
 import type { Pack } from '../model/location.ts';
-import type { MetadataStore } from '../model/metadata-store.ts';
+import { isFirnError } from '../model/errors.ts';
+import { objectId } from '../model/ids.ts';
+import type { MetadataStore, Row } from '../model/metadata-store.ts';
 import type { Block, ObjectDocument, Upload, Version } from '../model/object.ts';
 import { BlockMissing, loadParts, loadVersions, reread } from './history.ts';
 import { isEnded, locationsOfPart, partPages, uploadRowId } from './upload-rows.ts';
@@ -16,6 +18,7 @@ export interface Names {
 }
 
 const PACK_PREFIX = 'pack/';
+const UPLOADS_PAGE = 1000;
 
 /** The document id that rows about a pack's own blob and blocks name. */
 export function packObject(pack: string): string {
@@ -118,4 +121,41 @@ export function namesOf(
     if (row !== undefined) await addDocumentNames(store, row.value, names);
     return names;
   });
+}
+
+/** Ids of the uploads of this key that have not ended: all, as any of them may hold a record. */
+export async function uploadsOf(store: MetadataStore, object: string): Promise<string[]> {
+  const ids: string[] = [];
+  let bound: { from: string } | { after: string } = { from: `${object}\u0001` };
+  for (;;) {
+    const rows: Row<Upload>[] = await store.range<Upload>({
+      table: 'uploads',
+      ...bound,
+      to: `${object}\u0002`,
+      limit: UPLOADS_PAGE,
+    });
+    for (const { value } of rows) if (holdsParts(value)) ids.push(value.uploadId);
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < UPLOADS_PAGE) return ids;
+    bound = { after: last.id };
+  }
+}
+
+/**
+ * Whether anything names this location, read afresh: what decides if bytes that can't be had are a
+ * loss or the leftover of a write that nobody was told of. What can't be read counts as named.
+ */
+export async function isNamed(
+  store: MetadataStore,
+  of: { bucketId: string; key: string; id: string },
+): Promise<boolean> {
+  const object = objectId(of.bucketId, of.key);
+  try {
+    const names = await namesOf(store, object, await uploadsOf(store, object));
+    if (names.locations.has(of.id)) return true;
+  } catch (error) {
+    if (!isFirnError(error, 'Corrupt')) throw error;
+    return true;
+  }
+  return (await store.get('packs', of.id, { linearizable: true })) !== undefined;
 }

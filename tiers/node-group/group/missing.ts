@@ -18,6 +18,14 @@ export interface LaneStates {
 
 export const noLanes = (): LaneStates => ({ good: 0, damaged: 0, absent: 0, down: 0 });
 
+/** Adds what became of further lanes. */
+export function addStates(states: LaneStates, more: Readonly<LaneStates>): void {
+  states.good |= more.good;
+  states.damaged |= more.damaged;
+  states.absent |= more.absent;
+  states.down |= more.down;
+}
+
 export const isAbsent = (error: unknown): boolean =>
   (error as NodeJS.ErrnoException).code === 'ENOENT';
 

@@ -1,10 +1,14 @@
 // Checks the pieces of a segment and rebuilds those that are missing or damaged: single pieces in
 // place, a whole file (a replaced drive) under a temporary name, byte for byte as it was.
 
+import type { DriveFile } from '../../../appliance/model/drive.ts';
+import { FirnError } from '../../../appliance/model/errors.ts';
+import type { Slot } from '../codec/arena.ts';
+import { lanesOf } from '../codec/field.ts';
 import { TEMPORARY } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
-import type { GroupContext } from '../group/context.ts';
-import type { LaneStates } from '../group/missing.ts';
+import { bits, type GroupContext } from '../group/context.ts';
+import { addStates, noLanes, type LaneStates } from '../group/missing.ts';
 import { checksum64 } from '../../checksum.ts';
 import {
   extentElsewhere,
@@ -18,10 +22,12 @@ import {
   writeLanes,
   type FoundHead,
 } from './batch.ts';
-import { PIECE_HEAD_BYTES, SEGMENT_DIRECTORY, writePieceHead } from './format.ts';
-import { segmentPath } from './open-segment.ts';
-import { walkSegment } from './walk.ts';
+import { bodyBytes, PIECE_HEAD_BYTES, SEGMENT_DIRECTORY, writePieceHead } from './format.ts';
+import { inMask, segmentPath } from './open-segment.ts';
+import { isTorn, walkSegment } from './walk.ts';
 
+/** Batches rebuilt at once: reads of the others and the write of one overlap. */
+const FLIGHTS = 6;
 let serial = 0;
 
 export interface BatchRepair {
@@ -33,95 +39,187 @@ export interface BatchRepair {
   bytes: number;
 }
 
-/** Verifies all lanes of one batch and writes anew what is wrong on drives that can be written. */
-export async function repairBatch(context: GroupContext, found: FoundHead): Promise<BatchRepair> {
+/** Bytes that a batch takes up on all drives. */
+function bytesOf(context: GroupContext, found: FoundHead): number {
+  const lanes = lanesOf(lanesInUse(found));
+  return lanes.reduce((sum, lane) => sum + bodyBytes(found.head, lane, context.code), 0);
+}
+
+/**
+ * Verifies all lanes of one batch and writes anew what is wrong on drives that can be written
+ * (`position`: on this one alone).
+ */
+export async function repairBatch(
+  context: GroupContext,
+  found: FoundHead,
+  position?: number,
+): Promise<BatchRepair> {
   const slot = await slotFor(context, found.head);
   try {
     const wanted = lanesInUse(found) | found.order.lost;
     const states = await loadLanes(context, found, slot, wanted);
     const wrong = states.absent | states.damaged;
-    const bytes = found.head.lengths.reduce((sum, length) => sum + length, 0);
+    const bytes = bytesOf(context, found);
     if (wrong === 0) return { states, repaired: 0, lost: false, bytes };
     if (!rebuildLanes(context, found, slot, { good: states.good, want: wrong })) {
       // With drives away it may be whole again when they are back.
       return { states, repaired: 0, lost: states.down === 0, bytes };
     }
-    const repaired = await writeLanes(context, found, slot, wrong);
+    const only = position === undefined ? -1 : 1 << (found.order.lanes[position] as number);
+    const repaired = await writeLanes(context, found, slot, wrong & only);
     return { states, repaired, lost: false, bytes };
   } finally {
     context.codec.arena.release(slot);
   }
 }
 
+/** What stands in the way of a whole file; told by the caller. */
+export interface FileRebuild {
+  position: number;
+  segment: string;
+  /** Nobody appends to it any more: a batch that was cut ends its log. */
+  settled: boolean;
+  /** A batch of which too few pieces are left for good: its place stays empty. */
+  lost: (start: number) => void;
+}
+
 /**
- * Makes a drive's whole file of a segment from the others. Yields bytes. `away`: the drive was away
- * when the segment was opened, nothing is due. `short`: too few lanes are right just now.
+ * Makes a drive's whole file of a segment from the others, several batches at once. Yields bytes.
+ * `away`: the drive was away when the segment was opened, nothing is due. `short`: too few lanes
+ * are right just now, or the drive can't be written.
  */
 export async function* rebuildSegmentFile(
   context: GroupContext,
-  position: number,
-  segment: string,
+  what: FileRebuild,
 ): AsyncGenerator<number, 'made' | 'away' | 'short', undefined> {
-  const seat = context.seats[position] as Seat;
-  const sizeBytes = await extentElsewhere(context, segment);
+  const seat = context.seats[what.position] as Seat;
+  const sizeBytes = await extentElsewhere(context, what.segment);
   serial += 1;
   const temporary = `${TEMPORARY}/${context.nonce}-s${serial}`;
-  const file = await seat.drive.open(temporary, { mode: 'create' });
+  let file: DriveFile | undefined;
   try {
-    for await (const walked of walkSegment(context, segment)) {
-      if (walked.kind === 'gap') continue;
-      const { found } = walked;
-      if (found === undefined) continue;
-      const lane = found.order.lanes[position] as number;
-      if (((found.order.inUse | found.order.lost) & (1 << lane)) === 0) return 'away';
-      const piece = walked.kind === 'end' ? sealPiece(context, found, lane) : undefined;
-      if (piece !== undefined) await file.write(piece, found.head.start);
-      else if ((lanesInUse(found) | found.order.lost) & (1 << lane)) {
-        const bytes = await rebuildPiece(context, found, lane, (rebuilt) =>
-          file.write(rebuilt, found.head.start),
-        );
-        if (bytes === undefined) return 'short';
-        yield bytes;
-      }
-    }
+    file = await seat.drive.open(temporary, { mode: 'create' });
+    const outcome = yield* fillSegmentFile(context, what, file);
+    if (outcome !== 'made') return outcome;
     await file.resize(sizeBytes);
     await file.sync();
-    await seat.drive.rename(temporary, segmentPath(segment));
+    await seat.drive.rename(temporary, segmentPath(what.segment));
     await seat.drive.syncDirectory(SEGMENT_DIRECTORY);
-    context.segmentFiles.drop(position, segment);
+    context.segmentFiles.drop(what.position, what.segment);
+    return 'made';
+  } catch (error) {
+    if (!isOfSystem(error)) throw error;
+    // Reads of the others never throw: it is this drive that can't be written.
+    seat.writeFailed(error);
+    return 'short';
+  } finally {
+    await file?.close().catch(() => undefined);
+    await seat.drive.remove(temporary).catch(() => undefined);
+  }
+}
+
+async function* fillSegmentFile(
+  context: GroupContext,
+  what: FileRebuild,
+  file: DriveFile,
+): AsyncGenerator<number, 'made' | 'away' | 'short', undefined> {
+  const flights: Promise<number | 'short'>[] = [];
+  try {
+    for await (const walked of walkSegment(context, what.segment)) {
+      if (walked.kind === 'gap' || walked.found === undefined) continue;
+      const { found } = walked;
+      const lane = found.order.lanes[what.position] as number;
+      if (!inMask(found.order.inUse | found.order.lost, lane)) return 'away';
+      if (walked.kind === 'end') {
+        await file.write(sealPiece(context, found, lane), found.head.start);
+        continue;
+      }
+      if (!inMask(lanesInUse(found) | found.order.lost, lane)) continue;
+      const flight = rebuildPiece(context, found, { lane, what, file });
+      // It may fail while another one is waited for.
+      flight.catch(() => undefined);
+      flights.push(flight);
+      if (flights.length < FLIGHTS) continue;
+      const bytes = (await flights.shift()) as number | 'short';
+      if (bytes === 'short') return 'short';
+      yield bytes;
+    }
+    for (const flight of flights) {
+      const bytes = await flight;
+      if (bytes === 'short') return 'short';
+      yield bytes;
+    }
     return 'made';
   } finally {
-    await file.close();
-    await seat.drive.remove(temporary).catch(() => undefined);
+    await Promise.allSettled(flights);
   }
 }
 
 async function rebuildPiece(
   context: GroupContext,
   found: FoundHead,
-  lane: number,
-  write: (piece: Buffer) => Promise<void>,
-): Promise<number | undefined> {
+  to: { lane: number; what: FileRebuild; file: DriveFile },
+): Promise<number | 'short'> {
+  const { lane, what, file } = to;
   const slot = await slotFor(context, found.head);
   try {
-    const others = lanesInUse(found) & ~(1 << lane);
-    const { good } = await loadLanes(context, found, slot, others);
-    if (!rebuildLanes(context, found, slot, { good, want: 1 << lane })) return undefined;
+    const others = (lanesInUse(found) | found.order.lost) & ~(1 << lane);
+    const states = await loadEnough(context, found, slot, others);
+    if (!rebuildLanes(context, found, slot, { good: states.good, want: 1 << lane })) {
+      if (states.down !== 0) return 'short';
+      // The drive that is refilled may have held a whole piece before.
+      states.absent |= 1 << lane;
+      const torn = await isTorn(context, found, states);
+      if (torn && !what.settled) return 'short';
+      if (!torn) what.lost(found.head.start);
+      return 0;
+    }
     const piece = pieceOf(context, found, slot, lane);
-    await write(piece);
-    return piece.length * found.head.lengths.length;
+    await file.write(piece, found.head.start);
+    return piece.length * (bits(states.good) + 1);
   } finally {
     context.codec.arena.release(slot);
   }
 }
 
-/** Writes the seal anew where a drive's file lacks it; how many. */
-export async function repairSeal(context: GroupContext, found: FoundHead): Promise<number> {
+/** As many right lanes of `from` as a decode needs, data lanes of drives that answer first. */
+async function loadEnough(
+  context: GroupContext,
+  found: FoundHead,
+  slot: Slot,
+  from: number,
+): Promise<LaneStates> {
+  const need = bits(lanesInUse(found) & ((1 << context.code.k) - 1));
+  const isTrusted = (lane: number): boolean =>
+    (context.seats[found.order.positions[lane] as number] as Seat).trusted;
+  const left = lanesOf(from).toSorted((a, b) => +isTrusted(b) - +isTrusted(a) || a - b);
+  const states = noLanes();
+  while (bits(states.good) < need && left.length > 0) {
+    const next = left.splice(0, need - bits(states.good));
+    const mask = next.reduce((all, lane) => all | (1 << lane), 0);
+    addStates(states, await loadLanes(context, found, slot, mask));
+  }
+  return states;
+}
+
+/** An error of the drive's own: what its code means, seats know. */
+function isOfSystem(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return typeof code === 'string' && !(error instanceof FirnError) && !code.startsWith('ERR_');
+}
+
+/** Writes the seal anew where a drive's file (`only`: this drive's) lacks it; how many. */
+export async function repairSeal(
+  context: GroupContext,
+  found: FoundHead,
+  only?: number,
+): Promise<number> {
   const { segment, start } = found.head;
   let repaired = 0;
   for (const [lane, position] of found.order.positions.entries()) {
     const seat = context.seats[position] as Seat;
-    if (((found.order.inUse >> lane) & 1) === 0 || !seat.trusted) continue;
+    if (!inMask(found.order.inUse, lane) || !seat.trusted) continue;
+    if (only !== undefined && position !== only) continue;
     const own = await headOn(context, { position, segment, start });
     if (own?.head.seal === true) continue;
     try {

@@ -2,12 +2,14 @@
 // crashed process's segment see it. The log's end is where no drive has a head: behind a batch that
 // a drive missed nothing is written, so there is nothing to skip. Only in a sealed segment, whose
 // end is known, a stretch without any right head is damage, and the walk looks for the next batch
-// behind it.
+// behind it. A last batch that a kill cut ends the log too (isTorn): it is no damage, as nobody was
+// ever told of it.
 
 import type { SegmentLocation } from '../../../appliance/model/location.ts';
 import type { SegmentRecord } from '../../../appliance/model/node-group.ts';
 import { checksum64 } from '../../checksum.ts';
-import type { GroupContext } from '../group/context.ts';
+import { bits, type GroupContext } from '../group/context.ts';
+import { addStates, type LaneStates } from '../group/missing.ts';
 import type { Seat } from '../drive/seat.ts';
 import {
   extentElsewhere,
@@ -68,6 +70,26 @@ export async function* walkSegment(
   }
 }
 
+/**
+ * Whether a batch is one that its writer's end cut: at most k' of its pieces can be whole, so that
+ * nobody was ever told of it, and nothing of this segment was written behind it. Rot is not taken
+ * for that: a right head behind it (the seal's too) or a cut file proves that the batch was once
+ * whole; and a lane whose whole file or drive is away may have been. `states`: of all its lanes.
+ */
+export async function isTorn(
+  context: GroupContext,
+  { head, order }: FoundHead,
+  states: LaneStates,
+): Promise<boolean> {
+  const inUse = lanesInUse({ head, order });
+  const need = bits(inUse & ((1 << context.code.k) - 1));
+  const unknown = (states.down | states.absent) & inUse;
+  if (bits(states.good) >= need || bits((states.good & inUse) | unknown) > need) return false;
+  const extent = await extentElsewhere(context, head.segment);
+  if (extent < context.settings.segmentBytes) return false;
+  return (await nextHead(context, head.segment, { start: head.start, extent })) === undefined;
+}
+
 /** The least offset behind `start` at which some drive has a right head of this segment. */
 async function nextHead(
   context: GroupContext,
@@ -122,7 +144,7 @@ export async function extentOf(context: GroupContext, segment: string): Promise<
 
 /**
  * Every record that can be read, verified, in order of batch, lane and offset. `missed` is told of
- * each stretch that can't be read just now.
+ * each stretch that can't be read just now; a batch that was cut (isTorn) hides nothing.
  */
 export async function* recordsOfSegment(
   context: GroupContext,
@@ -146,18 +168,21 @@ async function recordsOfBatch(
   try {
     const inUse = lanesInUse(found) | found.order.lost;
     const data = inUse & ((1 << k) - 1);
-    let { good } = await loadLanes(context, found, slot, data);
+    const states = await loadLanes(context, found, slot, data);
+    let { good } = states;
+    let torn = false;
     if (good !== data) {
-      const more = await loadLanes(context, found, slot, inUse & ~data);
-      good |= more.good;
+      addStates(states, await loadLanes(context, found, slot, inUse & ~data));
+      good = states.good;
       if (rebuildLanes(context, found, slot, { good, want: data & ~good })) good |= data;
+      else torn = await isTorn(context, found, states);
     }
     const records: SegmentRecord[] = [];
     for (let lane = 0; lane < k; lane += 1) {
       if (((data >> lane) & 1) === 0) continue;
       const bytes = (slot.lanes[lane] as Buffer).subarray(0, head.lengths[lane]);
       if ((good >> lane) & 1) records.push(...recordsOfLane(context, found, lane, bytes));
-      else missed(`lane ${lane} of the batch at ${head.start}`);
+      else if (!torn) missed(`lane ${lane} of the batch at ${head.start}`);
     }
     return records;
   } finally {

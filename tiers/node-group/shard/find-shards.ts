@@ -10,6 +10,7 @@ import {
   readHead,
   readTail,
   SHARD_DIRECTORY,
+  shardDirectory,
   shardPath,
   TAIL_BYTES,
   type ShardHead,
@@ -104,10 +105,19 @@ export async function shardDirectories(seats: readonly Seat[]): Promise<string[]
   return [...names].toSorted().map((name) => `${SHARD_DIRECTORY}/${name}`);
 }
 
-/** Ids that any of these drives has a file of, directory by directory. */
-export async function* shardIds(seats: readonly Seat[]): AsyncGenerator<string[], void, undefined> {
+/**
+ * Ids that any of these drives has a file of, directory by directory; `after`: from the one behind
+ * this id on.
+ */
+export async function* shardIds(
+  seats: readonly Seat[],
+  after?: string,
+): AsyncGenerator<string[], void, undefined> {
+  const first = after === undefined ? '' : shardDirectory(after);
   for (const directory of await shardDirectories(seats)) {
+    if (directory < first) continue;
     const lists = await Promise.all(seats.map((seat) => idsIn(seat, directory)));
-    yield [...new Set(lists.flat())].toSorted();
+    const ids = [...new Set(lists.flat())].toSorted();
+    yield after !== undefined && directory === first ? ids.filter((id) => id > after) : ids;
   }
 }

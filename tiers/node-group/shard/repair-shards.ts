@@ -1,6 +1,7 @@
 // Checks every byte of a large object's shard files and rebuilds those that are missing, damaged,
 // cut off or another's. A rebuilt file is byte for byte what the writer wrote. It is made under a
-// temporary name and takes the old one's place in one step, so a crash leaves the old state.
+// temporary name and takes the old one's place in one step, so a crash leaves the old state. Names
+// are given to many files at once: a directory is synced once for all of them.
 
 import type { DriveFile } from '../../../appliance/model/drive.ts';
 import { LARGE_UNITS } from '../codec/arena.ts';
@@ -12,6 +13,7 @@ import { isAbsent, noLanes, type LaneStates } from '../group/missing.ts';
 import type { FoundShards } from './find-shards.ts';
 import {
   blockTable,
+  geometryOf,
   HEAD_BYTES,
   readHead,
   shardDirectory,
@@ -94,6 +96,13 @@ interface Rebuilt {
   file: DriveFile;
   temporary: string;
   tables: Buffer[];
+  failed: boolean;
+}
+
+/** Files of one object that are whole and durable, and wait for their names. */
+export interface PreparedShards {
+  found: FoundShards;
+  lanes: readonly { lane: number; seat: Seat; temporary: string }[];
 }
 
 /**
@@ -105,27 +114,111 @@ export async function* rebuildShards(
   found: FoundShards,
   want: number,
 ): Work<number> {
+  const prepared = yield* prepareShards(context, found, want);
+  return (await nameShards(context, [prepared]))[0] as number;
+}
+
+/**
+ * The same but for the names, which nameShards gives to many at once. What is not named stays a
+ * temporary file. Errors as rebuildShards: then nothing was left.
+ */
+export async function* prepareShards(
+  context: GroupContext,
+  found: FoundShards,
+  want: number,
+): Work<PreparedShards> {
   const lanes = await createAll(context, found, want);
-  let done = 0;
+  let whole = false;
   try {
     if (lanes.length > 0) yield* fillAll(context, found, lanes);
-    for (const one of lanes.splice(0)) {
-      try {
-        await name(context, found, one);
-        done |= 1 << one.lane;
-      } catch (error) {
-        one.seat.writeFailed(error);
-      } finally {
-        await one.file.close().catch(() => undefined);
-        await one.seat.drive.remove(one.temporary).catch(() => undefined);
-      }
-    }
-    return done;
+    await Promise.all(lanes.map((one) => finish(context, found, one)));
+    whole = true;
+    return { found, lanes: lanes.filter(({ failed }) => !failed) };
   } finally {
     for (const one of lanes) {
-      await one.file.close().catch(() => undefined);
-      await one.seat.drive.remove(one.temporary).catch(() => undefined);
+      if (!whole) await one.file.close().catch(() => undefined);
+      if (!whole || one.failed) await one.seat.drive.remove(one.temporary).catch(() => undefined);
     }
+  }
+}
+
+/** Footer, sync, close; a drive that fails here is left out. */
+async function finish(context: GroupContext, found: FoundShards, one: Rebuilt): Promise<void> {
+  const { footerStart } = geometryOf(found.location, context.code);
+  const { id, length } = found.location;
+  const tail = { id, lane: one.lane, length, checksum: found.checksum };
+  try {
+    if (!one.failed) {
+      await one.file.write(writeFooter(tail, Buffer.concat(one.tables)), footerStart);
+      await one.file.sync();
+    }
+  } catch (error) {
+    fail(one, error);
+  } finally {
+    await one.file.close().catch(() => undefined);
+  }
+}
+
+function fail(one: Rebuilt, error: unknown): void {
+  one.failed = true;
+  one.seat.writeFailed(error);
+}
+
+interface Renaming {
+  at: number;
+  id: string;
+  lane: number;
+  temporary: string;
+}
+
+/**
+ * Gives prepared files their names, with one sync of each directory; which lanes of each object are
+ * durable now.
+ */
+export async function nameShards(
+  context: GroupContext,
+  prepared: readonly PreparedShards[],
+): Promise<number[]> {
+  const done = prepared.map(() => 0);
+  const all = prepared.flatMap(({ found, lanes }, at) =>
+    lanes.map((one) => ({ ...one, at, id: found.location.id })),
+  );
+  const bySeat = Map.groupBy(all, ({ seat }) => seat);
+  await Promise.all(
+    [...bySeat].map(async ([seat, ofSeat]) => {
+      for (const [directory, files] of Map.groupBy(ofSeat, ({ id }) => shardDirectory(id))) {
+        for (const { at, lane } of await nameIn(context, seat, { directory, files })) {
+          done[at] = (done[at] as number) | (1 << lane);
+        }
+      }
+    }),
+  );
+  return done;
+}
+
+/** Those whose names are durable. */
+async function nameIn(
+  context: GroupContext,
+  seat: Seat,
+  { directory, files }: { directory: string; files: readonly Renaming[] },
+): Promise<Renaming[]> {
+  const named: Renaming[] = [];
+  try {
+    await seat.drive.makeDirectory(directory);
+    await allEnded(
+      files.map(async (one) => {
+        await seat.drive.rename(one.temporary, shardPath(one.id));
+        context.shardFiles.drop(seat.position, one.id);
+        named.push(one);
+      }),
+    );
+    await seat.drive.syncDirectory(directory);
+    return named;
+  } catch (error) {
+    seat.writeFailed(error);
+    const left = files.filter((one) => !named.includes(one));
+    await Promise.all(left.map((one) => seat.drive.remove(one.temporary).catch(() => undefined)));
+    return [];
   }
 }
 
@@ -142,8 +235,7 @@ async function createAll(
     const temporary = `${TEMPORARY}/${context.nonce}-r${serial}`;
     try {
       const file = await seat.drive.open(temporary, { mode: 'create' });
-      lanes.push({ lane, seat, file, temporary, tables: [] });
-      await file.write(writeHead({ ...found.head, lane }, context.code), 0);
+      lanes.push({ lane, seat, file, temporary, tables: [], failed: false });
     } catch (error) {
       seat.writeFailed(error);
     }
@@ -161,6 +253,13 @@ async function* fillAll(
   for (const { lane } of lanes) reader.mark(lane, 'absent');
   const { geometry } = reader;
   const want = lanes.reduce((mask, { lane }) => mask | (1 << lane), 0);
+  await allEnded(
+    lanes.map((one) =>
+      one.file
+        .write(writeHead({ ...found.head, lane: one.lane }, context.code), 0)
+        .catch((error: unknown) => fail(one, error)),
+    ),
+  );
   for (let stripe = 0; stripe < geometry.stripes; stripe += 1) {
     const width = geometry.widthOf(stripe);
     const slot = await arena.acquire(width > arena.laneBytes(1) ? LARGE_UNITS : 1);
@@ -169,10 +268,13 @@ async function* fillAll(
       const masks = { have, empty: found.order.empty, want };
       context.codec.rebuild(slot, masks, { from: 0, bytes: width });
       await allEnded(
-        lanes.map((one) => {
+        lanes.map(async (one) => {
+          if (one.failed) return;
           const piece = (slot.lanes[one.lane] as Buffer).subarray(0, width);
           one.tables.push(blockTable(piece));
-          return one.file.write(piece, geometry.startOf(stripe));
+          await one.file
+            .write(piece, geometry.startOf(stripe))
+            .catch((error: unknown) => fail(one, error));
         }),
       );
     } finally {
@@ -180,16 +282,4 @@ async function* fillAll(
     }
     yield width * (geometry.dataLanes + lanes.length);
   }
-}
-
-async function name(context: GroupContext, found: FoundShards, one: Rebuilt): Promise<void> {
-  const { id } = found.location;
-  const { footerStart } = new ShardReader(context, found.location).geometry;
-  const tail = { id, lane: one.lane, length: found.location.length, checksum: found.checksum };
-  await one.file.write(writeFooter(tail, Buffer.concat(one.tables)), footerStart);
-  await one.file.sync();
-  await one.seat.drive.makeDirectory(shardDirectory(id));
-  await one.seat.drive.rename(one.temporary, shardPath(id));
-  await one.seat.drive.syncDirectory(shardDirectory(id));
-  context.shardFiles.drop(one.seat.position, id);
 }

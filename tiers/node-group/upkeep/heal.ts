@@ -1,7 +1,8 @@
 // Refills a replaced drive from the others. It needs no metadata: their directories say which shard
-// files and segments exist, their heads which lane the new drive holds of each. Passes are repeated
-// until one finds nothing missing, because writers that had not noticed the change yet may have
-// gone on for a moment; only then does the drive lose its mark `healing`.
+// files and segments exist, their heads which lane the new drive holds of each. Several files are
+// made at once and named together, so that syncs overlap and a directory is synced once for many.
+// Passes are repeated until one finds nothing missing, because writers that had not noticed the
+// change yet may have gone on for a moment; only then does the drive lose its mark `healing`.
 
 import { isFirnError } from '../../../appliance/model/errors.ts';
 import { newId } from '../../../appliance/model/ids.ts';
@@ -9,14 +10,28 @@ import { IDENTITY_FILE, replaceIdentity } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
 import { bits, type GroupContext } from '../group/context.ts';
 import { SEGMENT_DIRECTORY } from '../segment/format.ts';
-import { rebuildSegmentFile, repairBatch } from '../segment/repair-segment.ts';
+import { segmentPath } from '../segment/open-segment.ts';
+import { rebuildSegmentFile, repairBatch, repairSeal } from '../segment/repair-segment.ts';
 import { isSettled, walkSegment } from '../segment/walk.ts';
-import { findShards, idsIn, shardIds } from '../shard/find-shards.ts';
+import { findShards, idsIn, shardIds, type FoundShards } from '../shard/find-shards.ts';
 import { shardDirectory } from '../shard/format.ts';
-import { rebuildShards } from '../shard/repair-shards.ts';
+import {
+  checkShards,
+  nameShards,
+  prepareShards,
+  type PreparedShards,
+} from '../shard/repair-shards.ts';
+import { tellLossOfShards } from './losses.ts';
 import { shareOf, tellShare, type Report, type Work } from './step-job.ts';
 
 const PASSES_MAX = 6;
+/** Shard files made at once, and named at once. */
+const FLIGHTS = 8;
+const NAMED_AT_ONCE = 64;
+/** Larger objects are made alone: a step of them is one stripe. */
+const ALONE_FROM_BYTES = 4 * 1024 * 1024;
+/** Times of files are only about so exact. */
+const SLACK_MS = 1_000;
 
 interface Pass {
   made: number;
@@ -61,29 +76,83 @@ interface Progress {
 }
 
 async function* healShards(context: GroupContext, seat: Seat, progress: Progress): Work {
-  const { report, result } = progress;
   const others = context.seats.filter((other) => other !== seat);
   for await (const ids of shardIds(others)) {
     if (ids.length === 0) continue;
-    tellShare(report, shareOf({ shard: ids[0] as string }));
+    tellShare(progress.report, shareOf({ shard: ids[0] as string }));
     const own = new Set(await idsIn(seat, shardDirectory(ids[0] as string)));
-    for (const id of ids) {
-      if (own.has(id) || !seat.trusted) continue;
-      report.checked += 1;
-      const found = await findShards(context, id);
-      const lane = 1 << (found?.order.lanes[seat.position] ?? 0);
-      if (found === undefined || ((found.order.inUse | found.order.lost) & lane) === 0) continue;
-      try {
-        const done = yield* rebuildShards(context, found, lane);
-        if (done === lane) result.made += 1;
-        else result.short = true;
-      } catch (error) {
-        if (!isFirnError(error)) throw error;
-        result.short ||= error.code !== 'TierMissing' && error.code !== 'Corrupt';
-        if (error.code === 'Corrupt') report.lost.push(`${context.tier}/${id}: ${error.message}`);
-      }
+    const missing = ids.filter((id) => !own.has(id));
+    for (let at = 0; at < missing.length && seat.trusted; at += NAMED_AT_ONCE) {
+      yield* healSome(context, seat, { ...progress, ids: missing.slice(at, at + NAMED_AT_ONCE) });
     }
   }
+}
+
+/** Makes this drive's files of the objects, several at once, and names them together. */
+async function* healSome(
+  context: GroupContext,
+  seat: Seat,
+  { ids, ...progress }: Progress & { ids: readonly string[] },
+): Work {
+  const prepared: PreparedShards[] = [];
+  const flights: Promise<number>[] = [];
+  const one = (found: FoundShards): Work =>
+    healOne(context, seat, { ...progress, found, prepared });
+  try {
+    for (const id of ids) {
+      progress.report.checked += 1;
+      const found = await findShards(context, id);
+      const lane = found?.order.lanes[seat.position] ?? 0;
+      const holds = found === undefined ? 0 : found.order.inUse | found.order.lost;
+      if (found === undefined || ((holds >> lane) & 1) === 0) continue;
+      if (found.location.length >= ALONE_FROM_BYTES) {
+        yield* one(found);
+        continue;
+      }
+      const flight = ended(one(found));
+      // It may fail while another one is waited for.
+      flight.catch(() => undefined);
+      flights.push(flight);
+      if (flights.length >= FLIGHTS) yield (await flights.shift()) as number;
+    }
+    for (const flight of flights) yield await flight;
+  } finally {
+    await Promise.allSettled(flights);
+    const done = await nameShards(context, prepared);
+    for (const lanes of done) {
+      if (lanes === 0) progress.result.short = true;
+      else progress.result.made += 1;
+    }
+  }
+}
+
+async function* healOne(
+  context: GroupContext,
+  seat: Seat,
+  of: Progress & { found: FoundShards; prepared: PreparedShards[] },
+): Work {
+  const { found, prepared, report, result } = of;
+  try {
+    const lane = 1 << (found.order.lanes[seat.position] as number);
+    const files = yield* prepareShards(context, found, lane);
+    if (files.lanes.length === 0) result.short = true;
+    else prepared.push(files);
+  } catch (error) {
+    if (!isFirnError(error)) throw error;
+    if (error.code !== 'TierMissing' && error.code !== 'Corrupt') {
+      result.short = true;
+      return;
+    }
+    const states = yield* checkShards(context, found);
+    await tellLossOfShards(context, found, { report, states, why: error.message });
+  }
+}
+
+/** Runs bounded work through; its bytes. */
+async function ended(work: Work): Promise<number> {
+  let bytes = 0;
+  for await (const more of work) bytes += more;
+  return bytes;
 }
 
 async function* healSegments(context: GroupContext, seat: Seat, progress: Progress): Work {
@@ -92,26 +161,55 @@ async function* healSegments(context: GroupContext, seat: Seat, progress: Progre
   const lists = await Promise.all(others.map((other) => idsIn(other, SEGMENT_DIRECTORY)));
   const own = new Set(await idsIn(seat, SEGMENT_DIRECTORY));
   const segments = new Set(lists.flat().toSorted());
+  const since = (await seat.drive.stat(IDENTITY_FILE)).modifiedMs - SLACK_MS;
   for (const [index, segment] of [...segments].entries()) {
     if (!seat.trusted) return;
     tellShare(report, shareOf({ segment: index, of: segments.size }));
     if (!own.has(segment)) {
       report.checked += 1;
-      const outcome = yield* rebuildSegmentFile(context, seat.position, segment);
+      const settled = await isSettled(context, segment);
+      const outcome = yield* rebuildSegmentFile(context, {
+        position: seat.position,
+        segment,
+        settled,
+        lost: (start) =>
+          void report.lost.push(`${context.tier}/${segment}: the batch at ${start} is damaged`),
+      });
       if (outcome === 'made') result.made += 1;
       if (outcome === 'short') result.short = true;
-    } else if (!(await isSettled(context, segment))) {
-      yield* catchUp(context, segment, progress);
+    } else if (await hasGrown(others, segment, since)) {
+      yield* catchUp(context, seat, { ...progress, segment });
     }
   }
 }
 
+/**
+ * Whether a writer that had not noticed the change yet may have written to it: also one that has
+ * ended it since.
+ */
+async function hasGrown(others: readonly Seat[], segment: string, since: number): Promise<boolean> {
+  const stats = await Promise.all(
+    others
+      .filter(({ present }) => present)
+      .map(({ drive }) => drive.stat(segmentPath(segment)).catch(() => undefined)),
+  );
+  return stats.some((stat) => stat !== undefined && stat.modifiedMs > since);
+}
+
 /** A segment that may still grow, or grew while it was rebuilt: every batch once more. */
-async function* catchUp(context: GroupContext, segment: string, progress: Progress): Work {
-  for await (const walked of walkSegment(context, segment)) {
-    if (walked.kind !== 'batch') continue;
-    const { repaired, bytes } = await repairBatch(context, walked.found);
-    progress.result.made += bits(repaired);
+async function* catchUp(
+  context: GroupContext,
+  seat: Seat,
+  of: Progress & { segment: string },
+): Work {
+  for await (const walked of walkSegment(context, of.segment)) {
+    if (walked.kind === 'gap' || walked.found === undefined) continue;
+    if (walked.kind === 'end') {
+      of.result.made += await repairSeal(context, walked.found, seat.position);
+      continue;
+    }
+    const { repaired, bytes } = await repairBatch(context, walked.found, seat.position);
+    of.result.made += bits(repaired);
     yield bytes;
   }
 }

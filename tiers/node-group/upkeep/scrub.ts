@@ -9,47 +9,50 @@ import { extentElsewhere } from '../segment/batch.ts';
 import { SEGMENT_DIRECTORY } from '../segment/format.ts';
 import { segmentPath } from '../segment/open-segment.ts';
 import { rebuildSegmentFile, repairBatch, repairSeal } from '../segment/repair-segment.ts';
-import { isSettled, walkSegment } from '../segment/walk.ts';
+import { isSettled, isTorn, walkSegment } from '../segment/walk.ts';
 import { findShards, idsIn, shardIds } from '../shard/find-shards.ts';
 import { shardPath } from '../shard/format.ts';
 import { checkShards, rebuildShards } from '../shard/repair-shards.ts';
+import { isStillThere, tellLossOfShards } from './losses.ts';
 import { shareOf, tellShare, type Report, type Work } from './step-job.ts';
 
-export async function* scrubGroup(context: GroupContext, report: Report): Work {
+/**
+ * One pass over a group. `after`: the cursor that an earlier pass had come to; what is new behind
+ * it waits for the next one.
+ */
+export async function* scrubGroup(context: GroupContext, report: Report, after = ''): Work {
+  const [group, kind, id] = after.split('/') as [string, string?, string?];
+  if (group !== '' && Number(group) > context.group) return;
+  const from = group !== '' && Number(group) === context.group ? { kind, id } : {};
   report.place = { group: context.group, share: 0 };
-  for await (const ids of shardIds(context.seats)) {
-    if (ids[0] !== undefined) tellShare(report, shareOf({ shard: ids[0] }));
-    for (const id of ids) yield* scrubShards(context, id, report);
+  if (from.kind !== 'segments') {
+    for await (const ids of shardIds(context.seats, from.id)) {
+      if (ids[0] !== undefined) tellShare(report, shareOf({ shard: ids[0] }));
+      for (const one of ids) {
+        yield* scrubShards(context, one, report);
+        report.cursor = `${context.group}/shards/${one}`;
+      }
+    }
   }
   const lists = await Promise.all(context.seats.map((seat) => idsIn(seat, SEGMENT_DIRECTORY)));
   const segments = new Set(lists.flat().toSorted());
   for (const [index, segment] of [...segments].entries()) {
+    if (from.kind === 'segments' && from.id !== undefined && segment <= from.id) continue;
     tellShare(report, shareOf({ segment: index, of: segments.size }));
     if (await isSettled(context, segment)) yield* scrubSegment(context, segment, report);
+    report.cursor = `${context.group}/segments/${segment}`;
   }
-}
-
-async function isStillThere(context: GroupContext, path: string): Promise<boolean> {
-  const stats = await Promise.all(
-    context.seats
-      .filter(({ present }) => present)
-      .map(({ drive }) => drive.stat(path).catch(() => undefined)),
-  );
-  return stats.some((stat) => stat !== undefined);
 }
 
 async function* scrubShards(context: GroupContext, id: string, report: Report): Work {
   report.checked += 1;
-  const lose = async (why: string): Promise<void> => {
-    // Deleted while it was being looked at: nothing is lost.
-    if (await isStillThere(context, shardPath(id))) {
-      report.lost.push(`${context.tier}/${id}: ${why}`);
-    }
-  };
   const found = await findShards(context, id);
   if (found === undefined) {
     const down = context.seats.some(({ present }) => !present);
-    if (!down) await lose('no shard file has a right head and tail');
+    // Files get their names when they are whole: one without a right head was damaged since.
+    if (!down && (await isStillThere(context, shardPath(id)))) {
+      report.lost.push(`${context.tier}/${id}: no shard file has a right head and tail`);
+    }
     return;
   }
   const states = yield* checkShards(context, found);
@@ -62,7 +65,7 @@ async function* scrubShards(context: GroupContext, id: string, report: Report): 
       if (isFirnError(error, 'DriveUnavailable')) return;
       throw error;
     }
-    await lose(error.message);
+    await tellLossOfShards(context, found, { report, states, why: error.message });
   }
 }
 
@@ -71,7 +74,9 @@ async function* scrubSegment(context: GroupContext, segment: string, report: Rep
   for (const seat of context.seats) {
     if (!seat.trusted || (await hasFile(seat, segment))) continue;
     if ((await extentElsewhere(context, segment)) === 0) return;
-    const outcome = yield* rebuildSegmentFile(context, seat.position, segment);
+    // What is lost is told below, with the batches.
+    const what = { position: seat.position, segment, settled: true, lost: () => undefined };
+    const outcome = yield* rebuildSegmentFile(context, what);
     if (outcome === 'made') report.repaired += 1;
   }
   const lost: string[] = [];
@@ -83,9 +88,9 @@ async function* scrubSegment(context: GroupContext, segment: string, report: Rep
       report.repaired += await repairSeal(context, walked.found);
     }
     if (walked.kind !== 'batch') continue;
-    const { repaired, lost: beyond, bytes } = await repairBatch(context, walked.found);
+    const { states, repaired, lost: beyond, bytes } = await repairBatch(context, walked.found);
     report.repaired += bits(repaired);
-    if (beyond) {
+    if (beyond && !(await isTorn(context, walked.found, states))) {
       lost.push(`${context.tier}/${segment}: the batch at ${walked.found.head.start} is damaged`);
     }
     yield bytes;

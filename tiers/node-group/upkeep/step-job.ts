@@ -1,7 +1,12 @@
 // Long work as a row of bounded steps: a generator that yields after each bit of it. A worker calls
 // step() when its throttle allows, and may stop at any point between.
 
-import type { StepJob, StepPlace, StepProgress } from '../../../appliance/model/node-group.ts';
+import type {
+  StepJob,
+  StepPlace,
+  StepProgress,
+  Suspect,
+} from '../../../appliance/model/node-group.ts';
 
 /** A step ends after this many bytes or this long, whatever comes first. */
 const STEP_BYTES = 4 * 1024 * 1024;
@@ -12,6 +17,9 @@ export interface Report {
   bytes: number;
   repaired: number;
   lost: string[];
+  suspects: Suspect[];
+  /** What was done last: a later job may go on behind it. */
+  cursor?: string;
   /** Where it is: for people who wait. */
   place?: StepPlace;
 }
@@ -19,7 +27,7 @@ export interface Report {
 export type Work = AsyncGenerator<number, void, undefined>;
 
 export class GeneratorJob implements StepJob {
-  readonly #report: Report = { checked: 0, bytes: 0, repaired: 0, lost: [] };
+  readonly #report: Report = { checked: 0, bytes: 0, repaired: 0, lost: [], suspects: [] };
   readonly #work: Work;
   #done = false;
 
@@ -36,7 +44,8 @@ export class GeneratorJob implements StepJob {
       this.#report.bytes += value ?? 0;
       if (this.#report.bytes - from >= STEP_BYTES || performance.now() - begun >= STEP_MS) break;
     }
-    return { ...this.#report, lost: [...this.#report.lost], done: this.#done };
+    const { lost, suspects } = this.#report;
+    return { ...this.#report, lost: [...lost], suspects: [...suspects], done: this.#done };
   }
 
   async stop(): Promise<void> {
