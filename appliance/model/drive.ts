@@ -60,7 +60,13 @@ export interface Drive {
 
   open(
     path: string,
-    options: { mode: DriveOpenMode; /** Each write returns durable. */ durable?: boolean },
+    options: {
+      mode: DriveOpenMode;
+      /** Each write returns durable. */
+      durable?: boolean;
+      /** Large aligned writes go past the page cache, where file system and device take that. */
+      direct?: boolean;
+    },
   ): Promise<DriveFile>;
   /** Names in a directory, in no order; ENOENT where there is none. '' is the drive itself. */
   list(directory: string): Promise<string[]>;

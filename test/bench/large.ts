@@ -56,8 +56,15 @@ class Load {
     const pids = target.pids();
     const before = cpuMicros(pids);
     const spec: LoadSpec = {
-      ...{ port, accessKey, secretKey, query: '', from: 0, modulo: work.count, headers: {} },
-      ...{ bodyBytes: LARGE_BYTES, ...work },
+      port,
+      accessKey,
+      secretKey,
+      query: '',
+      from: 0,
+      modulo: work.count,
+      headers: {},
+      bodyBytes: LARGE_BYTES,
+      ...work,
     };
     const result = await new Promise<LoadResult>((resolve) => {
       this.#child.once('message', (answer) => resolve(answer as LoadResult));
@@ -191,8 +198,11 @@ async function get64(
   { whole, lame, bare }: Servers & { bare: Target },
 ): Promise<Record<string, Figure>> {
   const work: Work = {
-    ...{ method: 'GET', path: '/bench/large-{i}', modulo: 4 },
-    ...{ count: 2 * STREAMS, inFlight: STREAMS },
+    method: 'GET',
+    path: '/bench/large-{i}',
+    modulo: 4,
+    count: 2 * STREAMS,
+    inFlight: STREAMS,
   };
   const taken = { whole: [] as number[], lame: [] as number[], bare: [] as number[] };
   for (let i = 0; i <= rounds; i += 1) {
@@ -210,7 +220,9 @@ async function get64(
 
 async function p95(load: Load, { whole, lame, size }: Servers & { size: number }): Promise<Figure> {
   const work: Work = {
-    ...{ ...small(size), method: 'GET', modulo: small(size).count },
+    ...small(size),
+    method: 'GET',
+    modulo: small(size).count,
     count: size === MiB ? 400 : 4000,
   };
   const [ours, theirs]: [number[], number[]] = [[], []];

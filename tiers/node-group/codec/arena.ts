@@ -15,6 +15,8 @@ import {
 /** Room before each lane's bytes for a piece header, so that header and lane are one write. */
 export const LANE_HEAD_BYTES = 128;
 export const LARGE_UNITS = 4;
+/** What a device may want the address of a direct write to be a multiple of. */
+const SECTOR_BYTES = 512;
 
 export interface ArenaOptions {
   /** Lanes a slot. */
@@ -22,6 +24,8 @@ export interface ArenaOptions {
   /** Bytes that a lane of a small slot must hold. */
   laneBytes: number;
   arenaBytes: number;
+  /** Lanes begin at multiples of 512, as direct writes need it; at 8 and more data lanes it costs. */
+  aligned?: boolean;
   /** Waiters beyond this are refused. */
   waitersMax?: number;
   waitMsMax?: number;
@@ -52,18 +56,22 @@ export class Arena {
   readonly #bytes: Buffer;
   readonly #options: Required<ArenaOptions>;
   readonly #strideUnit: number;
+  /** From the start of a slot to lane 0's bytes. */
+  readonly #headRoom: number;
   readonly #unitBytes: number;
   readonly #taken: Uint8Array;
   readonly #slots = new Map<number, Slot>();
   readonly #waiters: Waiter[] = [];
 
   constructor(options: ArenaOptions) {
-    this.#options = { waitersMax: 512, waitMsMax: 10_000, ...options };
+    this.#options = { waitersMax: 512, waitMsMax: 10_000, aligned: false, ...options };
     // A distance of a multiple of 4 KiB between lanes halves the rate at 8 and more data lanes:
     // their lines compete for the same sets of the cache. This holds for a small slot and one of
     // four units.
-    let stride = Math.ceil((LANE_HEAD_BYTES + options.laneBytes) / 64) * 64;
-    while (stride % 1024 === 0) stride += 64;
+    const step = this.#options.aligned ? SECTOR_BYTES : 64;
+    this.#headRoom = Math.max(LANE_HEAD_BYTES, this.#options.aligned ? SECTOR_BYTES : 0);
+    let stride = Math.ceil((this.#headRoom + options.laneBytes) / step) * step;
+    while (stride % 1024 === 0) stride += step;
     this.#strideUnit = stride;
     this.#unitBytes = stride * options.lanes;
     const units = Math.max(2 * LARGE_UNITS, Math.floor(options.arenaBytes / this.#unitBytes));
@@ -75,7 +83,7 @@ export class Arena {
 
   /** Bytes of a lane in a small slot, and in a large one. */
   laneBytes(units: number): number {
-    return units * this.#strideUnit - LANE_HEAD_BYTES;
+    return units * this.#strideUnit - this.#headRoom;
   }
 
   get unitsFree(): number {
@@ -146,7 +154,7 @@ export class Arena {
     const name = unit * 8 + units;
     let slot = this.#slots.get(name);
     if (slot === undefined) {
-      const base = unit * this.#unitBytes + LANE_HEAD_BYTES;
+      const base = unit * this.#unitBytes + this.#headRoom;
       const stride = units * this.#strideUnit;
       const laneBytes = this.laneBytes(units);
       const lanes = Array.from({ length: this.#options.lanes }, (_, lane) =>

@@ -35,18 +35,19 @@ export class Codec {
   }
 
   /**
-   * Makes all parity lanes of a slot from all data lanes, over the first `bytes` of each (a
-   * multiple of 64). Lanes without data must have been zeroed.
+   * Makes all parity lanes of a slot from all data lanes, over `bytes` of each from `from` on
+   * (multiples of 64). Lanes without data must have been zeroed.
    */
-  encode(slot: Slot, bytes: number): void {
+  encode(slot: Slot, bytes: number, from = 0): void {
     if (bytes === 0) return;
-    assert.ok(bytes % GROUP_BYTES === 0 && bytes <= slot.laneBytes, 'whole groups inside the lane');
+    assert.ok(from % GROUP_BYTES === 0 && bytes % GROUP_BYTES === 0, 'whole groups');
+    assert.ok(from + bytes <= slot.laneBytes, 'inside the lane');
     let kernel = this.#parity.get(slot.stride);
     if (kernel === undefined) {
       kernel = this.#compile(parityOf(this.code), slot.stride);
       this.#parity.set(slot.stride, kernel);
     }
-    kernel(slot.base, bytes);
+    kernel(slot.base + from, bytes);
   }
 
   /**

@@ -17,6 +17,10 @@ import type {
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL } = fs.constants;
 /** Absent on some platforms: there a sync follows each write. */
 const O_DSYNC = (fs.constants as { O_DSYNC?: number }).O_DSYNC;
+const O_DIRECT = (fs.constants as { O_DIRECT?: number }).O_DIRECT;
+/** What is written directly: whole sectors, and so many that it is worth a call of its own. */
+const SECTOR_BYTES = 512;
+const DIRECT_BYTES_MIN = 256 * 1024;
 
 const FLAGS: Record<DriveOpenMode, number> = {
   read: O_RDONLY,
@@ -49,11 +53,14 @@ const statOf = (stats: fs.Stats): DriveStat => ({
 class LocalFile implements DriveFile {
   readonly #fd: number;
   readonly #syncs: boolean;
+  /** The same file past the page cache; undefined once the device has refused that. */
+  #direct: number | undefined;
   #closed = false;
 
-  constructor(fd: number, syncs: boolean) {
+  constructor(fd: number, more: { syncs: boolean; direct?: number | undefined }) {
     this.#fd = fd;
-    this.#syncs = syncs;
+    this.#syncs = more.syncs;
+    this.#direct = more.direct;
   }
 
   read(target: Uint8Array, position: number): Promise<number> {
@@ -80,9 +87,38 @@ class LocalFile implements DriveFile {
   }
 
   async write(bytes: Uint8Array | readonly Uint8Array[], position: number): Promise<void> {
-    if (bytes instanceof Uint8Array) await this.#writeAll(bytes, position);
-    else await this.#writeGathered(bytes, position);
+    const parts = bytes instanceof Uint8Array ? [bytes] : bytes;
+    if (this.#direct !== undefined) await this.#writeEach(parts, position);
+    else if (bytes instanceof Uint8Array) await this.#writeAll(bytes, position);
+    else await this.#writeGathered(parts, position);
     if (this.#syncs) await this.sync();
+  }
+
+  /** What suits goes past the page cache, the rest through it: the kernel keeps both coherent. */
+  async #writeEach(parts: readonly Uint8Array[], position: number): Promise<void> {
+    let at = position;
+    for (const part of parts) {
+      if (!(await this.#writeDirect(part, at))) await this.#writeAll(part, at);
+      at += part.length;
+    }
+  }
+
+  /** False if that can't be done here. */
+  async #writeDirect(part: Uint8Array, position: number): Promise<boolean> {
+    const fd = this.#direct;
+    const fits = (part.byteOffset | part.length | position) % SECTOR_BYTES === 0;
+    if (fd === undefined || !fits || part.length < DIRECT_BYTES_MIN) return false;
+    try {
+      const put = await call<number>((done) => fs.write(fd, part, 0, part.length, position, done));
+      if (put < part.length) await this.#writeAll(part.subarray(put), position + put);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+      // Another size of sector than this one: through the cache from here on.
+      this.#direct = undefined;
+      await perform((done) => fs.close(fd, done));
+      return false;
+    }
   }
 
   #writeAll(bytes: Uint8Array, position: number): Promise<void> {
@@ -127,6 +163,8 @@ class LocalFile implements DriveFile {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    const direct = this.#direct;
+    if (direct !== undefined) await perform((done) => fs.close(direct, done));
     await perform((done) => fs.close(this.#fd, done));
   }
 }
@@ -144,12 +182,20 @@ export class LocalDrive implements Drive {
 
   async open(
     path: string,
-    options: { mode: DriveOpenMode; durable?: boolean },
+    options: { mode: DriveOpenMode; durable?: boolean; direct?: boolean },
   ): Promise<DriveFile> {
     const durable = options.durable === true;
     const flags = FLAGS[options.mode] | (durable ? (O_DSYNC ?? 0) : 0);
     const fd = await call<number>((done) => fs.open(this.#at(path), flags, 0o640, done));
-    return new LocalFile(fd, durable && O_DSYNC === undefined);
+    const direct = options.direct === true ? await this.#openDirect(path, durable) : undefined;
+    return new LocalFile(fd, { syncs: durable && O_DSYNC === undefined, direct });
+  }
+
+  /** Undefined on a file system that knows no such thing. */
+  async #openDirect(path: string, durable: boolean): Promise<number | undefined> {
+    if (O_DIRECT === undefined) return undefined;
+    const flags = O_RDWR | O_DIRECT | (durable ? (O_DSYNC ?? 0) : 0);
+    return call<number>((done) => fs.open(this.#at(path), flags, done)).catch(() => undefined);
   }
 
   list(directory: string): Promise<string[]> {

