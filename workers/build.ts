@@ -14,6 +14,7 @@ import { LmdbJobBackend } from './agenda-lmdb/lmdb-job-backend.ts';
 import { ClockGuard } from './base/clock-guard.ts';
 import { CollectWorker } from './collect.ts';
 import { CompactWorker } from './compact.ts';
+import { GroupsWorker } from './groups.ts';
 import { HealWorker } from './heal.ts';
 import { InventoryWorker } from './inventory/inventory.ts';
 import { LifecyclePass } from './lifecycle/pass.ts';
@@ -126,6 +127,7 @@ class AgendaWorkers implements Workers {
       sandbox: options.sandboxClock === true,
     });
     const groups = [...core.context.tiers.values()].filter(isNodeGroupTier);
+    const moving = new GroupsWorker(core, groups, log);
     const heal = new HealWorker(core, groups, log);
     const keptMs = 96 * HOUR_MS;
     const notifying = options.notify ?? { webhooks: new Map(), region: '', keptMs };
@@ -134,6 +136,7 @@ class AgendaWorkers implements Workers {
       enqueue: (job, key) => this.#schedules.enqueue(job, key),
       eventsWait: () => notify.isNeeded(),
       healNeeded: () => heal.isNeeded(),
+      groupsNeeded: () => moving.isNeeded(),
       log,
     });
     const rules = this.#ruleSettings(log);
@@ -146,6 +149,7 @@ class AgendaWorkers implements Workers {
       new RestoreExpiry(core, this.#guard),
       new SweepWorker(core, this.#guard, log),
       new UploadsWorker(core, log),
+      moving,
       new MovesWorker(core),
       new UsageWorker(core),
       new CompactWorker(core, groups, { guard: this.#guard, log, minimumDays }),

@@ -33,6 +33,8 @@ const SKEW_MS = 60_000;
 export interface WatchOptions {
   enqueue(name: string, key: string): Promise<void>;
   healNeeded(): Promise<boolean>;
+  /** Groups drain or are rebalanced. */
+  groupsNeeded(): Promise<boolean>;
   eventsWait(): Promise<boolean>;
   log: WorkerLog;
 }
@@ -95,6 +97,7 @@ export class WorkWatch {
       if (await this.#options.eventsWait()) await this.#ask('notify', 'notify');
       await this.#restores(isFull);
       if (isFull && (await this.#options.healNeeded())) await this.#ask('heal', 'heal');
+      if (await this.#options.groupsNeeded()) await this.#ask('groups', 'groups');
     } catch (error) {
       // The store may be away for a while; the next look finds everything.
       this.#options.log('warn', `no look for work: ${(error as Error).message}`);

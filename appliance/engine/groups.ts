@@ -79,7 +79,8 @@ export async function assignGroups(
       const known = groups[at];
       if (known === undefined) groups.push({ group, drives, founded: false, state: 'active' });
       // Back again, it is as it was: empty, until somebody ends its drain.
-      else groups[at] = { ...known, drives, state: known.state === 'active' ? 'active' : 'draining' };
+      else
+        groups[at] = { ...known, drives, state: known.state === 'active' ? 'active' : 'draining' };
     }
     return { ...before, groups: groups.toSorted((a, b) => a.group - b.group) };
   });

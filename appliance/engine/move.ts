@@ -48,6 +48,8 @@ export interface MoveOptions {
   tier: string;
   /** New class of the versions; unchanged without. */
   storageClass?: string;
+  /** Node groups that must take none of it: those that it empties. */
+  avoidGroups?: ReadonlySet<number>;
   lease: LeaseGuard;
   runId?: string;
   signal?: AbortSignal;
@@ -152,20 +154,21 @@ export function listCopies(
   return listGarbage(core.context, { locations, blocks: [] }, { object, reason: 'lost' });
 }
 
-type CopyOptions = Pick<MoveOptions, 'tier' | 'signal'> & { spans: SpanReader };
+type CopyOptions = Pick<MoveOptions, 'tier' | 'signal' | 'avoidGroups'> & { spans: SpanReader };
 
 /**
  * One part into a fresh blob of a tier, verified. What it throws leaves no blob unlisted or
  * unswept.
  */
-async function copyPart(
+export async function copyPart(
   core: Core,
-  moving: MovingVersion,
+  moving: Pick<MovingVersion, 'bucketId' | 'key' | 'object'>,
   part: Part,
   options: CopyOptions,
 ): Promise<BlobLocation> {
   const { context } = core;
   const { bucketId, key, object } = moving;
+  const { avoidGroups } = options;
   const signal = options.signal === undefined ? {} : { signal: options.signal };
   const body = await options.spans.read(part.location, part.checksum);
   const stored = await tierNamed(core, options.tier).put({
@@ -173,6 +176,7 @@ async function copyPart(
     sizeBytes: part.sizeBytes,
     body,
     owner: { bucketId, key },
+    ...(avoidGroups === undefined ? {} : { avoidGroups }),
     ...signal,
   });
   const { checksum, sizeBytes } = part;

@@ -312,7 +312,7 @@ async function putPack(
   source: Source,
   options: MoveOptions,
 ): Promise<Stored> {
-  const { lease, signal, tier } = options;
+  const { lease, signal, tier, avoidGroups } = options;
   await lease.check();
   const [first] = source.members as [MovingVersion];
   const stored = await tierNamed(core, tier).put({
@@ -321,6 +321,7 @@ async function putPack(
     body: source.body(),
     owner: { bucketId: first.bucketId, key: source.layout === 'plain' ? first.key : '' },
     ...(source.layout === 'plain' ? { name: first.key } : {}),
+    ...(avoidGroups === undefined ? {} : { avoidGroups }),
     ...(signal === undefined ? {} : { signal }),
   });
   await verifyStored(core, stored, {

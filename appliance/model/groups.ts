@@ -59,22 +59,23 @@ export interface InGroup {
 
 /**
  * How far the work on a tier's groups is. counting: how much there is. moving: pass after pass until
- * one finds nothing. settling: nothing names the group; what was moved out waits for its grace.
- * confirming: its drives hold nothing; one more pass over everything that could name it.
+ * one finds nothing. settling: what was moved out, or is in the way, waits for its grace.
  */
 export interface GroupWork {
   /** What the work is for: other groups begin anew. */
   task: string;
-  phase: 'counting' | 'moving' | 'settling' | 'confirming' | 'done';
+  phase: 'counting' | 'moving' | 'settling' | 'done';
   /** By group number: counted at the start, and moved since. */
   counted: Record<string, InGroup>;
   moved: Record<string, InGroup>;
-  /** Found in this pass. */
+  /** By group number: found so far by this pass, and by the one before. */
   found: Record<string, InGroup>;
-  /** Could not be read, or moved: named with their error. */
-  failed: number;
+  left: Record<string, InGroup>;
+  /** Groups whose drives held nothing when this pass began. */
+  clean: number[];
+  /** What this pass could not read or move, named with the error. */
   problems: string[];
-  phaseAt: number;
-  /** Engine ms before which a look finds nothing new. */
+  /** Engine ms: the first move, and before when a look finds nothing new. */
+  movingSince: number;
   notBefore: number;
 }

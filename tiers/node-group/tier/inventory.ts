@@ -80,7 +80,8 @@ async function heldBy(seat: Seat): Promise<Held> {
   const own = async (path: string): Promise<number> =>
     (await seat.drive.stat(path).catch(() => undefined))?.allocatedBytes ?? 0;
   held.segmentBytes = await add(SEGMENT_DIRECTORY, held.segments);
-  held.otherBytes = (await own('.')) + (await own(SEGMENT_DIRECTORY)) + (await own(SHARD_DIRECTORY));
+  held.otherBytes =
+    (await own('.')) + (await own(SEGMENT_DIRECTORY)) + (await own(SHARD_DIRECTORY));
   for (const directory of await shardDirectories([seat])) {
     held.shardBytes += await add(directory, held.shards);
     held.otherBytes += await own(directory);
