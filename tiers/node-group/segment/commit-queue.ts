@@ -1,7 +1,8 @@
-// Group commit of small objects: PUTs that wait in one turn of the event loop become one batch, and
-// while a batch syncs the next forms, so under load a sync is shared by all that wait (64 in
-// flight: one write of 64 KiB a drive instead of 384 files). There is no timer: alone, a PUT pays
-// one sync. Each object lies whole in one data lane, so reading it back is one read of one drive.
+// Group commit of small objects: PUTs that come in turns of the event loop without a gap become one
+// batch, and while a batch syncs the next forms, so under load a sync is shared by all that wait (64
+// in flight: 50 a batch, one write of 64 KiB a drive instead of 384 files). There is no timer: alone,
+// a PUT waits for one empty turn (some µs) and pays one sync. Each object lies whole in one data
+// lane, so reading it back is one read of one drive.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { SegmentLocation } from '../../../appliance/model/location.ts';
@@ -16,6 +17,8 @@ import { OpenSegment } from './open-segment.ts';
 const ATTEMPTS_MAX = 4;
 /** Bytes that may wait beside the batch being written; beyond, SlowDown. */
 const WAITING_BYTES_MAX = 64 * 1024 * 1024;
+/** However many go on coming: then it is written, whoever else may be about to come. */
+const COMPANY_MS_MAX = 10;
 
 interface Waiting extends NewRecord {
   bytes: number;
@@ -61,9 +64,7 @@ export class CommitQueue {
         offset: 0,
         checksum: 0n,
       });
-      this.#running ??= new Promise<void>((done) => {
-        setImmediate(() => void this.#drain().finally(done));
-      });
+      this.#running ??= this.#drain();
     });
   }
 
@@ -75,6 +76,7 @@ export class CommitQueue {
   async #drain(): Promise<void> {
     while (this.#queue.length > 0) {
       try {
+        await this.#company();
         await this.#commit();
       } catch (error) {
         // No segment can be opened, or no buffer was had: all that waits gets the same answer.
@@ -85,6 +87,25 @@ export class CommitQueue {
       }
     }
     this.#running = undefined;
+  }
+
+  /**
+   * Waits as long as each turn of the event loop brings one more. Those turns would have been spent
+   * on the same requests anyway; a batch that starts before them makes the drives sync 11 objects
+   * where it could be 50 (measured at 64 in flight: a quarter of all CPU, at no loss of rate).
+   */
+  #company(): Promise<void> {
+    const until = performance.now() + COMPANY_MS_MAX;
+    let before = this.#queue.length;
+    return new Promise<void>((done) => {
+      const look = (): void => {
+        const now = this.#queue.length;
+        if (now === before || performance.now() > until) return done();
+        before = now;
+        setImmediate(look);
+      };
+      setImmediate(look);
+    });
   }
 
   async #commit(): Promise<void> {
