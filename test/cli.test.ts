@@ -293,10 +293,35 @@ const canned: Record<string, object> = {
         usedBytes: 10,
         errors: 2,
         note: 'not mounted',
+        device: null,
+        physical: [],
+        warnings: [],
       },
     ],
+    groups: [
+      { tier: 'hot', group: 0, code: '4+2', whole: 5, losable: 1, advice: ['Put it back.'] },
+    ],
+    notes: ['smartctl is not installed.'],
   },
-  'GET /v1/heal/status': { waiting: 0, bytes: 0, oldestSince: null, drives: [], runs: [run] },
+  'GET /v1/heal': {
+    waiting: 0,
+    bytes: 0,
+    oldestSince: null,
+    drives: [],
+    scrub: [],
+    leftovers: { candidates: 0 },
+    runs: [run],
+  },
+  'GET /v1/durability': {
+    at: plan.evaluatedAt,
+    nines: null,
+    statement: 'There is no node group.',
+    tiers: [],
+    metadata: { store: 'mongo', devices: null, nines: null, note: '' },
+    assumptions: [],
+    caps: [],
+    raises: [],
+  },
   'POST /v1/clock/advance': { now: '2027-01-03T06:15:00.000Z', offsetDays: 40 },
   'POST /v1/accounts': {
     id: 'ana',
@@ -465,7 +490,7 @@ test('a wrong call ends with 2, says so on stderr, and asks the server nothing',
 test('help and version end with 0 and name every verb with an example', async (t) => {
   const help = await firn(['--help']);
   t.is(help.code, 0);
-  for (const verb of 'serve demo plan apply diff explain policy run restore cost usage drives heal account key quota clock'.split(
+  for (const verb of 'serve demo plan apply diff explain policy run restore cost usage drives heal durability account key quota clock'.split(
     ' ',
   )) {
     t.regex(help.out, new RegExp(`^  ${verb} `, 'm'), verb);
@@ -481,7 +506,7 @@ test('help and version end with 0 and name every verb with an example', async (t
 });
 
 test('what is not built says so and fails, it never pretends', async (t) => {
-  for (const args of [['durability'], ['export', '--to', 'x'], ['rebuild'], ['cost', 'simulate']]) {
+  for (const args of [['export', '--to', 'x'], ['rebuild'], ['cost', 'simulate']]) {
     const { code, err, seen } = await firn(args);
     t.is(code, 1, args.join(' '));
     t.regex(err, /not built yet/);
@@ -501,7 +526,8 @@ test('every read prints with --json exactly what the server answered, and nothin
     [['cost', 'report', '--json'], 'GET /v1/cost/report'],
     [['usage', '--json'], 'GET /v1/usage'],
     [['drives', '--json'], 'GET /v1/drives'],
-    [['heal', 'status', '--json'], 'GET /v1/heal/status'],
+    [['heal', 'status', '--json'], 'GET /v1/heal'],
+    [['durability', '--json'], 'GET /v1/durability'],
     [['account', 'list', '--json'], 'GET /v1/accounts'],
     [['key', 'list', '--json'], 'GET /v1/keys'],
   ];
@@ -603,10 +629,14 @@ test('tables of usage, drives, restores and cost read as they should', async (t)
     [
       ['drives'],
       [
-        'TIER  GROUP  DRIVE  STATE    USED       OF  ERRORS  PATH        NOTE',
-        'hot       0      3  missing  10 B  977 KiB       2  /srv/nvme3  not mounted',
+        'hot group 0 · 4+2 · 5 of 1 whole · can lose 1 more',
+        '  DRIVE  STATE    USED              FREE  ERRORS  PATH        NOTE',
+        '      3  missing  █░░░░░░░ 10 B  977 KiB       2  /srv/nvme3  not mounted',
+        '  → Put it back.',
         '',
         '1 drive not up.',
+        '',
+        'smartctl is not installed.',
       ],
     ],
     [

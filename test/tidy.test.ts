@@ -33,6 +33,7 @@ const areas: Area[] = [
   { path: 'appliance/model', rank: 0, may: [] },
   { path: 'appliance/metadata', rank: 1, may: ['appliance/model'] },
   { path: 'appliance/cli', rank: 1, may: ['appliance/model'] },
+  { path: 'appliance/health', rank: 1, may: ['appliance/model'] },
   { path: 'appliance/engine', rank: 2, may: ['appliance/model'] },
   { path: 'tiers/node-group', rank: 1, may: ['appliance/model', 'tiers/checksum'] },
   { path: 'tiers/hot', rank: 1, may: ['appliance/model', 'tiers/node-group'] },

@@ -1,26 +1,37 @@
-// drives, heal status, clock advance: the state of the machine.
+// drives, heal status, durability, clock advance: the state of the machine.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import type { ClockAnswer, DriveAnswer, HealAnswer } from '../model/answers.ts';
+import type { ClockAnswer } from '../model/answers.ts';
+import type { DrivesAnswer, DurabilityAnswer, HealAnswer } from '../model/drive-answers.ts';
 import { FirnError } from '../model/errors.ts';
-import { countOf, countText, sizeText, timeText } from './terminal/human.ts';
-import type { Paint } from './terminal/output.ts';
+import { drivesText } from './terminal/drives-text.ts';
+import { durabilityText } from './terminal/durability-text.ts';
+import { healText, isHealed } from './terminal/heal-text.ts';
+import { timeText } from './terminal/human.ts';
 import { act, examples, JSON_FLAG } from './verb.ts';
 import type { Bench, VerbInput } from './verb.ts';
 
 export function addApplianceVerbs(program: Command, bench: Bench): void {
   const drives = program
     .command('drives')
-    .description('every drive of the node groups: state, room, errors')
+    .description('every drive: state, health, room, and which one to pull')
     .option(...JSON_FLAG);
   act(drives, bench, drivesVerb);
 
   const heal = program.command('heal').description('redundancy that is being rebuilt');
   const status = heal
     .command('status')
-    .description('what is stored short of full redundancy')
+    .description('what stands short of full redundancy, how far heal and scrub are')
+    .option('--watch', 'again every second, until everything is whole')
     .option(...JSON_FLAG);
   act(status, bench, healVerb);
+
+  const durability = program
+    .command('durability')
+    .description('how safe stored bytes are, computed for these drives, and on what')
+    .option(...JSON_FLAG);
+  act(durability, bench, durabilityVerb);
 
   const clock = program.command('clock').description("the engine's clock (sandbox only)");
   const advance = clock
@@ -32,69 +43,53 @@ export function addApplianceVerbs(program: Command, bench: Bench): void {
   act(advance, bench, clockVerb);
 }
 
-function stateText(state: string, paint: Paint): string {
-  return state === 'up' ? paint.green(state) : paint.red(state);
-}
-
 async function drivesVerb({ session, flags }: VerbInput): Promise<number> {
-  const answer = await session.admin.call<{ drives: DriveAnswer[] }>({
-    method: 'GET',
-    path: '/drives',
-  });
-  if (flags['json'] === true) {
-    session.json(answer);
-    return 0;
-  }
-  session.table(
-    [
-      { title: 'TIER' },
-      { title: 'GROUP', align: 'right' },
-      { title: 'DRIVE', align: 'right' },
-      { title: 'STATE' },
-      { title: 'USED', align: 'right' },
-      { title: 'OF', align: 'right' },
-      { title: 'ERRORS', align: 'right' },
-      { title: 'PATH', shrink: true },
-      { title: 'NOTE' },
-    ],
-    answer.drives.map((drive) => [
-      drive.tier,
-      String(drive.group),
-      String(drive.position),
-      drive.state,
-      sizeText(drive.usedBytes),
-      sizeText(drive.capacityBytes),
-      countText(drive.errors),
-      drive.path,
-      drive.note ?? '',
-    ]),
-  );
-  const down = answer.drives.filter((drive) => drive.state !== 'up').length;
-  if (down > 0) session.print(session.paint.red(`\n${countOf(down, 'drive')} not up.`));
+  const answer = await session.admin.call<DrivesAnswer>({ method: 'GET', path: '/drives' });
+  if (flags['json'] === true) session.json(answer);
+  else session.print(drivesText(answer, session));
   return 0;
 }
 
+const WATCH_MS = 1000;
+/** Into a file or a log: a block a minute, not a megabyte. */
+const WATCH_PLAIN_MS = 60_000;
+
 async function healVerb({ session, flags }: VerbInput): Promise<number> {
-  const answer = await session.admin.call<HealAnswer>({ method: 'GET', path: '/heal/status' });
-  if (flags['json'] === true) {
-    session.json(answer);
-    return 0;
+  const ask = (): Promise<HealAnswer> =>
+    session.admin.call<HealAnswer>({ method: 'GET', path: '/heal' });
+  const { io } = session;
+  const isWatching = flags['watch'] === true;
+  const { isTTY } = io.stdout;
+  let drawn = 0;
+  for (;;) {
+    const answer = await ask();
+    if (flags['json'] === true) session.json(answer);
+    else {
+      const text = healText(answer, session, io.wall());
+      if (drawn > 0 && isTTY) io.stdout.write(`\u001b[${drawn}F\u001b[J`);
+      io.stdout.write(text);
+      drawn = text.split('\n').length - 1;
+    }
+    const isOver = isHealed(answer) && answer.scrub.every(({ isRunning }) => !isRunning);
+    if (!isWatching || isOver) return 0;
+    await pause(isTTY ? WATCH_MS : WATCH_PLAIN_MS, io.signal);
+    if (io.signal?.aborted === true) return 0;
   }
-  session.print(
-    answer.waiting === 0
-      ? session.paint.green('Everything is stored with full redundancy, as far as is known.')
-      : session.paint.yellow(
-          `${countOf(answer.waiting, 'location')} (${sizeText(answer.bytes)}) wait to be healed, ` +
-            `the oldest since ${timeText(answer.oldestSince ?? undefined)} UTC`,
-        ),
-  );
-  for (const drive of answer.drives) {
-    const name = `${drive.tier} group ${drive.group} drive ${drive.position}`;
-    session.print(`${name} is ${stateText(drive.state, session.paint)}`);
-  }
-  for (const run of answer.runs) {
-    session.print(`${run.kind} run of ${timeText(run.requestedAt)} UTC: ${run.state}`);
-  }
+}
+
+/** Ends early, and without a complaint, when the person has seen enough. */
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  const options = signal === undefined ? {} : { signal };
+  await sleep(ms, undefined, options).catch(() => undefined);
+}
+
+async function durabilityVerb({ session, flags }: VerbInput): Promise<number> {
+  const answer = await session.admin.call<DurabilityAnswer>({
+    method: 'GET',
+    path: '/durability',
+  });
+  if (flags['json'] === true) session.json(answer);
+  else session.print(durabilityText(answer, session));
   return 0;
 }
 

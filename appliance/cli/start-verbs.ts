@@ -44,7 +44,6 @@ export function addStartVerbs(program: Command, bench: Bench): void {
   });
 
   for (const [verb, what] of [
-    ['durability', 'what may fail before data is lost, and how likely that is'],
     ['export', 'write buckets and keys back out of the cold archives'],
     ['rebuild', 'make the metadata anew from packs and drives'],
   ] as const) {

@@ -4,9 +4,9 @@
 import { z } from 'zod';
 import type * as answers from '../../../appliance/model/answers.ts';
 
-const count = z.int().min(0);
-const bytes = z.number().min(0);
-const time = z.iso.datetime();
+export const count = z.int().min(0);
+export const bytes = z.number().min(0);
+export const time = z.iso.datetime();
 const money = z.object({ amount: z.number(), currency: z.string() });
 const retrieval = z.enum(['immediate', 'staged']);
 const file = z.object({ name: z.string(), text: z.string() });
@@ -192,6 +192,68 @@ export const restoreAnswer = z.object({
   error: z.string().nullable(),
 }) satisfies z.ZodType<answers.RestoreAnswer>;
 
+const groupUsage = z.object({
+  group: count,
+  state: z.enum(['active', 'draining', 'empty']),
+  capacityBytes: bytes,
+  freeBytes: bytes,
+  heldBytes: bytes,
+  liveBytes: bytes.nullable(),
+  deadBytes: bytes,
+  redundancyBytes: bytes,
+  journalBytes: bytes,
+  otherBytes: bytes,
+  drives: z.array(
+    z.object({
+      position: count,
+      path: z.string(),
+      capacityBytes: bytes,
+      freeBytes: bytes,
+      heldBytes: bytes,
+    }),
+  ),
+}) satisfies z.ZodType<answers.GroupUsageAnswer>;
+
+export const rebalanceAnswer = z.object({
+  tier: z.string(),
+  state: z.enum(['planned', 'even', 'running', 'stopped', 'done', 'none']),
+  untilPercent: z.number(),
+  spreadPercent: z.number().nullable(),
+  give: z.array(z.object({ group: count, bytes, movedBytes: bytes })),
+  take: z.array(count),
+  bytesPerSecond: bytes,
+}) satisfies z.ZodType<answers.RebalanceAnswer>;
+
+export const groupsAnswer = z.object({
+  groups: z.array(
+    z.object({
+      tier: z.string(),
+      group: count,
+      state: z.enum(['active', 'draining', 'empty', 'removed']),
+      writable: z.boolean(),
+      drives: count,
+      drivesUp: count,
+      capacityBytes: bytes,
+      freeBytes: bytes,
+      heldBytes: bytes,
+      drain: z
+        .object({
+          since: time,
+          phase: z.enum(['counting', 'moving', 'settling', 'done']),
+          objectsLeft: count,
+          bytesLeft: bytes,
+          movedObjects: count,
+          movedBytes: bytes,
+          bytesPerSecond: bytes,
+          movedBy: time.nullable(),
+          problems: z.array(z.string()),
+        })
+        .nullable(),
+    }),
+  ),
+  rebalances: z.array(rebalanceAnswer),
+}) satisfies z.ZodType<answers.GroupsAnswer>;
+
 export const usageAnswer = z.object({
   at: time,
   source: z.enum(['scan', 'meters', 'inventory']),
@@ -212,151 +274,11 @@ export const usageAnswer = z.object({
       usedBytes: bytes,
       blobs: count,
       error: z.string().nullable(),
+      groups: z.array(groupUsage).exactOptional(),
     }),
   ),
   packs: count,
 }) satisfies z.ZodType<answers.UsageAnswer>;
-
-const driveAnswer = z.object({
-  tier: z.string(),
-  group: count,
-  position: count,
-  path: z.string(),
-  state: z.string(),
-  capacityBytes: bytes,
-  usedBytes: bytes,
-  errors: count,
-  note: z.string().nullable(),
-  device: z.string().nullable(),
-  physical: z.array(
-    z.object({
-      name: z.string(),
-      slot: z.string().nullable(),
-      locate: z.string().nullable(),
-      model: z.string().nullable(),
-      serial: z.string().nullable(),
-      temperatureC: z.number().nullable(),
-      powerOnHours: z.number().nullable(),
-      wearPercent: z.number().nullable(),
-      sparePercent: z.number().nullable(),
-      reallocatedSectors: z.number().nullable(),
-      pendingSectors: z.number().nullable(),
-      uncorrectableErrors: z.number().nullable(),
-      mediaErrors: z.number().nullable(),
-      silence: z.string().nullable(),
-      readAt: time.nullable(),
-    }),
-  ),
-  warnings: z.array(
-    z.object({
-      level: z.enum(['warning', 'critical']),
-      sign: z.string(),
-      text: z.string(),
-      drive: z.string(),
-    }),
-  ),
-}) satisfies z.ZodType<answers.DriveAnswer>;
-
-export const drivesAnswer = z.object({
-  drives: z.array(driveAnswer),
-  groups: z.array(
-    z.object({
-      tier: z.string(),
-      group: count,
-      code: z.string().nullable(),
-      whole: count,
-      losable: z.int().nullable(),
-      advice: z.array(z.string()),
-    }),
-  ),
-  notes: z.array(z.string()),
-}) satisfies z.ZodType<answers.DrivesAnswer>;
-
-const share = z.number().min(0).max(1);
-
-export const healAnswer = z.object({
-  waiting: count,
-  bytes,
-  oldestSince: time.nullable(),
-  drives: z.array(
-    z.object({
-      tier: z.string(),
-      group: count,
-      position: count,
-      state: z.string(),
-      path: z.string(),
-      share: share.nullable(),
-      startedAt: time.nullable(),
-      bytes: bytes.nullable(),
-      bytesPerSecond: bytes.nullable(),
-      endsAt: time.nullable(),
-    }),
-  ),
-  scrub: z.array(
-    z.object({
-      tier: z.string(),
-      isRunning: z.boolean(),
-      group: count.nullable(),
-      share: share.nullable(),
-      bytesPerSecond: bytes.nullable(),
-      repaired: count,
-      lost: count,
-      last: z
-        .object({
-          startedAt: time,
-          endedAt: time,
-          checked: count,
-          bytes,
-          repaired: count,
-          lost: count,
-        })
-        .nullable(),
-    }),
-  ),
-  leftovers: z.object({ candidates: count }),
-  runs: z.array(runAnswer),
-}) satisfies z.ZodType<answers.HealAnswer>;
-
-const nines = z.number().min(0);
-
-export const durabilityAnswer = z.object({
-  at: time,
-  nines: nines.nullable(),
-  statement: z.string(),
-  tiers: z.array(
-    z.object({
-      tier: z.string(),
-      code: z.string(),
-      nines,
-      groups: z.array(
-        z.object({
-          group: count,
-          nines,
-          anyObjectNines: nines,
-          yearsUntilLoss: z.number(),
-          drives: count,
-          devices: count,
-          devicesLosable: count,
-          drivesDown: count,
-          driveBytes: bytes,
-          refillHours: z.number(),
-          refillBytesPerSecond: z.number(),
-          refillMeasured: z.boolean(),
-          scrubAgeDays: z.number().nullable(),
-        }),
-      ),
-    }),
-  ),
-  metadata: z.object({
-    store: z.string(),
-    devices: count.nullable(),
-    nines: nines.nullable(),
-    note: z.string(),
-  }),
-  assumptions: z.array(z.object({ name: z.string(), value: z.string(), source: z.string() })),
-  caps: z.array(z.string()),
-  raises: z.array(z.object({ what: z.string(), nines: nines.nullable() })),
-}) satisfies z.ZodType<answers.DurabilityAnswer>;
 
 export const quotaAnswer = z.object({
   kind: z.enum(['bucket', 'account']),

@@ -6,7 +6,7 @@ import type {
   DriveAnswer,
   DrivesAnswer,
   PhysicalAnswer,
-} from '../../../appliance/model/answers.ts';
+} from '../../../appliance/model/drive-answers.ts';
 import type { PathHealth, PhysicalDrive } from '../../../appliance/model/drive-health.ts';
 import { isNodeGroupTier, type DriveInfo } from '../../../appliance/model/node-group.ts';
 import type { AdminOptions } from '../contract/options.ts';
@@ -125,8 +125,23 @@ function groupOf(
     code: code === undefined ? null : `${code.k}+${code.m}`,
     whole,
     losable,
-    advice: drives.flatMap((drive) => adviceOf(drive, losable) ?? []),
+    advice: [...sharedAdvice(drives), ...drives.flatMap((one) => adviceOf(one, losable) ?? [])],
   };
+}
+
+/** Drives that die together are one drive, whatever the code says. */
+function sharedAdvice(drives: readonly DriveAnswer[]): string[] {
+  const known = drives.filter(({ physical }) => physical.length > 0);
+  const devices = Map.groupBy(known, ({ physical }) => physical.map(({ name }) => name).join(', '));
+  return [...devices].flatMap(([name, own]) => {
+    if (own.length < 2) return [];
+    const all = own.length === drives.length;
+    return [
+      all
+        ? `All ${own.length} drives lie on ${name}: losing it loses everything that is stored here.`
+        : `Drives ${own.map(({ position }) => position).join(', ')} lie on ${name} and die together.`,
+    ];
+  });
 }
 
 /** How the drive is found in the rack: slot, else serial number, else its directory alone. */

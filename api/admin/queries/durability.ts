@@ -3,7 +3,7 @@
 // really loses data, makes people keep no second copy. So the first line says the worst, and what is
 // assumed, what is measured and what is not in the figure are parts of the answer.
 
-import type { DurabilityAnswer } from '../../../appliance/model/answers.ts';
+import type { DurabilityAnswer } from '../../../appliance/model/drive-answers.ts';
 import { DAY_MS } from '../../../appliance/model/clock.ts';
 import {
   copiesNines,
@@ -191,6 +191,9 @@ export async function durabilityOf(options: AdminOptions): Promise<DurabilityAns
   };
 }
 
+const spanText = (hours: number): string =>
+  hours < 1 ? `${Math.ceil(hours * 60)} min` : `${hours.toFixed(1)} h`;
+
 const figure = (nines: number): string => nines.toFixed(1);
 
 /** The worst first, in one sentence. */
@@ -230,30 +233,29 @@ function assumptionsOf(
   const settings = options.durability ?? DEFAULTS;
   const groups = tiers.flatMap((tier) => tier.groups.map((group) => ({ tier: tier.tier, group })));
   const [slowest] = groups.toSorted((a, b) => b.group.refillHours - a.group.refillHours);
-  const given = options.durability === undefined ? 'default' : 'settings, durability';
   const rows = [
     {
       name: 'drives that die in a year',
       value: `${settings.afrPercent} %`,
-      source: given,
+      source: 'durability.afrPercent of the settings',
     },
     {
       name: 'until an empty drive stands in its place',
       value: `${settings.replaceHours} h`,
-      source: `${given}; a drive that is gone is noticed within 2 s`,
+      source: 'durability.replaceHours of the settings',
     },
   ];
   if (slowest !== undefined) {
     const { refillBytesPerSecond, refillHours, refillMeasured } = slowest.group;
     rows.push({
       name: 'refilling a full drive',
-      value: `${refillHours.toFixed(1)} h at ${(refillBytesPerSecond / MiB).toFixed(0)} MiB/s`,
+      value: `${spanText(refillHours)} at ${(refillBytesPerSecond / MiB).toFixed(0)} MiB/s`,
       source: refillMeasured ? 'measured: drives that were refilled here' : 'assumed: none was yet',
     });
   }
   rows.push({
     name: 'sectors that can not be read',
-    value: `1 in ${(1 / UNREADABLE_PER_BIT).toExponential(0)} bits, read back within ${SCRUB_DAYS} days`,
+    value: `1 in 10^${-Math.log10(UNREADABLE_PER_BIT)} bits, read back within ${SCRUB_DAYS} days`,
     source: 'data sheets of drives; more where the last full scrub is older',
   });
   for (const { tier, group } of groups) {
@@ -281,8 +283,10 @@ function capsOf(
     for (const { group, drives, devices, devicesLosable, drivesDown } of groups) {
       if (devices < drives) {
         caps.push(
-          `${tier} group ${group}: ${drives} drives on ${devices} device${devices === 1 ? '' : 's'}; ` +
-            `${devicesLosable} of those may die at once.`,
+          `${tier} group ${group}: ${drives} drives on ${devices} device${devices === 1 ? '' : 's'}, ` +
+            (devicesLosable === 0
+              ? 'none of which may die.'
+              : `${devicesLosable} of which may die at once.`),
         );
       }
       if (drivesDown > 0) {

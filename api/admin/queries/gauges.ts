@@ -2,13 +2,14 @@
 // seconds. Nothing here scans the inventory.
 
 import { allQuotas, takenOf } from '../../../appliance/engine/quotas.ts';
-import type { DriveAnswer } from '../../../appliance/model/answers.ts';
+import type { DriveAnswer } from '../../../appliance/model/drive-answers.ts';
 import type { RestoreRequest, Run } from '../../../appliance/model/records.ts';
 import type { GaugeSample } from '../../metrics.ts';
 import { drivesOf } from './drives.ts';
 import { durabilityOf } from './durability.ts';
 import { healAnswerOf } from './heal.ts';
 import type { AdminOptions } from '../contract/options.ts';
+import type { GroupUsageAnswer } from '../../../appliance/model/answers.ts';
 import { tierUsage } from './usage.ts';
 
 /** How many of the newest requests are looked at: those that are open are among them. */
@@ -145,7 +146,29 @@ async function tiers(options: AdminOptions): Promise<GaugeSample[]> {
       labels: { tier },
       value: usage.error === null ? 1 : 0,
     },
+    ...(usage.groups ?? []).flatMap((group) => groupGauges(tier, group)),
   ]);
+}
+
+function groupGauges(tier: string, group: GroupUsageAnswer): GaugeSample[] {
+  const labels = { tier, group: String(group.group) };
+  const figures = [
+    ['firn_group_held_bytes', 'Raw bytes that a node group takes up.', group.heldBytes],
+    ['firn_group_free_bytes', 'Raw bytes that a node group can still take.', group.freeBytes],
+    ['firn_group_capacity_bytes', 'Raw bytes of a node group.', group.capacityBytes],
+    ['firn_group_dead_bytes', 'Bytes of objects noted dead in segments.', group.deadBytes],
+    ['firn_group_journal_bytes', 'Metadata journal and snapshots.', group.journalBytes],
+    ['firn_group_draining', '1 while a group is emptied.', group.state === 'active' ? 0 : 1],
+  ] as const;
+  return [
+    ...figures.map(([name, help, value]) => ({ name, help, labels, value })),
+    ...group.drives.map((drive) => ({
+      name: 'firn_drive_held_bytes',
+      help: 'Raw bytes that our files take up on a drive.',
+      labels: { ...labels, drive: String(drive.position) },
+      value: drive.heldBytes,
+    })),
+  ];
 }
 
 async function backlogs(options: AdminOptions): Promise<GaugeSample[]> {

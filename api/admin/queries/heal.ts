@@ -1,7 +1,7 @@
 // What stands short of full redundancy and how far its healing is, from rows that the workers keep:
 // the primary that answers does no healing itself.
 
-import type { HealAnswer } from '../../../appliance/model/answers.ts';
+import type { HealAnswer } from '../../../appliance/model/drive-answers.ts';
 import type { Row } from '../../../appliance/model/metadata-store.ts';
 import { isNodeGroupTier } from '../../../appliance/model/node-group.ts';
 import {

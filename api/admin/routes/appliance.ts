@@ -9,7 +9,8 @@ import { timeOf } from '../contract/rows.ts';
 import { drivesAnswerOf } from '../queries/drives.ts';
 import { durabilityOf } from '../queries/durability.ts';
 import { healAnswerOf } from '../queries/heal.ts';
-import { clockAnswer, drivesAnswer, durabilityAnswer, healAnswer } from '../contract/schemas.ts';
+import { drivesAnswer, durabilityAnswer, healAnswer } from '../contract/drive-schemas.ts';
+import { clockAnswer } from '../contract/schemas.ts';
 import { recentRuns } from './runs.ts';
 
 const healRoute = (id: string, path: string): Route =>
