@@ -10,6 +10,7 @@ import { addAccountVerbs } from './account-verbs.ts';
 import { addApplianceVerbs } from './appliance-verbs.ts';
 import { addCostVerbs } from './cost-verbs.ts';
 import { addEventVerbs } from './event-verbs.ts';
+import { addGroupVerbs } from './group-verbs.ts';
 import { addPolicyVerbs } from './policy-verbs.ts';
 import { addQuotaVerbs } from './quota-verbs.ts';
 import { addRestoreVerbs } from './restore-verbs.ts';
@@ -66,6 +67,7 @@ function buildProgram(bench: Bench): Command {
   addRestoreVerbs(program, bench);
   addCostVerbs(program, bench);
   addApplianceVerbs(program, bench);
+  addGroupVerbs(program, bench);
   addAccountVerbs(program, bench);
   addEventVerbs(program, bench);
   addQuotaVerbs(program, bench);

@@ -12,9 +12,12 @@ import {
   type UsageRow,
 } from '../../../appliance/model/records.ts';
 import { allBuckets, allVersions, inventoryPages } from '../../../appliance/engine/inventory.ts';
+import { isNodeGroupTier } from '../../../appliance/model/node-group.ts';
 import type { AdminOptions } from '../contract/options.ts';
 import type { RouteInput } from '../contract/route.ts';
 import { allRows, timeOf } from '../contract/rows.ts';
+import { groupUsage, type CountedBytes } from './groups.ts';
+import { PlaceCount } from './places.ts';
 
 const HOUR_MS = 3_600_000;
 const startOf = (day: string): number => Date.parse(`${day}T00:00:00Z`);
@@ -29,6 +32,7 @@ export function tierOf(version: Version, classes: ReadonlyMap<string, string>): 
 export async function scanUsage(
   options: AdminOptions,
   input: Pick<RouteInput<unknown, unknown>, 'progress' | 'signal'>,
+  places?: PlaceCount,
 ): Promise<Counted[]> {
   const sums = new Map<string, Counted>();
   let objects = 0;
@@ -40,6 +44,7 @@ export async function scanUsage(
         for (const version of await allVersions(options.store, row)) {
           if (version.deleteMarker) continue;
           const { storageClass, sizeBytes } = version;
+          if (places !== undefined) await places.version(version);
           add(sums, {
             bucket: bucket.name,
             tier: tierOf(version, options.classes),
@@ -125,13 +130,18 @@ function sorted(sums: Map<string, Counted>): Counted[] {
 }
 
 /** How full each tier is. One that doesn't answer says so instead of hiding the others. */
-export async function tierUsage(options: AdminOptions): Promise<UsageAnswer['tiers']> {
+export async function tierUsage(
+  options: AdminOptions,
+  counted?: CountedBytes,
+): Promise<UsageAnswer['tiers']> {
   return Promise.all(
     [...options.tiers].map(async ([name, tier]) => {
       const base = { tier: name, retrieval: tier.retrieval };
       try {
         const { capacityBytes, usedBytes, blobs } = await tier.usage();
-        return { ...base, capacityBytes, usedBytes, blobs, error: null };
+        const sizes = { ...base, capacityBytes, usedBytes, blobs, error: null };
+        if (!isNodeGroupTier(tier)) return sizes;
+        return { ...sizes, groups: await groupUsage(options, tier, counted) };
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         return { ...base, capacityBytes: 0, usedBytes: 0, blobs: 0, error: message };
@@ -145,16 +155,19 @@ export async function usageOf(
   input: RouteInput<unknown, unknown>,
 ): Promise<UsageAnswer> {
   const { options } = input;
+  const places = source === 'scan' ? new PlaceCount(options.store) : undefined;
   const counted = {
-    scan: () => scanUsage(options, input),
+    scan: () => scanUsage(options, input, places),
     meters: () => meteredUsage(options),
     inventory: () => inventoriedUsage(options),
   };
+  const buckets = await counted[source]();
+  await places?.others();
   return {
     at: timeOf(options.clock.now()),
     source,
-    buckets: await counted[source](),
-    tiers: await tierUsage(options),
+    buckets,
+    tiers: await tierUsage(options, places),
     packs: await options.store.count('packs'),
   };
 }

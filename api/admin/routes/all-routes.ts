@@ -5,6 +5,7 @@ import { accountRoutes } from './accounts.ts';
 import { applianceRoutes } from './appliance.ts';
 import { costRoutes } from './cost.ts';
 import { eventRoutes } from './events.ts';
+import { groupRoutes } from './groups.ts';
 import { policyRoutes } from './policies.ts';
 import { quotaRoutes } from './quotas.ts';
 import { restoreRoutes } from './restores.ts';
@@ -16,6 +17,7 @@ export const routes: readonly Route[] = [
   ...restoreRoutes,
   ...costRoutes,
   ...applianceRoutes,
+  ...groupRoutes,
   ...accountRoutes,
   ...quotaRoutes,
   ...eventRoutes,

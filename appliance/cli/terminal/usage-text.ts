@@ -25,7 +25,58 @@ export function usageText(usage: UsageAnswer, to: Screen): string {
     ]),
     options,
   );
-  return `${stored}\n${tiersText(usage, options)}`;
+  const groups = groupsText(usage, options);
+  return `${stored}\n${tiersText(usage, options)}${groups === '' ? '' : `\n${groups}`}`;
+}
+
+interface TextOptions {
+  bold: (text: string) => string;
+  columns?: number;
+}
+
+/** Groups and their drives: raw bytes, redundancy included, as du counts them. */
+function groupsText(usage: UsageAnswer, options: TextOptions): string {
+  const rows = usage.tiers.flatMap(({ tier, groups = [] }) =>
+    groups.flatMap((one) => [
+      [
+        `${tier} group ${one.group}`,
+        sizeText(one.heldBytes),
+        one.liveBytes === null ? '–' : sizeText(one.liveBytes),
+        sizeText(one.deadBytes),
+        sizeText(one.redundancyBytes),
+        sizeText(one.journalBytes),
+        sizeText(one.otherBytes),
+        sizeText(one.freeBytes),
+        sizeText(one.capacityBytes),
+        one.state === 'active' ? '' : one.state,
+      ],
+      ...one.drives.map((drive) => [
+        `  drive ${drive.position}`,
+        sizeText(drive.heldBytes),
+        ...Array.from({ length: 5 }, () => ''),
+        sizeText(drive.freeBytes),
+        sizeText(drive.capacityBytes),
+        drive.path,
+      ]),
+    ]),
+  );
+  if (rows.length === 0) return '';
+  return tableText(
+    [
+      { title: 'RAW' },
+      { title: 'HELD', align: 'right' },
+      { title: 'LIVE', align: 'right' },
+      { title: 'DEAD', align: 'right' },
+      { title: 'PARITY', align: 'right' },
+      { title: 'JOURNAL', align: 'right' },
+      { title: 'OTHER', align: 'right' },
+      { title: 'FREE', align: 'right' },
+      { title: 'OF', align: 'right' },
+      { title: 'NOTE', shrink: true },
+    ],
+    rows,
+    options,
+  );
 }
 
 /** Tiers alone: stored bytes with their redundancy, and what of them is left to be freed. */
