@@ -191,14 +191,13 @@ export class Life {
   }
 
   async keys(): Promise<string[]> {
-    const { entries } = await this.engine.listObjects({
-      bucket: BUCKET,
-      prefix: '',
-      delimiter: '',
-      after: '',
-      limit: 1000,
-    });
-    return entries.map((entry) => entry.key);
+    const all = { bucket: BUCKET, prefix: '', delimiter: '', after: '', limit: 1000 };
+    try {
+      return (await this.engine.listObjects(all)).entries.map((entry) => entry.key);
+    } catch (error) {
+      if (isFirnError(error, 'NoSuchBucket')) return [];
+      throw error;
+    }
   }
 }
 

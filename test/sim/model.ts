@@ -89,6 +89,10 @@ export class Model {
     return effects;
   }
 
+  allows(key: string, p: number, found: Effect): boolean {
+    return this.allowed(key, p).some((one) => isSame(one, found));
+  }
+
   /** The last client event before `p` that concerns the key; -1: none. */
   touchedAt(key: string, p: number): number {
     let last = -1;
@@ -98,4 +102,9 @@ export class Model {
     }
     return last;
   }
+}
+
+export function isSame(a: Effect, b: Effect): boolean {
+  if (a === 'absent' || b === 'absent') return a === b;
+  return a.etag === b.etag && Buffer.compare(a.bytes, b.bytes) === 0;
 }

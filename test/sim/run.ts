@@ -21,6 +21,7 @@ export async function crash(
       choices: choices ?? workload.choices,
       recoverEvery: recoverEvery ?? workload.recoverEvery,
       ...(only === undefined ? {} : { only }),
+      ...(workload.afterwards === undefined ? {} : { afterwards: workload.afterwards }),
     });
     return { ...explored, events: world.scheduler.events.length };
   } finally {

@@ -1,55 +1,382 @@
 // What is crashed: small worlds, each doing one thing that may go wrong in many ways.
 
+import { createHash } from 'node:crypto';
+import { GRACE_MS, PART_BYTES_MIN } from '../../appliance/model/limits.ts';
+import { DAY_MS } from '../../appliance/model/clock.ts';
+import { newLocationId } from '../../appliance/model/ids.ts';
+import { emptyImage, type SimDrive } from './drive.ts';
+import type { ExploreOptions } from './explore.ts';
+import { BUCKET, type Life } from './life.ts';
+import { contentOf } from './model.ts';
+import {
+  collectAll,
+  compactAll,
+  expireRestores,
+  finished,
+  restoreAll,
+  sweepAll,
+  transition,
+} from './recovery.ts';
 import type { World, WorldOptions } from './world.ts';
 
 export interface Workload {
   name: string;
+  /** States a position at which something is pending. */
   choices: number;
+  /** One of so many states is also recovered. */
   recoverEvery: number;
   options?: WorldOptions;
   run(world: World): Promise<void>;
+  afterwards?: ExploreOptions['afterwards'];
 }
 
 const KiB = 1024;
+const SMALL = { choices: 40, recoverEvery: 60 };
 
-export const WORKLOADS: Workload[] = [
-  {
-    name: 'put-small',
-    choices: 40,
-    recoverEvery: 40,
-    async run(world) {
-      await world.found();
-      world.record();
-      await world.phase('put-small', async () => {
-        await world.put('a', 700);
-        await Promise.all([world.put('b', 0), world.put('c', 3000), world.put('d', 120)]);
-        await world.put('e', 4000);
-      });
-      await world.phase('overwrite', async () => {
-        await Promise.all([world.put('a', 900), world.put('c', 10)]);
-      });
-      await world.phase('delete', async () => {
-        await world.remove('b');
-        await world.remove('a');
-        await world.put('a', 33);
-      });
-    },
+/** Keys of one life, put and acknowledged before the record begins. */
+async function filled(world: World, sizes: Record<string, number>): Promise<void> {
+  await world.found();
+  for (const [key, size] of Object.entries(sizes)) await world.put(key, size);
+}
+
+/** The process ends well and another one starts: segments are sealed. */
+async function restarted(world: World): Promise<void> {
+  await world.life.hot.close();
+  await world.life.start('worker');
+}
+
+const putSmall: Workload = {
+  name: 'put-small',
+  ...SMALL,
+  async run(world) {
+    await world.found();
+    world.record();
+    await world.phase('put-small', async () => {
+      await world.put('a', 700);
+      await Promise.all([world.put('b', 0), world.put('c', 3000), world.put('d', 120)]);
+      await world.put('e', 4000);
+    });
+    await world.phase('overwrite', async () => {
+      await Promise.all([world.put('a', 900), world.put('c', 10)]);
+    });
+    await world.phase('copy', async () => {
+      await world.copy('a', 'f');
+    });
+    await world.phase('delete', async () => {
+      await world.remove('b');
+      await world.remove('a');
+      await world.put('a', 33);
+    });
+    // Ends the segment: the seal is a step too.
+    await world.phase('seal', () => world.life.hot.close());
   },
-  {
-    name: 'put-large',
-    choices: 30,
-    recoverEvery: 40,
-    async run(world) {
-      await world.found();
-      world.record();
-      await world.phase('put-large', async () => {
-        await world.put('a', 9 * KiB);
-        await Promise.all([world.put('b', 20 * KiB), world.put('c', 5 * KiB)]);
-      });
-      await world.phase('overwrite-large', async () => {
-        await world.put('a', 6 * KiB);
-        await world.remove('b');
-      });
-    },
+};
+
+const putLarge: Workload = {
+  name: 'put-large',
+  ...SMALL,
+  async run(world) {
+    await world.found();
+    world.record();
+    await world.phase('put-large', async () => {
+      await world.put('a', 9 * KiB);
+      await Promise.all([world.put('b', 20 * KiB), world.put('c', 5 * KiB)]);
+    });
+    await world.phase('overwrite-large', async () => {
+      await world.put('a', 6 * KiB);
+      await world.remove('b');
+    });
   },
+};
+
+const founding: Workload = {
+  name: 'founding',
+  choices: 40,
+  recoverEvery: 100,
+  async run(world) {
+    world.record();
+    await world.phase('founding', async () => {
+      const [one, two] = [world.life.process('api-1'), world.life.process('api-2')];
+      await Promise.all([one.hot.open(), two.hot.open()]);
+      await world.life.start('worker');
+      await world.life.engine.createBucket({ name: BUCKET, owner: 'root', region: 'local' });
+      await Promise.all([
+        world.put('a', 100, { by: one.engine }),
+        world.put('b', 100, { by: two.engine }),
+      ]);
+    });
+  },
+};
+
+/** Two processes on the same keys, with commits whose answer is lost. */
+const twoWriters: Workload = {
+  name: 'two-writers',
+  ...SMALL,
+  async run(world) {
+    await world.found();
+    const other = world.life.process('api-2');
+    await other.hot.open();
+    world.record();
+    const { draw } = world;
+    world.life.store.doubt = () => {
+      const luck = draw.below(60);
+      return luck === 0 ? 'done' : luck === 1 ? 'lost' : undefined;
+    };
+    const client = async (by: typeof other.engine | undefined): Promise<void> => {
+      for (let i = 0; i < 6; i += 1) {
+        const key = ['a', 'b'][draw.below(2)] as string;
+        const more = by === undefined ? {} : { by };
+        if (draw.below(4) === 0) await world.remove(key, by);
+        else await world.put(key, draw.below(3000), { ...more, isNew: draw.below(3) === 0 });
+      }
+    };
+    await world.phase('two-writers', async () => {
+      await Promise.all([client(undefined), client(other.engine), client(other.engine)]);
+    });
+  },
+};
+
+const etagOfParts = (parts: readonly Uint8Array[]): string => {
+  const all = createHash('md5');
+  for (const part of parts) all.update(createHash('md5').update(part).digest());
+  return `${all.digest('hex')}-${parts.length}`;
+};
+
+interface Uploading {
+  key: string;
+  uploadId: string;
+  parts: { number: number; etag: string }[];
+  etag: string;
+  /** Position at which its last part was acknowledged. */
+  since: number;
+}
+
+const uploads = new WeakMap<World, Uploading[]>();
+
+async function uploadOf(world: World, key: string, sizes: readonly number[]): Promise<Uploading> {
+  const { engine } = world.life;
+  const name = { bucket: BUCKET, key };
+  const { uploadId } = await world.phase('multipart-create', () => world.createUpload(key));
+  const bodies = sizes.map((size) => world.body(size));
+  const parts = await world.phase('multipart-part', () =>
+    Promise.all(
+      bodies.map(async (body, i) => {
+        const part = { ...name, uploadId, number: i + 1, body, sizeBytes: body.length };
+        return { number: i + 1, etag: (await engine.putPart(part)).etag };
+      }),
+    ),
+  );
+  const since = world.scheduler.mark(`${key}/answered/parts`);
+  const upload = { key, uploadId, parts, etag: etagOfParts(bodies), since };
+  const known = uploads.get(world) ?? [];
+  uploads.set(world, [...known, upload]);
+  return Object.assign(upload, { bodies });
+}
+
+/** Aborted, completed, completed twice with other lists, completed under a condition. */
+const multipart: Workload = {
+  name: 'multipart',
+  choices: 6,
+  recoverEvery: 20,
+  async run(world) {
+    await filled(world, { 'upload-2': 50 });
+    world.record();
+    const { engine } = world.life;
+    const complete = (of: Uploading, parts: Uploading['parts'], body: Uint8Array) => {
+      const request = { bucket: BUCKET, key: of.key, uploadId: of.uploadId, owner: 'root', parts };
+      return world.model.did(of.key, contentOf(body, of.etag), () => engine.completeUpload(request));
+    };
+    const one = await uploadOf(world, 'upload-1', [PART_BYTES_MIN, 700]);
+    const whole = Buffer.concat((one as Uploading & { bodies: Uint8Array[] }).bodies);
+    await world.phase('multipart-complete', async () => {
+      await complete(one, one.parts, whole);
+      await complete(one, one.parts, whole);
+    });
+    const two = await uploadOf(world, 'upload-2', [900]);
+    await world.phase('multipart-complete-small', async () => {
+      const [body] = (two as Uploading & { bodies: Uint8Array[] }).bodies as [Uint8Array];
+      await Promise.all([complete(two, two.parts, body), complete(two, two.parts, body)]);
+      await world.remove('upload-2');
+    });
+    const three = await uploadOf(world, 'upload-3', [300]);
+    await world.phase('multipart-abort', () =>
+      engine.abortUpload({ bucket: BUCKET, key: three.key, uploadId: three.uploadId }),
+    );
+    uploads.set(world, (uploads.get(world) ?? []).slice(0, 1));
+  },
+  /** The client asks again: a Complete has no other answer than the first one. */
+  async afterwards(life, world, p) {
+    for (const { key, uploadId, parts, etag, since } of uploads.get(world) ?? []) {
+      if (since >= p) continue;
+      const request = { bucket: BUCKET, key, uploadId, owner: 'root', parts };
+      const { version } = await life.engine.completeUpload(request);
+      if (version.etag !== etag) throw new Error(`${key} completed as ${version.etag}`);
+      const again = await life.engine.completeUpload(request);
+      if (again.version.id !== version.id) throw new Error(`${key} was completed twice`);
+    }
+  },
+};
+
+const moves: Workload = {
+  name: 'transition',
+  ...SMALL,
+  async run(world) {
+    await filled(world, { a: 700, b: 9 * KiB, c: 30, d: 2000 });
+    world.record();
+    world.scheduler.real = true;
+    const { life } = world;
+    await world.phase('transition', async () => {
+      const cold = { tier: 'cold', storageClass: 'GLACIER_IR', packed: false };
+      await transition(life, ['a', 'b'], cold);
+    });
+    await world.phase('pack-build', async () => {
+      const cold = { tier: 'cold', storageClass: 'GLACIER_IR', packed: true };
+      // Overwritten and deleted under the move.
+      await Promise.all([
+        transition(life, ['c', 'd'], cold),
+        world.put('d', 40),
+        world.remove('c'),
+      ]);
+    });
+  },
+};
+
+const restores: Workload = {
+  name: 'restore',
+  ...SMALL,
+  async run(world) {
+    await filled(world, { a: 700, b: 5 * KiB, c: 30 });
+    world.record();
+    world.scheduler.real = true;
+    const { life } = world;
+    await world.phase('archive', async () => {
+      const archive = { tier: 'archive', storageClass: 'GLACIER', packed: true };
+      await transition(life, ['a', 'b', 'c'], archive);
+    });
+    await world.phase('restore-request', async () => {
+      for (const key of ['a', 'b']) {
+        await life.engine.restoreObject({
+          bucket: BUCKET,
+          key,
+          days: 1,
+          tier: 'Standard',
+          owner: 'root',
+        });
+      }
+    });
+    life.clock.pass(120_000);
+    await world.phase('restore', () => restoreAll(life));
+    life.clock.pass(4 * DAY_MS);
+    await world.phase('restore-expiry', () => expireRestores(life));
+    life.clock.pass(2 * GRACE_MS);
+    await world.phase('restore-collect', () => collectAll(life));
+  },
+};
+
+const compaction: Workload = {
+  name: 'compaction',
+  ...SMALL,
+  async run(world) {
+    const keys = 'abcdefgh'.split('');
+    await filled(world, Object.fromEntries(keys.map((key, i) => [key, 200 + i * 150])));
+    const { life } = world;
+    const cold = { tier: 'cold', storageClass: 'GLACIER_IR', packed: true };
+    world.scheduler.real = true;
+    await world.phase('before', () => transition(life, ['f', 'g', 'h'], cold));
+    for (const key of ['a', 'b', 'c', 'd', 'f', 'g']) await world.remove(key);
+    await restarted(world);
+    life.clock.pass(2 * GRACE_MS);
+    world.record();
+    await world.phase('collect', () => collectAll(life));
+    await world.phase('compaction', () => compactAll(life));
+    life.clock.pass(2 * GRACE_MS);
+    await world.phase('collect-compacted', () => collectAll(life));
+    await world.phase('free-segment', () => compactAll(life));
+  },
+};
+
+function emptied(drive: SimDrive): void {
+  drive.image = emptyImage();
+}
+
+const healing: Workload = {
+  name: 'heal-drive',
+  ...SMALL,
+  async run(world) {
+    await filled(world, { a: 700, b: 9 * KiB, c: 30, d: 2000 });
+    await restarted(world);
+    await world.put('e', 300);
+    const { life } = world;
+    emptied(life.drives[2] as SimDrive);
+    world.record();
+    await world.phase('replace-drive', () => life.start('worker'));
+    life.clock.pass(60_000);
+    await world.phase('heal-drive', async () => {
+      await Promise.all([finished(life.hot.heal()), world.put('f', 900)]);
+      await finished(life.hot.heal());
+    });
+  },
+};
+
+/** Bytes rot on two drives of each object; a third file is cut, a fourth swapped with another. */
+const scrubbing: Workload = {
+  name: 'scrub-repair',
+  ...SMALL,
+  async run(world) {
+    await filled(world, { a: 700, b: 9 * KiB, c: 3000, d: 12 * KiB });
+    await restarted(world);
+    const { life } = world;
+    for (const drive of life.drives.slice(1, 3)) {
+      for (const [path, { data }] of drive.image.names) {
+        if (path.startsWith('firn-') || data.length < 300) continue;
+        for (const at of [140, data.length >> 1]) data[at] = (data[at] as number) ^ 0x10;
+      }
+    }
+    world.record();
+    await world.phase('scrub-repair', async () => {
+      const { lost } = await finished(life.hot.scrub());
+      if (lost.length > 0) throw new Error(`scrub calls lost: ${lost.join()}`);
+    });
+  },
+};
+
+/** What crashed PUTs left: bytes that nothing names. */
+const sweeping: Workload = {
+  name: 'sweep',
+  ...SMALL,
+  async run(world) {
+    await filled(world, { a: 700, b: 9 * KiB });
+    const { life } = world;
+    const owner = { bucketId: (await life.engine.getBucket(BUCKET)).id, key: 'x' };
+    for (const tier of [life.hot, life.cold]) {
+      const body = world.body(6 * KiB);
+      const id = newLocationId(life.clock, life.random);
+      await tier.put({ id, body, sizeBytes: body.length, owner });
+    }
+    await world.put('b', 7 * KiB);
+    world.record();
+    life.clock.pass(2 * GRACE_MS);
+    await world.phase('sweep', () => sweepAll(life));
+    life.clock.pass(2 * GRACE_MS);
+    await world.phase('collect', () => collectAll(life));
+    await world.phase('sweep-again', () => sweepAll(life));
+    life.clock.pass(2 * GRACE_MS);
+    await world.phase('collect-again', () => collectAll(life));
+  },
+};
+
+export const WORKLOADS: readonly Workload[] = [
+  putSmall,
+  putLarge,
+  founding,
+  twoWriters,
+  multipart,
+  moves,
+  restores,
+  compaction,
+  healing,
+  scrubbing,
+  sweeping,
 ];
+
+export const lifeOf = (world: World): Life => world.life;

@@ -2,6 +2,7 @@
 // model of what they were told. `replayOf` then makes of it whatever a crash at any position
 // leaves.
 
+import type { Engine } from '../../appliance/engine/engine.ts';
 import type { NodeGroupTierSettings } from '../../tiers/node-group/settings.ts';
 import type { CodeName } from '../../tiers/node-group/codec/field.ts';
 import { codeOf } from '../../tiers/node-group/codec/field.ts';
@@ -23,6 +24,14 @@ export interface WorldOptions {
   cloudLies?: SimCloud['lies'];
 }
 
+export interface PutMore {
+  storageClass?: string;
+  /** If-None-Match: *. */
+  isNew?: boolean;
+  /** By another process. */
+  by?: Engine;
+}
+
 export class World {
   readonly seed: number;
   readonly scheduler: Scheduler;
@@ -31,6 +40,8 @@ export class World {
   readonly life: Life;
   readonly options: WorldOptions;
   #start: { drives: DriveSnapshot[]; tables: Tables; cold: Blobs; archive: Blobs } | undefined;
+  /** Position at which the record began. */
+  from = 0;
   #bodies = 0;
 
   constructor(seed: number, time: SimTime, options: WorldOptions = {}) {
@@ -75,6 +86,7 @@ export class World {
       cold: new Map(cold.blobs),
       archive: new Map([...archive.blobs].map(([id, blob]) => [id, { ...blob }])),
     };
+    this.from = this.scheduler.position;
     this.scheduler.recording = true;
   }
 
@@ -90,10 +102,10 @@ export class World {
     return sample(length, this.seed * 1000 + this.#bodies);
   }
 
-  put(key: string, length: number, more: { storageClass?: string; ifNoneMatch?: string } = {}) {
+  put(key: string, length: number, more: PutMore = {}) {
     const body = this.body(length);
     return this.model.did(key, contentOf(body), () =>
-      this.life.engine.putObject({
+      (more.by ?? this.life.engine).putObject({
         bucket: BUCKET,
         key,
         body,
@@ -102,15 +114,38 @@ export class World {
         storageClass: more.storageClass ?? 'STANDARD',
         headers: {},
         metadata: {},
-        ...(more.ifNoneMatch === undefined ? {} : { conditions: { ifNoneMatch: '*' } }),
+        ...(more.isNew === true ? { conditions: { ifNoneMatch: '*' } } : {}),
       }),
     );
   }
 
-  remove(key: string) {
+  remove(key: string, by = this.life.engine) {
     return this.model.did(key, 'absent', () =>
-      this.life.engine.deleteObject({ bucket: BUCKET, key, owner: 'root' }),
+      by.deleteObject({ bucket: BUCKET, key, owner: 'root' }),
     );
+  }
+
+  copy(from: string, key: string) {
+    const [content] = this.model.allowed(from, this.scheduler.position);
+    return this.model.did(key, content ?? 'absent', () =>
+      this.life.engine.copyObject({
+        bucket: BUCKET,
+        key,
+        source: { bucket: BUCKET, key: from },
+        owner: 'root',
+      }),
+    );
+  }
+
+  createUpload(key: string) {
+    return this.life.engine.createUpload({
+      bucket: BUCKET,
+      key,
+      owner: 'root',
+      storageClass: 'STANDARD',
+      headers: {},
+      metadata: {},
+    });
   }
 
   replay(): WorldReplay {
