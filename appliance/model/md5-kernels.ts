@@ -27,6 +27,7 @@ import {
   store32,
   storeVector,
   SUBTRACT_4X32,
+  SWAP_HALVES,
   tee,
   until,
   V128,
@@ -138,7 +139,11 @@ function transpose(first: number, spare: number): number[] {
   ];
 }
 
-/** One step of a group; `own` = the local of its A, `words` = where its message words lie. */
+/**
+ * One step of a group; `own` = the local of its A, `words` = where its message words lie, `spare` =
+ * two locals two apart. Eight lanes keep all vector ports busy, so what counts is the number of
+ * operations, not how long one waits for another.
+ */
 function vectorStep(step: Step, own: number, words: number, spare: number): number[] {
   const [a, b, c, d] = [get(own + step.a), get(own + step.b), get(own + step.c), get(own + step.d)];
   const code = [...a];
@@ -150,13 +155,24 @@ function vectorStep(step: Step, own: number, words: number, spare: number): numb
   if (step.round === 1) {
     code.push(...c, ...d, ...AND_NOT_VECTOR, ...ADD_4X32, ...b, ...d, ...AND_VECTOR, ...ADD_4X32);
   }
-  if (step.round === 2) code.push(...c, ...d, ...XOR_VECTOR, ...b, ...XOR_VECTOR, ...ADD_4X32);
+  // b ^ c of an even step is c ^ d of the next.
+  if (step.round === 2 && step.index % 2 === 0) {
+    code.push(...b, ...c, ...XOR_VECTOR, ...tee(spare + 2), ...d, ...XOR_VECTOR, ...ADD_4X32);
+  }
+  if (step.round === 2 && step.index % 2 === 1) {
+    code.push(...get(spare + 2), ...b, ...XOR_VECTOR, ...ADD_4X32);
+  }
   // c ^ (b | ~d) is -1 - (c ^ (d & ~b)); the 1 is in the constant.
   if (step.round === 3) {
     code.push(...c, ...d, ...b, ...AND_NOT_VECTOR, ...XOR_VECTOR, ...SUBTRACT_4X32);
   }
-  code.push(...tee(spare), ...number32(step.rotation), ...SHIFT_LEFT_4X32);
-  code.push(...get(spare), ...number32(32 - step.rotation), ...SHIFT_RIGHT_4X32, ...OR_VECTOR);
+  code.push(...tee(spare));
+  if (step.rotation === 16) {
+    code.push(...get(spare), ...SWAP_HALVES);
+  } else {
+    code.push(...number32(step.rotation), ...SHIFT_LEFT_4X32);
+    code.push(...get(spare), ...number32(32 - step.rotation), ...SHIFT_RIGHT_4X32, ...OR_VECTOR);
+  }
   return [...code, ...b, ...ADD_4X32, ...set(own + step.a)];
 }
 

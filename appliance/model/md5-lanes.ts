@@ -26,8 +26,8 @@ const WIDE_FROM = 5;
 /** What a stream may leave unhashed: a ring of whole blocks. */
 const RING_BYTES = 262_144;
 const STREAMS_MAX = 32;
-/** A full ring is emptied by this much, together with rings that hold some of it. */
-const RUN_BYTES = 131_072;
+/** A full ring is emptied by this much (a chunk), together with rings that hold some of it. */
+const RUN_BYTES = 65_536;
 /** A stream with less is no company: each run costs 1 µs, 3 KiB of one lane's time. */
 const COMPANY_BYTES = 4096;
 /** 0x80, zeros and the length: at most a block and 8 bytes more. */

@@ -109,6 +109,12 @@ export const shuffle4x32 = (words: readonly [number, number, number, number]): n
   ...words.flatMap((word) => [0, 1, 2, 3].map((byte) => word * 4 + byte)),
 ];
 
+/** Rotates each of four 32-bit words by 16, out of two copies of a vector. */
+export const SWAP_HALVES: readonly number[] = [
+  ...vector(0x0d),
+  ...[0, 4, 8, 12].flatMap((byte) => [byte + 2, byte + 3, byte, byte + 1]),
+];
+
 /** Adds to a 32-bit local. */
 export const advance = (local: number, by: number): number[] => [
   ...get(local),
