@@ -137,6 +137,7 @@ class AgendaWorkers implements Workers {
       eventsWait: () => notify.isNeeded(),
       healNeeded: () => heal.isNeeded(),
       groupsNeeded: () => moving.isNeeded(),
+      compactNeeded: () => compact.isNeeded(),
       log,
     });
     const rules = this.#ruleSettings(log);
@@ -144,6 +145,7 @@ class AgendaWorkers implements Workers {
     const scrub = new ScrubWorker(core, groups, log);
     const collect = new CollectWorker(core, this.#guard);
     const minimumDays = options.minimumDays ?? (() => 0);
+    const compact = new CompactWorker(core, groups, { guard: this.#guard, log, minimumDays });
     const others: Worker[] = [
       new RestoreWorker(core, (look) => this.#watch.restoreLooked(look)),
       new RestoreExpiry(core, this.#guard),
@@ -152,7 +154,7 @@ class AgendaWorkers implements Workers {
       moving,
       new MovesWorker(core),
       new UsageWorker(core),
-      new CompactWorker(core, groups, { guard: this.#guard, log, minimumDays }),
+      compact,
     ];
     const quotas = new QuotaWorker(core, log);
     const onRequest = [scrub, collect, heal, inventory, quotas];
@@ -205,7 +207,7 @@ class AgendaWorkers implements Workers {
     await every(MINUTE_MS, 'moves');
     await every(MINUTE_MS, 'quotas');
     await every(HOUR_MS, 'usage', false);
-    await every(HOUR_MS, 'compact', false);
+    await every(Math.min(HOUR_MS, graceMs / 4), 'compact', false);
     await every(10 * MINUTE_MS, 'inventory');
     await every(7 * 24 * HOUR_MS, 'scrub', false);
     this.#watch.start();

@@ -13,6 +13,7 @@ import type { WorkerLog } from './base/worker.ts';
 const LOOK_MS = 400;
 /** Looks at every row, and at drives, this often. */
 const FULL_MS = 5_000;
+const FULL_DRIVES_MS = 60_000;
 const RUNS_PER_KIND = 50;
 const RUN_KINDS: readonly Run['kind'][] = [
   'lifecycle',
@@ -33,6 +34,8 @@ const SKEW_MS = 60_000;
 export interface WatchOptions {
   enqueue(name: string, key: string): Promise<void>;
   healNeeded(): Promise<boolean>;
+  /** A drive is full: looked at once a minute. */
+  compactNeeded(): Promise<boolean>;
   /** Groups drain or are rebalanced. */
   groupsNeeded(): Promise<boolean>;
   eventsWait(): Promise<boolean>;
@@ -47,6 +50,7 @@ export class WorkWatch {
   #looking: Promise<void> = Promise.resolve();
   #isEnded = false;
   #fullAt = -Infinity;
+  #fullDrivesAt = -Infinity;
   /** Every request up to this id is settled. */
   #settledUpTo: string | undefined;
   /** Unsettled requests at the last look, with their revisions. */
@@ -97,6 +101,10 @@ export class WorkWatch {
       if (await this.#options.eventsWait()) await this.#ask('notify', 'notify');
       await this.#restores(isFull);
       if (isFull && (await this.#options.healNeeded())) await this.#ask('heal', 'heal');
+      if (isFull && performance.now() - this.#fullDrivesAt > FULL_DRIVES_MS) {
+        this.#fullDrivesAt = performance.now();
+        if (await this.#options.compactNeeded()) await this.#ask('compact', 'compact');
+      }
       if (await this.#options.groupsNeeded()) await this.#ask('groups', 'groups');
     } catch (error) {
       // The store may be away for a while; the next look finds everything.

@@ -36,6 +36,8 @@ const BATCH = 64;
 export type CompactOptions = Pick<MoveOptions, 'lease' | 'signal' | 'avoidGroups'> & {
   /** Why; by default to compact. */
   kind?: MoveOptions['kind'];
+  /** Emptied below this share of living bytes; by default half. */
+  liveShareMin?: number;
   /** Bucket id → name. */
   names: ReadonlyMap<string, string>;
 };
@@ -48,11 +50,13 @@ export type CompactOutcome = 'kept' | 'emptied' | 'freed' | 'held';
 export interface Compacted {
   outcome: CompactOutcome;
   liveBytes: number;
+  /** Of all records of the segment; 0 where it was not looked at. */
+  bytes: number;
   moves: MoveCounts;
 }
 
 function compacted(outcome: CompactOutcome, liveBytes: number, moves = noMoves()): Compacted {
-  return { outcome, liveBytes, moves };
+  return { outcome, liveBytes, bytes: 0, moves };
 }
 
 /**
@@ -119,13 +123,17 @@ export async function compactSegment(
     return compacted('held', 0);
   }
   const look = await lookAt(core, tier.records(info.group, info.segment), options);
-  if (look.liveBytes === 0) {
-    if (look.held > 0 || !(await areAllSeen(tier, info.group))) return compacted('held', 0);
+  const { bytes, liveBytes } = look;
+  if (liveBytes === 0) {
+    const isHeld = look.held > 0 || !(await areAllSeen(tier, info.group));
+    if (isHeld) return { ...compacted('held', 0), bytes };
     await options.lease.check();
     await tier.freeSegment(info.group, info.segment);
     return compacted('freed', 0);
   }
-  if (look.liveBytes >= look.bytes * LIVE_SHARE_MIN) return compacted('kept', look.liveBytes);
+  if (liveBytes >= bytes * (options.liveShareMin ?? LIVE_SHARE_MIN)) {
+    return { ...compacted('kept', liveBytes), bytes };
+  }
   const moves = noMoves();
   const move = { kind: 'compact', tier: tier.name, ...options } as const;
   for (let at = 0; at < look.versions.length; at += BATCH) {
@@ -135,7 +143,7 @@ export async function compactSegment(
   for (const pack of look.packs) {
     addMoves(moves, (await compactPack(core, pack, { ...options, anyway: true })).moves);
   }
-  return compacted('emptied', look.liveBytes, moves);
+  return { ...compacted('emptied', liveBytes, moves), bytes };
 }
 
 /** No record can be hidden: every drive of the group is there and whole. A full one is. */
@@ -177,7 +185,11 @@ async function lookAtPage(
 ): Promise<void> {
   const byObject = Map.groupBy(page, ({ bucketId, key }) => objectId(bucketId, key));
   await inFlight(LOOKS_IN_FLIGHT, [...byObject], async ([object, records]) => {
-    const names = await namesOf(core.context.store, object, await uploadsOf(core.context.store, object));
+    const names = await namesOf(
+      core.context.store,
+      object,
+      await uploadsOf(core.context.store, object),
+    );
     const live = records.filter(({ location }) => names.locations.has(location.id));
     const { look, options } = of;
     for (const record of records) {

@@ -86,6 +86,8 @@ export interface SegmentInfo {
    * Bytes of objects in it that delete() was called for, as far as noted (a hint, may be too low).
    */
   deadBytes: number;
+  /** How many objects those are. */
+  deadRecords: number;
   /** Engine ms at which it was opened. */
   openedAt: number;
   /** Nobody will ever append to it. */
@@ -187,6 +189,11 @@ export interface NodeGroupTier extends Tier {
    * lives.
    */
   records(group: number, segment: string): AsyncIterable<SegmentRecord>;
+  /**
+   * Bytes of all records of a segment, heads included, by its batches' heads: a hundredth of what
+   * reading it costs.
+   */
+  recordBytes(group: number, segment: string): Promise<number>;
   /** Frees a whole settled segment: only after every record's object was read afresh (B4). */
   freeSegment(group: number, segment: string): Promise<void>;
 }

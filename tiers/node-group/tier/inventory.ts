@@ -146,7 +146,7 @@ async function roomOfGroup(
   const ids = (of: (one: Held) => Set<string>): number =>
     held.reduce((all, one) => all.union(of(one)), new Set<string>()).size;
   let deadBytes = 0;
-  for (const bytes of (await group.notes.read()).values()) deadBytes += bytes;
+  for (const { bytes } of (await group.notes.read()).values()) deadBytes += bytes;
   return {
     group: number,
     dataShare: code.k / code.n,

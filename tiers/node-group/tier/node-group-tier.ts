@@ -35,7 +35,7 @@ import { ChecksumStream, checksumOf } from '../../checksum.ts';
 import { Arena } from '../codec/arena.ts';
 import { Codec } from '../codec/codec.ts';
 import { codeOf } from '../codec/field.ts';
-import { extentOf, isSettled, recordsOfSegment } from '../segment/walk.ts';
+import { extentOf, isSettled, recordsOfSegment, walkSegment } from '../segment/walk.ts';
 import {
   RECORD_ROOM_BYTES,
   settle,
@@ -309,7 +309,8 @@ export class DriveTier implements NodeGroupTier {
           group: context.group,
           segment,
           extentBytes: await extentOf(context, segment),
-          deadBytes: dead.get(segment) ?? 0,
+          deadBytes: dead.get(segment)?.bytes ?? 0,
+          deadRecords: dead.get(segment)?.records ?? 0,
           openedAt: locationBirth(segment),
           settled: await isSettled(context, segment),
         };
@@ -328,6 +329,15 @@ export class DriveTier implements NodeGroupTier {
       `Not all records can be read: ${missed.slice(0, 5).join(', ')}`,
       { subject: `${this.name}/${segment}`, retryable: down },
     );
+  }
+
+  async recordBytes(group: number, segment: string): Promise<number> {
+    let bytes = 0;
+    for await (const walked of walkSegment(this.#groupNumbered(group, segment).context, segment)) {
+      if (walked.kind !== 'batch') continue;
+      for (const length of walked.found.head.lengths) bytes += length;
+    }
+    return bytes;
   }
 
   async freeSegment(group: number, segment: string): Promise<void> {

@@ -14,6 +14,11 @@ const NOTE_BYTES = 20;
 const FLUSH_MS = 250;
 const PENDING_MAX = 4096;
 
+export interface Dead {
+  records: number;
+  bytes: number;
+}
+
 export class DeadNotes {
   readonly #context: GroupContext;
   readonly #writer: string;
@@ -66,11 +71,11 @@ export class DeadNotes {
     }
   }
 
-  /** Dead bytes by segment, each location counted once. */
-  async read(): Promise<Map<string, number>> {
+  /** Dead objects and their bytes by segment, each location counted once. */
+  async read(): Promise<Map<string, Dead>> {
     await this.flush();
     const seen = new Map<string, Set<string>>();
-    const dead = new Map<string, number>();
+    const dead = new Map<string, Dead>();
     for (const { seat, name } of await this.#files()) {
       const bytes = await readWhole(seat.drive, `${NOTES_DIRECTORY}/${name}`).catch(() =>
         Buffer.alloc(0),
@@ -82,7 +87,10 @@ export class DeadNotes {
         const id = bytes.toString('hex', at, at + 16);
         if (ids.has(id)) continue;
         ids.add(id);
-        dead.set(segment, (dead.get(segment) ?? 0) + bytes.readUInt32LE(at + 16));
+        const sum = dead.get(segment) ?? { records: 0, bytes: 0 };
+        sum.records += 1;
+        sum.bytes += bytes.readUInt32LE(at + 16);
+        dead.set(segment, sum);
       }
     }
     return dead;
