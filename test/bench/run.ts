@@ -9,6 +9,8 @@ import { benchAccess } from './access.ts';
 import { benchEc } from './ec.ts';
 import { benchHash } from './hash.ts';
 import { benchLarge } from './large.ts';
+import { benchOverhead } from './overhead.ts';
+import { benchSegments } from './segments.ts';
 import { benchSigv4 } from './sigv4.ts';
 import { benchSmall } from './small.ts';
 import { Load, median, note, ofFirn, type Figure } from './harness.ts';
@@ -103,6 +105,8 @@ try {
   }
   recordAll(await benchLarge(wants));
   recordAll(await benchSmall({ suffix: '', wants }));
+  if (wants('put-4k-64-files')) recordAll(await benchSegments(join(scratch, 'segments')));
+  if (wants('overhead')) recordAll(await benchOverhead(join(scratch, 'overhead')));
   if (wanted.length === 0 || wanted.some((name) => name.endsWith('-mongo'))) {
     const found = await findMongod();
     if ('missing' in found) note(`without MongoDB: ${found.missing}`);
