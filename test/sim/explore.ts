@@ -115,7 +115,10 @@ async function checkState(world: World, replay: WorldReplay, state: State): Prom
       await checkRecovery(life, world, { found, p });
     }
   } catch (error) {
-    throw new Violation(error instanceof Error ? (error.stack ?? error.message) : String(error), where);
+    throw new Violation(
+      error instanceof Error ? (error.stack ?? error.message) : String(error),
+      where,
+    );
   } finally {
     world.time.forgetAll();
   }
@@ -130,7 +133,8 @@ export async function checkKey(
   const found = await life.read(key);
   if (world.model.allows(key, p, found)) return found;
   const allowed = world.model.allowed(key, p);
-  const text = (one: Effect): string => (one === 'absent' ? one : `${one.bytes.length} B ${one.etag}`);
+  const text = (one: Effect): string =>
+    one === 'absent' ? one : `${one.bytes.length} B ${one.etag}`;
   throw new Error(`${key} is ${text(found)}, may be: ${allowed.map(text).join(', ')}`);
 }
 

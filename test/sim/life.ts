@@ -61,7 +61,7 @@ function codecFor(name: CodeName): Codec {
   let codec = codecs.get(name);
   if (codec === undefined) {
     const code = codeOf(name);
-    const laneBytes = Math.ceil(1024 * KiB / code.k / 64) * 64 + 2 * KiB;
+    const laneBytes = Math.ceil((1024 * KiB) / code.k / 64) * 64 + 2 * KiB;
     codec = new Codec(code, new Arena({ lanes: code.n, laneBytes, arenaBytes: 32 * KiB * KiB }));
     codecs.set(name, codec);
   }

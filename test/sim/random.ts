@@ -31,6 +31,7 @@ export class Seeded implements Random {
 /** Bytes of an object, told apart from all others by its number; cheap to make. */
 export function sample(length: number, number: number): Uint8Array {
   const bytes = Buffer.alloc(length, `object ${number}; `);
-  for (let at = 0; at + 4 <= length; at += 61) bytes.writeUInt32LE((at * 2654435761 + number) >>> 0, at);
+  for (let at = 0; at + 4 <= length; at += 61)
+    bytes.writeUInt32LE((at * 2654435761 + number) >>> 0, at);
   return bytes;
 }

@@ -37,7 +37,9 @@ async function leaseOf(life: Life, name: string): Promise<HeldLease> {
   return lease;
 }
 
-export async function finished(job: StepJob): Promise<{ repaired: number; lost: readonly string[] }> {
+export async function finished(
+  job: StepJob,
+): Promise<{ repaired: number; lost: readonly string[] }> {
   for (;;) {
     const progress = await job.step();
     if (progress.done) return progress;
@@ -156,9 +158,10 @@ async function namedIds(life: Life): Promise<Set<string>> {
       ids.add(location?.kind === 'pack' ? location.pack : id);
     }
   }
-  for (const { value } of life.store.rowsOf<{ location: { id: string }; replaced: { id: string }[] }>(
-    'parts',
-  )) {
+  for (const { value } of life.store.rowsOf<{
+    location: { id: string };
+    replaced: { id: string }[];
+  }>('parts')) {
     for (const { id } of [value.location, ...value.replaced]) ids.add(id);
   }
   for (const { id } of life.store.rowsOf('packs')) ids.add(id);
@@ -206,7 +209,8 @@ async function nothingLeft(life: Life): Promise<void> {
   const named = await namedIds(life);
   for (const tier of [life.hot, life.cold, life.archive]) {
     for await (const { location } of tier.list({ withoutSegments: true })) {
-      if (!named.has(location.id)) throw new Error(`${tier.name}/${location.id} is named by nobody`);
+      if (!named.has(location.id))
+        throw new Error(`${tier.name}/${location.id} is named by nobody`);
     }
   }
 }

@@ -214,7 +214,8 @@ export class DriveReplay {
       const made = draw.next() < 0.5;
       note(made ? 1 : 0);
       const parts = step.directory.split('/');
-      if (made) for (let i = 1; i <= parts.length; i += 1) directories.add(parts.slice(0, i).join('/'));
+      if (made)
+        for (let i = 1; i <= parts.length; i += 1) directories.add(parts.slice(0, i).join('/'));
     }
     return { names, directories };
   }
@@ -280,13 +281,20 @@ function fated(data: Buffer, step: DataStep, { kind, stands, draw, note }: Fate)
     return end > data.length ? resized(data, end) : data;
   }
   const sectors = Math.ceil(step.bytes.length / SECTOR);
-  let out = data;
   const whole = luck === 7 ? draw.below(sectors + 1) : undefined;
   note(whole ?? 0);
+  const kept: number[] = [];
   for (let i = 0; i < sectors; i += 1) {
-    const kept = whole === undefined ? draw.next() < 0.5 : i < whole;
-    if (whole === undefined) note(kept ? 1 : 0);
-    if (kept) out = patched(out, step.at + i * SECTOR, step.bytes.subarray(i * SECTOR, (i + 1) * SECTOR));
+    const isKept = whole === undefined ? draw.next() < 0.5 : i < whole;
+    if (whole === undefined) note(isKept ? 1 : 0);
+    if (isKept) kept.push(i);
+  }
+  const last = kept.at(-1);
+  if (last === undefined) return data;
+  const end = step.at + Math.min(step.bytes.length, (last + 1) * SECTOR);
+  const out = end > data.length ? resized(data, end) : data;
+  for (const i of kept) {
+    out.set(step.bytes.subarray(i * SECTOR, (i + 1) * SECTOR), step.at + i * SECTOR);
   }
   return out;
 }

@@ -173,7 +173,14 @@ export class SimStore implements MetadataStore {
       return this.#apply(copy, options);
     }
     const name = `${scheduler.phase}/commit-${change.kind}/${change.table}`;
-    const step: StoreStep = { name, begin: 0, end: Infinity, failed: false, change: copy, revision: '' };
+    const step: StoreStep = {
+      name,
+      begin: 0,
+      end: Infinity,
+      failed: false,
+      change: copy,
+      revision: '',
+    };
     this.record.push(step);
     return scheduler.step(step, () => {
       const doubt = this.doubt?.(change);

@@ -88,6 +88,12 @@ export class NodeGroup {
   async open(): Promise<void> {
     await this.#watch.open();
     if (this.#deps.role !== 'primary') await this.#sweep();
+    if (this.#deps.role === 'worker') {
+      for (const segment of await this.notes.freed()) {
+        // What can't be removed now is removed at the next start.
+        await this.#removeSegment(segment).catch(() => undefined);
+      }
+    }
     this.#timer = setInterval(() => {
       const before = performance.now() - IDLE_MS;
       this.small.sealIfOld(this.draining ? 0 : undefined);
@@ -188,16 +194,24 @@ export class NodeGroup {
   }
 
   async freeSegment(segment: string): Promise<void> {
-    const { seats, segmentFiles } = this.context;
     if (!(await isSettled(this.context, segment))) {
       throw new FirnError('InvalidRequest', 'This segment may still be written', {
         subject: `${nameOf(this.context)}/${segment}`,
         retryable: true,
       });
     }
+    await this.notes.markFreed(segment);
+    await this.#removeSegment(segment);
+  }
+
+  /** Ends what was begun, also by a life that was cut off. */
+  async #removeSegment(segment: string): Promise<void> {
+    const { seats, segmentFiles } = this.context;
     segmentFiles.dropEverywhere(segment);
-    for (const seat of seats.filter(({ present }) => present)) {
-      await seat.drive.remove(segmentPath(segment));
+    for (const { drive, present } of seats) {
+      if (!present) continue;
+      await drive.remove(segmentPath(segment));
+      await drive.syncDirectory(SEGMENT_DIRECTORY);
     }
     await this.notes.forget(segment);
   }

@@ -11,6 +11,8 @@ import { readWhole } from '../drive/identity.ts';
 
 export const NOTES_DIRECTORY = 'dead';
 const NOTE_BYTES = 20;
+/** No process is named so. */
+const FREED = '-freed~';
 const FLUSH_MS = 250;
 const PENDING_MAX = 4096;
 
@@ -105,6 +107,30 @@ export class DeadNotes {
       }),
     );
     return lists.flat();
+  }
+
+  /**
+   * Says on every drive there is, durably, that nothing in a segment lives: from then on its files
+   * may go one by one. Without it power lost on the way leaves a few of them, which look like a
+   * segment that was lost.
+   */
+  async markFreed(segment: string): Promise<void> {
+    for (const { drive, present } of this.#context.seats) {
+      if (!present) continue;
+      await drive.makeDirectory(NOTES_DIRECTORY);
+      const made = drive.open(`${NOTES_DIRECTORY}/${segment}${FREED}`, { mode: 'create' });
+      const file = await made.catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EEXIST') throw error;
+      });
+      await file?.close();
+      await drive.syncDirectory(NOTES_DIRECTORY);
+    }
+  }
+
+  /** Segments that were marked, and of which files may be left. */
+  async freed(): Promise<Set<string>> {
+    const names = (await this.#files()).map(({ name }) => name);
+    return new Set(names.filter((name) => name.endsWith(FREED)).map((name) => name.slice(0, 32)));
   }
 
   /** The segment is gone: so are its notes. */
