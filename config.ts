@@ -147,7 +147,13 @@ const defaultClasses = {
 function defaultTiers(data: string): Record<string, TierConfig> {
   const six = (pool: string): string[] =>
     Array.from({ length: 6 }, (_, index) => join(data, pool, `drive-${index}`));
-  const group = { kind: 'node-group', code: '4+2', smallBytesMax: 256 * KiB } as const;
+  const group = {
+    kind: 'node-group' as const,
+    code: '4+2' as const,
+    smallBytesMax: 256 * KiB,
+    spares: [],
+    spareAfterMinutes: 15,
+  };
   return {
     hot: { ...group, groups: [six('hot')] },
     warm: { ...group, groups: [six('warm')] },
@@ -170,7 +176,8 @@ function withPaths(tiers: Record<string, TierConfig>, base: string): Record<stri
   const out: Record<string, TierConfig> = {};
   for (const [tierName, one] of Object.entries(tiers)) {
     if (one.kind === 'node-group') {
-      out[tierName] = { ...one, groups: one.groups.map((g) => g.map((d) => resolve(base, d))) };
+      const groups = one.groups.map((g) => g.map((d) => resolve(base, d)));
+      out[tierName] = { ...one, groups, spares: one.spares.map((d) => resolve(base, d)) };
     } else if (one.kind === 'directory') {
       out[tierName] = { ...one, directory: resolve(base, one.directory) };
     } else {

@@ -204,6 +204,7 @@ async function work(config: Config, opened: Opened, own: Own): Promise<Duty> {
     evaluation: evaluationOf(config),
     sandboxClock: debug.sandboxClock,
     notify: notifyOf(config),
+    scrubDays: (tier) => scrubDaysOf(config, tier),
     log: (level, message, details) => log[level](details, message),
   });
   await workers.start();
@@ -218,6 +219,13 @@ async function work(config: Config, opened: Opened, own: Own): Promise<Duty> {
       return what === 'status' ? await workers.status() : undefined;
     },
   };
+}
+
+/** What is hot is read by many and worn soonest: it is looked at twice as often. */
+function scrubDaysOf(config: Config, tier: string): number {
+  const settings = config.tiers[tier];
+  const days = settings?.kind === 'node-group' ? settings.scrubDays : undefined;
+  return days ?? (config.storageClasses['STANDARD'] === tier ? 7 : 14);
 }
 
 /** The drives of every node group as this process has found them. */

@@ -115,6 +115,8 @@ async function buildDrives(
       drives: settings.groups,
       groups: await placesOfGroups(store, name, { lists: settings.groups, storeId }),
       smallBytesMax: settings.smallBytesMax,
+      spares: settings.spares,
+      spareAfterMs: settings.spareAfterMinutes * 60_000,
     },
     { clock: own.clock, random: own.random, storeId, role: own.part, processName: own.name },
   );

@@ -38,6 +38,7 @@ import type { Worker, WorkerLog, WorkerStatus } from './base/worker.ts';
 const LEASE_MS = 30_000;
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
+const SCRUB_DAYS = 14;
 
 export interface WorkersOptions {
   engine: Engine;
@@ -62,6 +63,8 @@ export interface WorkersOptions {
   notify?: NotifySettings;
   /** Days that a tier's provider charges for at least. Default 0. */
   minimumDays?: (tier: string) => number;
+  /** Days in which all of a tier of drives is read back once. Default 14. */
+  scrubDays?: (tier: string) => number;
   /** How long the work of a process that died rests before another takes it up. Default 30 s. */
   leaseMs?: number;
   /** Default: silent. Never given secrets or object bytes. */
@@ -135,14 +138,17 @@ class AgendaWorkers implements Workers {
     this.#watch = new WorkWatch(core, {
       enqueue: (job, key) => this.#schedules.enqueue(job, key),
       eventsWait: () => notify.isNeeded(),
-      healNeeded: () => heal.isNeeded(),
+      healNeeded: (rows) => heal.isNeeded(rows),
       groupsNeeded: () => moving.isNeeded(),
       compactNeeded: () => compact.isNeeded(),
       log,
     });
     const rules = this.#ruleSettings(log);
     const inventory = new InventoryWorker(core, rules, log);
-    const scrub = new ScrubWorker(core, groups, log);
+    const scrub = new ScrubWorker(core, groups, {
+      log,
+      days: options.scrubDays ?? (() => SCRUB_DAYS),
+    });
     const collect = new CollectWorker(core, this.#guard);
     const minimumDays = options.minimumDays ?? (() => 0);
     const compact = new CompactWorker(core, groups, { guard: this.#guard, log, minimumDays });
@@ -209,7 +215,7 @@ class AgendaWorkers implements Workers {
     await every(HOUR_MS, 'usage', false);
     await every(Math.min(HOUR_MS, graceMs / 4), 'compact', false);
     await every(10 * MINUTE_MS, 'inventory');
-    await every(7 * 24 * HOUR_MS, 'scrub', false);
+    await every(10 * MINUTE_MS, 'scrub', false);
     this.#watch.start();
   }
 

@@ -12,6 +12,7 @@ import { UpkeepProgress } from './base/progress.ts';
 import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 const PAGE_ROWS = 200;
+const TRY_AGAIN_MS = 600_000;
 
 export class HealWorker implements Worker {
   readonly name = 'heal';
@@ -19,6 +20,8 @@ export class HealWorker implements Worker {
   readonly #core: Core;
   readonly #tiers: readonly NodeGroupTier[];
   readonly #log: WorkerLog;
+  /** When locations were last asked for, and what the drives were then. */
+  #tried: { states: string; at: number } | undefined;
 
   constructor(core: Core, tiers: readonly NodeGroupTier[], log: WorkerLog) {
     this.#core = core;
@@ -30,14 +33,26 @@ export class HealWorker implements Worker {
     return 'heal';
   }
 
-  /** Whether a drive waits to be refilled or a location to be made whole. */
-  async isNeeded(): Promise<boolean> {
+  /**
+   * Whether a drive waits to be refilled or (`rows`: looked at too) a location to be made whole. While
+   * drives are away those that wait for them are tried again only when the drives change, or after
+   * ten minutes: thousands may wait for days.
+   */
+  async isNeeded(rows = true): Promise<boolean> {
+    const states: string[] = [];
     for (const tier of this.#tiers) {
-      const drives = await tier.drives();
-      if (drives.some(({ state }) => state === 'healing')) return true;
+      for (const { state } of await tier.drives()) states.push(state);
     }
-    const rows = await this.#core.context.store.range({ table: 'heals', limit: 1 });
-    return rows.length > 0;
+    if (states.includes('healing')) return true;
+    if (!rows) return false;
+    const now = performance.now();
+    const tried = this.#tried;
+    const isNew = tried === undefined || tried.states !== states.join();
+    const isDue = isNew || now - tried.at > TRY_AGAIN_MS || states.every((one) => one === 'up');
+    if (!isDue) return false;
+    const found = await this.#core.context.store.range({ table: 'heals', limit: 1 });
+    this.#tried = { states: states.join(), at: now };
+    return found.length > 0;
   }
 
   async run(turn: Turn): Promise<void> {

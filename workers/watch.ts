@@ -11,7 +11,7 @@ import { isSettled, restoreRows } from './restore-rows.ts';
 import type { WorkerLog } from './base/worker.ts';
 
 const LOOK_MS = 400;
-/** Looks at every row, and at drives, this often. */
+/** Looks at every row this often. */
 const FULL_MS = 5_000;
 const FULL_DRIVES_MS = 60_000;
 const RUNS_PER_KIND = 50;
@@ -33,7 +33,8 @@ const SKEW_MS = 60_000;
 
 export interface WatchOptions {
   enqueue(name: string, key: string): Promise<void>;
-  healNeeded(): Promise<boolean>;
+  /** `rows`: locations that wait are looked for too, not only drives. */
+  healNeeded(rows: boolean): Promise<boolean>;
   /** A drive is full: looked at once a minute. */
   compactNeeded(): Promise<boolean>;
   /** Groups drain or are rebalanced. */
@@ -100,7 +101,7 @@ export class WorkWatch {
       await this.#runs();
       if (await this.#options.eventsWait()) await this.#ask('notify', 'notify');
       await this.#restores(isFull);
-      if (isFull && (await this.#options.healNeeded())) await this.#ask('heal', 'heal');
+      if (await this.#options.healNeeded(isFull)) await this.#ask('heal', 'heal');
       if (isFull && performance.now() - this.#fullDrivesAt > FULL_DRIVES_MS) {
         this.#fullDrivesAt = performance.now();
         if (await this.#options.compactNeeded()) await this.#ask('compact', 'compact');

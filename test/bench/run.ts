@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { benchAccess } from './access.ts';
 import { benchEc } from './ec.ts';
+import { benchHeal } from './heal.ts';
 import { benchHash } from './hash.ts';
 import { benchLarge } from './large.ts';
 import { benchOverhead } from './overhead.ts';

@@ -24,6 +24,10 @@ export interface NodeGroupTierSettings {
    * drives are missing ones and never a new group. Without: numbered by order, founded if empty.
    */
   groups?: readonly GroupPlace[];
+  /** Directories that take the places of drives that stay away, of whichever group. */
+  spares?: readonly string[];
+  /** How long a drive may be missing before a spare takes its place. */
+  spareAfterMs?: number;
   /** Objects up to this many bytes go into segments; 0: none does. */
   smallBytesMax?: number;
   /** Fixed memory for stripes, a process. */
@@ -76,6 +80,8 @@ const placesOf = ({ groups, drives }: NodeGroupTierSettings): readonly GroupPlac
 
 export function settle(settings: NodeGroupTierSettings): Settled {
   return {
+    spares: [],
+    spareAfterMs: 15 * 60_000,
     smallBytesMax: SMALL_BYTES_MAX,
     arenaBytes: 64 * MiB,
     segmentBytes: 64 * MiB,

@@ -76,6 +76,27 @@ export class UpkeepProgress {
     await this.#save(undefined, isWhole ? this.#parts : []);
   }
 
+  /** A pass that was done in slices, by several runs: its counts are shared by the groups. */
+  async passed(
+    groups: readonly number[],
+    pass: Omit<EndedUpkeep, 'group' | 'endedAt'>,
+  ): Promise<void> {
+    const endedAt = this.#core.context.clock.wall();
+    const share = (count: number): number => Math.round(count / groups.length);
+    await this.#save(
+      undefined,
+      groups.map((group) => ({
+        group,
+        startedAt: pass.startedAt,
+        endedAt,
+        checked: share(pass.checked),
+        bytes: share(pass.bytes),
+        repaired: share(pass.repaired),
+        lost: pass.lost,
+      })),
+    );
+  }
+
   #newPart(place: { group: number; position?: number }, before: StepProgress | undefined): Part {
     return {
       group: place.group,

@@ -165,6 +165,7 @@ function fail(one: Rebuilt, error: unknown): void {
 }
 
 interface Renaming {
+  seat: Seat;
   at: number;
   id: string;
   lane: number;
@@ -183,26 +184,22 @@ export async function nameShards(
   const all = prepared.flatMap(({ found, lanes }, at) =>
     lanes.map((one) => ({ ...one, at, id: found.location.id })),
   );
-  const bySeat = Map.groupBy(all, ({ seat }) => seat);
-  await Promise.all(
-    [...bySeat].map(async ([seat, ofSeat]) => {
-      for (const [directory, files] of Map.groupBy(ofSeat, ({ id }) => shardDirectory(id))) {
-        for (const { at, lane } of await nameIn(context, seat, { directory, files })) {
-          done[at] = (done[at] as number) | (1 << lane);
-        }
+  const byDirectory = Map.groupBy(all, ({ seat, id }) => `${seat.position}/${shardDirectory(id)}`);
+  await allEnded(
+    [...byDirectory.values()].map(async (files) => {
+      for (const { at, lane } of await nameIn(context, files)) {
+        done[at] = (done[at] as number) | (1 << lane);
       }
     }),
   );
   return done;
 }
 
-/** Those whose names are durable. */
-async function nameIn(
-  context: GroupContext,
-  seat: Seat,
-  { directory, files }: { directory: string; files: readonly Renaming[] },
-): Promise<Renaming[]> {
+/** All of one drive and directory; those whose names are durable. */
+async function nameIn(context: GroupContext, files: readonly Renaming[]): Promise<Renaming[]> {
   const named: Renaming[] = [];
+  const { seat, id } = files[0] as Renaming;
+  const directory = shardDirectory(id);
   try {
     await seat.drive.makeDirectory(directory);
     await allEnded(

@@ -8,6 +8,7 @@ import { isFirnError } from '../../../appliance/model/errors.ts';
 import { newId } from '../../../appliance/model/ids.ts';
 import { IDENTITY_FILE, replaceIdentity } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
+import { allEnded } from '../group/all-ended.ts';
 import { bits, type GroupContext } from '../group/context.ts';
 import { SEGMENT_DIRECTORY } from '../segment/format.ts';
 import { segmentPath } from '../segment/open-segment.ts';
@@ -26,7 +27,7 @@ import { shareOf, tellShare, type Report, type Work } from './step-job.ts';
 
 const PASSES_MAX = 6;
 /** Shard files made at once, and named at once. */
-const FLIGHTS = 8;
+const FLIGHTS = 16;
 const NAMED_AT_ONCE = 64;
 /** Larger objects are made alone: a step of them is one stripe. */
 const ALONE_FROM_BYTES = 4 * 1024 * 1024;
@@ -77,14 +78,18 @@ interface Progress {
 
 async function* healShards(context: GroupContext, seat: Seat, progress: Progress): Work {
   const others = context.seats.filter((other) => other !== seat);
+  const waiting: string[] = [];
   for await (const ids of shardIds(others)) {
     if (ids.length === 0) continue;
     tellShare(progress.report, shareOf({ shard: ids[0] as string }));
     const own = new Set(await idsIn(seat, shardDirectory(ids[0] as string)));
-    const missing = ids.filter((id) => !own.has(id));
-    for (let at = 0; at < missing.length && seat.trusted; at += NAMED_AT_ONCE) {
-      yield* healSome(context, seat, { ...progress, ids: missing.slice(at, at + NAMED_AT_ONCE) });
+    waiting.push(...ids.filter((id) => !own.has(id)));
+    while (waiting.length >= NAMED_AT_ONCE && seat.trusted) {
+      yield* healSome(context, seat, { ...progress, ids: waiting.splice(0, NAMED_AT_ONCE) });
     }
+  }
+  if (waiting.length > 0 && seat.trusted) {
+    yield* healSome(context, seat, { ...progress, ids: waiting });
   }
 }
 
@@ -95,16 +100,19 @@ async function* healSome(
   { ids, ...progress }: Progress & { ids: readonly string[] },
 ): Work {
   const prepared: PreparedShards[] = [];
+  const waiting: FoundShards[] = [];
   const flights: Promise<number>[] = [];
   const one = (found: FoundShards): Work =>
     healOne(context, seat, { ...progress, found, prepared });
   try {
-    for (const id of ids) {
-      progress.report.checked += 1;
-      const found = await findShards(context, id);
-      const lane = found?.order.lanes[seat.position] ?? 0;
-      const holds = found === undefined ? 0 : found.order.inUse | found.order.lost;
-      if (found === undefined || ((holds >> lane) & 1) === 0) continue;
+    for (let at = 0; at < ids.length; at += FLIGHTS) {
+      const looks = ids.slice(at, at + FLIGHTS).map((id) => findShards(context, id));
+      for (const found of await allEnded(looks)) {
+        progress.report.checked += 1;
+        if (found !== undefined && holdsOn(found, seat)) waiting.push(found);
+      }
+    }
+    for (const found of waiting) {
       if (found.location.length >= ALONE_FROM_BYTES) {
         yield* one(found);
         continue;
@@ -124,6 +132,11 @@ async function* healSome(
       else progress.result.made += 1;
     }
   }
+}
+
+/** Whether this drive is to hold a file of the object. */
+function holdsOn({ order }: FoundShards, seat: Seat): boolean {
+  return (((order.inUse | order.lost) >> (order.lanes[seat.position] as number)) & 1) === 1;
 }
 
 async function* healOne(

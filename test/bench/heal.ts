@@ -1,0 +1,243 @@
+// Refill of a drive, as people wait for it: the whole appliance holds small (100 KiB, segments) and
+// large objects (300 KiB, shard files), a drive is emptied, and the clock runs until its identity
+// says that it is whole again, detection and settling included; idle, and with PUTs and GETs beside
+// it of which none may fail. Then the heal alone in this process, without throttle, against what
+// the same drive takes when the same bytes are written one behind another and synced.
+
+import { fork } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { open, readdir, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Clock, Random } from '../../appliance/model/clock.ts';
+import { newLocationId } from '../../appliance/model/ids.ts';
+import { KiB, MiB } from '../../appliance/model/limits.ts';
+import { DriveTier } from '../../tiers/node-group/tier/node-group-tier.ts';
+import { startFirn, type RunningFirn } from '../firn-process.ts';
+import type { LoadResult, LoadSpec } from './load.ts';
+
+interface Figure {
+  figure: number;
+  unit: string;
+  limit: number;
+  ratio: number;
+}
+
+const OBJECTS = Number(process.env['FIRN_BENCH_HEAL'] ?? 10_000);
+const WAIT_MS_MAX = 180_000;
+const note = (text: string): void => void process.stderr.write(`${text}\n`);
+const seconds = (ms: number): number => Math.round(ms) / 1000;
+
+/** User and system time of a process, ms. */
+function cpuMs(pids: readonly number[]): number {
+  let ticks = 0;
+  for (const pid of pids) {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+    ticks += Number(fields[11]) + Number(fields[12]);
+  }
+  return ticks * 10;
+}
+
+class Load {
+  readonly #child = fork(join(import.meta.dirname, 'load.ts'));
+
+  run(firn: RunningFirn, work: Partial<LoadSpec>): Promise<LoadResult> {
+    const { port, accessKey, secretKey } = firn;
+    return new Promise((resolve, reject) => {
+      this.#child.once('message', (result) => resolve(result as LoadResult));
+      this.#child.once('error', reject);
+      this.#child.send({
+        port,
+        accessKey,
+        secretKey,
+        method: 'PUT',
+        path: '/heal/{i}',
+        query: '',
+        from: 0,
+        count: 1,
+        modulo: Number.MAX_SAFE_INTEGER,
+        inFlight: 16,
+        bodyBytes: 100 * KiB,
+        headers: {},
+        ...work,
+      });
+    });
+  }
+
+  end(): void {
+    this.#child.disconnect();
+  }
+}
+
+async function must(result: Promise<LoadResult>): Promise<LoadResult> {
+  const { failed, firstFailure, ...rest } = await result;
+  if (failed > 0) throw new Error(`${failed} requests failed: ${firstFailure}`);
+  return { failed, firstFailure, ...rest };
+}
+
+const isHealing = (drive: string): boolean => {
+  try {
+    return readFileSync(join(drive, 'firn-drive.json'), 'utf8').includes('"healing":true');
+  } catch {
+    return true;
+  }
+};
+
+interface Refill {
+  noticedMs: number;
+  wholeMs: number;
+  cpuMs: number;
+}
+
+/** Empties a drive of the running appliance and waits until it is whole. */
+async function refill(firn: RunningFirn, drive: string): Promise<Refill> {
+  const worker = firn.pids();
+  const before = cpuMs(worker);
+  const begun = performance.now();
+  for (const name of readdirSync(drive)) rmSync(join(drive, name), { recursive: true });
+  let noticedMs = 0;
+  while (isHealing(drive)) {
+    if (noticedMs === 0 && readdirSync(drive).includes('firn-drive.json')) {
+      noticedMs = performance.now() - begun;
+    }
+    if (performance.now() - begun > WAIT_MS_MAX) throw new Error('the drive is not refilled');
+    await sleep(50);
+  }
+  return { noticedMs, wholeMs: performance.now() - begun, cpuMs: cpuMs(worker) - before };
+}
+
+async function whole(sizeBytes: number, label: string): Promise<Record<string, Figure>> {
+  const firn = await startFirn();
+  const load = new Load();
+  try {
+    await must(load.run(firn, { path: '/heal', bodyBytes: 0 }));
+    const written = await must(load.run(firn, { count: OBJECTS, bodyBytes: sizeBytes }));
+    note(`${OBJECTS} × ${sizeBytes / KiB} KiB written in ${written.seconds.toFixed(1)} s`);
+    const drive = join(firn.directory, 'data', 'hot', 'drive-1');
+    const idle = await refill(firn, drive);
+    const other = join(firn.directory, 'data', 'hot', 'drive-4');
+    let done = false;
+    const busy = (async (): Promise<number> => {
+      let requests = 0;
+      while (!done) {
+        const get = { method: 'GET', count: 500, modulo: OBJECTS, inFlight: 8 } as const;
+        await must(load.run(firn, { ...get, from: requests }));
+        await must(load.run(firn, { path: '/heal/more-{i}', from: requests, count: 50 }));
+        requests += 550;
+      }
+      return requests;
+    })();
+    const loaded = await refill(firn, other).finally(() => {
+      done = true;
+    });
+    const requests = await busy;
+    const perObject = idle.cpuMs / OBJECTS;
+    note(
+      `${label}: ${OBJECTS} objects; idle ${seconds(idle.wholeMs)} s (noticed after ` +
+        `${seconds(idle.noticedMs)}), CPU ${seconds(idle.cpuMs)} s = ${perObject.toFixed(3)} ms an object; ` +
+        `under load ${seconds(loaded.wholeMs)} s beside ${requests} requests, none failed`,
+    );
+    return {
+      [`heal-${label}-idle`]: figureOf(seconds(idle.wholeMs), 's until whole', 10),
+      [`heal-${label}-cpu`]: figureOf(perObject, 'ms CPU an object, all processes', 0.5),
+      [`heal-${label}-busy`]: figureOf(seconds(loaded.wholeMs), 's until whole, loaded', 45),
+    };
+  } finally {
+    load.end();
+    await firn.dispose();
+  }
+}
+
+const figureOf = (figure: number, unit: string, limit: number): Figure => ({
+  figure,
+  unit,
+  limit,
+  ratio: figure / limit,
+});
+
+const clock: Clock = { wall: () => Date.now(), now: () => Date.now() };
+const random: Random = { bytes: (count) => crypto.getRandomValues(new Uint8Array(count)) };
+
+/** The heal alone: bytes that the drive got, a second; beside writing them plainly. */
+async function alone(sizeBytes: number): Promise<Figure> {
+  const root = mkdtempSync(join(tmpdir(), 'firn-heal-'));
+  const drives = Array.from({ length: 6 }, (_, i) => join(root, `drive-${i}`));
+  const build = (role: 'api' | 'worker'): DriveTier =>
+    new DriveTier(
+      { name: 'hot', code: '4+2', drives: [drives], probeMs: 50 },
+      { clock, random, storeId: 'bench', role, processName: role },
+    );
+  try {
+    const writer = build('api');
+    await writer.open();
+    const body = crypto.getRandomValues(new Uint8Array(64 * KiB));
+    const bytes = Buffer.concat(
+      Array.from({ length: Math.ceil(sizeBytes / body.length) }, () => body),
+    );
+    const owner = { bucketId: 'bench', key: 'k' };
+    let left = OBJECTS;
+    const put = async (): Promise<void> => {
+      while (left-- > 0) {
+        const id = newLocationId(clock, random);
+        await writer.put({ id, body: bytes.subarray(0, sizeBytes), sizeBytes, owner });
+      }
+    };
+    await Promise.all(Array.from({ length: 32 }, put));
+    await writer.close();
+    const drive = drives[2] as string;
+    for (const name of readdirSync(drive)) rmSync(join(drive, name), { recursive: true });
+    const worker = build('worker');
+    await worker.open();
+    const job = worker.heal();
+    const cpu = process.cpuUsage();
+    const begun = performance.now();
+    let repaired = 0;
+    for (let done = false; !done;) ({ done, repaired } = await job.step());
+    const ms = performance.now() - begun;
+    const { user, system } = process.cpuUsage(cpu);
+    await worker.close();
+    const written = await allocatedBytes(drive);
+    const limit = written / (await plainWriteMs(join(root, 'plain'), written)) / 1000;
+    note(
+      `${OBJECTS} × ${sizeBytes / KiB} KiB alone: ${repaired} files, ${Math.round(written / MiB)} MiB in ` +
+        `${seconds(ms)} s, CPU ${((user + system) / 1000 / OBJECTS).toFixed(3)} ms an object`,
+    );
+    const rate = written / ms / 1000;
+    return { figure: rate, unit: 'MB/s', limit, ratio: rate / limit };
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+}
+
+async function allocatedBytes(directory: string): Promise<number> {
+  let bytes = 0;
+  for (const name of await readdir(directory, { recursive: true })) {
+    const { blocks } = await stat(join(directory, name));
+    bytes += blocks * 512;
+  }
+  return bytes;
+}
+
+async function plainWriteMs(path: string, bytes: number): Promise<number> {
+  mkdirSync(path);
+  const begun = performance.now();
+  const file = await open(join(path, 'file'), 'wx');
+  const chunk = crypto.getRandomValues(Buffer.alloc(64 * KiB));
+  const block = Buffer.concat(Array.from({ length: 64 }, () => chunk));
+  for (let at = 0; at < bytes; at += block.length) {
+    await file.write(block, 0, Math.min(block.length, bytes - at), at);
+  }
+  await file.datasync();
+  await file.close();
+  return performance.now() - begun;
+}
+
+export async function benchHeal(wants: (name: string) => boolean): Promise<Record<string, Figure>> {
+  const figures: Record<string, Figure> = {};
+  if (wants('heal-drive')) figures['heal-drive'] = await alone(100 * KiB);
+  if (wants('heal-drive-large')) figures['heal-drive-large'] = await alone(300 * KiB);
+  if (wants('heal-small')) Object.assign(figures, await whole(100 * KiB, 'small'));
+  if (wants('heal-large')) Object.assign(figures, await whole(300 * KiB, 'large'));
+  return figures;
+}
