@@ -108,6 +108,7 @@ try {
   recordAll(await benchSmall({ suffix: '', wants }));
   if (wants('put-4k-64-files')) recordAll(await benchSegments(join(scratch, 'segments')));
   if (wants('overhead')) recordAll(await benchOverhead(join(scratch, 'overhead')));
+  recordAll(await benchHeal(wants));
   if (wanted.length === 0 || wanted.some((name) => name.endsWith('-mongo'))) {
     const found = await findMongod();
     if ('missing' in found) note(`without MongoDB: ${found.missing}`);
