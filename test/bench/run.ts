@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { benchAccess } from './access.ts';
+import { benchCodes } from './codes.ts';
 import { benchEc } from './ec.ts';
 import { benchHeal } from './heal.ts';
 import { benchHash } from './hash.ts';
@@ -98,6 +99,7 @@ try {
   if (wants('md5-8-streams') || wants('crc64nvme')) {
     recordAll(benchHash());
   }
+  if (wants('codes')) recordAll(await benchCodes());
   if (wants('policy-evaluate')) {
     recordAll(benchAccess());
   }
