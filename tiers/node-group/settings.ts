@@ -44,6 +44,8 @@ export interface NodeGroupTierSettings {
   probeMs?: number;
   /** How long a drive that failed is left out before it is tried again. */
   breakerMs?: number;
+  /** A drive filled beyond this share says so. */
+  warnShare?: number;
   /** A drive filled beyond this share takes no new bytes. */
   fullShare?: number;
   /** The share up to which workers may still write (compaction frees more than it takes). */
@@ -90,6 +92,7 @@ export function settle(settings: NodeGroupTierSettings): Settled {
     stallMs: 5000,
     probeMs: 2000,
     breakerMs: 30_000,
+    warnShare: 0.85,
     fullShare: 0.95,
     reserveShare: 0.98,
     ...settings,

@@ -76,6 +76,23 @@ class LocalFile implements DriveFile {
     });
   }
 
+  async readParts(targets: readonly Uint8Array[], position: number): Promise<number> {
+    const total = targets.reduce((sum, { length }) => sum + length, 0);
+    let got = await call<number>((done) => fs.readv(this.#fd, targets, position, done));
+    if (got === total || got === 0) return got;
+    // Cut short by a signal, or at the end of the file: each of the rest by itself.
+    let start = 0;
+    for (const target of targets) {
+      const rest = target.subarray(Math.min(target.length, Math.max(0, got - start)));
+      start += target.length;
+      if (rest.length === 0) continue;
+      const count = await this.read(rest, position + got);
+      got += count;
+      if (count < rest.length) break;
+    }
+    return got;
+  }
+
   readNow(target: Uint8Array, position: number): number {
     let got = 0;
     while (got < target.length) {

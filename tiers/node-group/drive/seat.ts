@@ -16,13 +16,16 @@ const SLOW_FLOOR_MS = 50;
 const SLOW_FOR_MS = 60_000;
 
 export interface SeatLimits {
+  /** From here on people are told that it fills up. */
+  warnShare: number;
   fullShare: number;
   reserveShare: number;
   breakerMs: number;
 }
 
 export class Seat {
-  readonly drive: Drive;
+  /** As configured. */
+  readonly home: Drive;
   readonly position: number;
   identity: Identity | undefined;
   usage: DriveUsage | undefined;
@@ -32,6 +35,8 @@ export class Seat {
   /** Smoothed ms of a durable write. */
   writeMs = 0;
   readonly #limits: SeatLimits;
+  #drive: Drive;
+  #goneAt = performance.now();
   #absence: { state: 'missing' | 'foreign'; note: string } | undefined = {
     state: 'missing',
     note: 'not opened yet',
@@ -43,7 +48,8 @@ export class Seat {
   #slowSince = 0;
 
   constructor(drive: Drive, position: number, limits: SeatLimits) {
-    this.drive = drive;
+    this.home = drive;
+    this.#drive = drive;
     this.position = position;
     this.#limits = limits;
   }
@@ -53,7 +59,23 @@ export class Seat {
     this.#absence = undefined;
   }
 
+  /** The drive that stands here: as configured, or a spare. */
+  get drive(): Drive {
+    return this.#drive;
+  }
+
+  /** Another drive stands here from now on: what was open on the old one must be forgotten. */
+  standIn(drive: Drive): void {
+    this.#drive = drive;
+  }
+
+  /** How long nothing has been here that could be used; 0 while there is. */
+  get missingMs(): number {
+    return this.#absence?.state === 'missing' ? performance.now() - this.#goneAt : 0;
+  }
+
   gone(state: 'missing' | 'foreign', note: string): void {
+    if (this.present) this.#goneAt = performance.now();
     this.#absence = { state, note };
   }
 
@@ -94,7 +116,20 @@ export class Seat {
     if (this.#absence !== undefined) return this.#absence.note;
     if (!this.trusted) return this.#outNote;
     if (this.#full(false)) return 'takes no new bytes: free room, or add a group';
-    return this.identity?.healing === true ? 'being refilled from the other drives' : '';
+    const notes: string[] = [];
+    if (this.identity?.healing === true) notes.push('being refilled from the other drives');
+    if (this.#drive !== this.home) notes.push(`a spare in the place of ${this.home.path}`);
+    const used = this.#usedShare;
+    if (used >= this.#limits.warnShare) {
+      notes.push(`${Math.floor(used * 100)} % full: free room, or add a group`);
+    }
+    return notes.join('; ');
+  }
+
+  get #usedShare(): number {
+    const { usage } = this;
+    if (usage === undefined || usage.capacityBytes === 0) return 0;
+    return 1 - usage.freeBytes / usage.capacityBytes;
   }
 
   /** A write or sync failed: whatever was in that file is lost to us, and the drive rests. */

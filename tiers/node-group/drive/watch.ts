@@ -3,11 +3,12 @@
 // it: a write to a file that was deleted with its directory would succeed and be nowhere.
 
 import type { Random } from '../../../appliance/model/clock.ts';
-import type { DriveUsage } from '../../../appliance/model/drive.ts';
+import type { Drive, DriveUsage } from '../../../appliance/model/drive.ts';
 import { newId } from '../../../appliance/model/ids.ts';
 import { enrol, type Enrolled } from './enrol.ts';
 import { IDENTITY_FILE, TEMPORARY, type Place } from './identity.ts';
 import type { Seat } from './seat.ts';
+import { Spares } from './spares.ts';
 
 export interface WatchOptions {
   place: Omit<Place, 'position'>;
@@ -19,6 +20,12 @@ export interface WatchOptions {
   founded: boolean;
   /** A drive is no longer the one that it was: forget what is open on it. */
   changed: (seat: Seat) => void;
+  /** Empty drives that take the place of one that stays away. */
+  spares: readonly Drive[];
+  /** How long a drive must be missing for that; Infinity: this process gives none away. */
+  spareAfterMs: number;
+  /** Drives that must be there for that: with fewer the fault lies elsewhere. */
+  peersMin: number;
   /** Before any process writes: directories that a group needs. */
   directories: readonly string[];
 }
@@ -27,6 +34,7 @@ export class DriveWatch {
   readonly #seats: readonly Seat[];
   readonly #options: WatchOptions;
   readonly #identityTimes: number[];
+  readonly #spares: Spares;
   readonly #looking = new Set<number>();
   #enrolling: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -35,6 +43,7 @@ export class DriveWatch {
     this.#seats = seats;
     this.#options = options;
     this.#identityTimes = seats.map(() => 0);
+    this.#spares = new Spares(options.spares, options.place, options.random);
   }
 
   /** DriveForeign, FormatUnknown: then nothing was changed. Missing drives are no error. */
@@ -50,7 +59,13 @@ export class DriveWatch {
 
   async #enrol(tolerant: boolean): Promise<void> {
     const { place, random, writes, founded } = this.#options;
-    const drives = this.#seats.map(({ drive }) => drive);
+    const drives = await this.#spares.resolve(this.#seats.map(({ home }) => home));
+    for (const [position, drive] of drives.entries()) {
+      const seat = this.#seats[position] as Seat;
+      if (seat.drive === drive) continue;
+      this.#options.changed(seat);
+      seat.standIn(drive);
+    }
     const how = { random, writes, makesDirectories: !tolerant, tolerant, founded };
     const found = await enrol(drives, place, how);
     for (const [position, one] of found.entries()) {
@@ -122,12 +137,26 @@ export class DriveWatch {
   }
 
   async #lookForAbsent(seat: Seat): Promise<'same' | 'changed'> {
+    if (await this.#spareTakes(seat)) return 'changed';
     try {
       await seat.drive.list('');
       return 'changed';
     } catch {
       return 'same';
     }
+  }
+
+  /** True when a spare stands at the place of a drive that is away, or has just been put there. */
+  async #spareTakes(seat: Seat): Promise<boolean> {
+    if (this.#spares.none) return false;
+    if (await this.#spares.claims(seat.position)) return true;
+    const there = this.#seats.filter(({ present }) => present);
+    const { spareAfterMs, peersMin } = this.#options;
+    if (seat.missingMs <= spareAfterMs || there.length < peersMin) return false;
+    return this.#spares.claim(
+      seat.position,
+      there.map(({ drive }) => drive),
+    );
   }
 
   /** A drive that rested must write and sync a small file before it is trusted again. */

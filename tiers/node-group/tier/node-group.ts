@@ -62,6 +62,7 @@ export class NodeGroup {
       segmentFiles: new OpenFiles(seats, segmentPath, FILES_MAX),
       shardFiles: new OpenFiles(seats, shardPath, FILES_MAX),
       hedge: new Hedge(),
+      largeHedge: new Hedge(),
       settings,
       clock: deps.clock,
       random: deps.random,
@@ -76,6 +77,9 @@ export class NodeGroup {
       random: deps.random,
       writes: deps.role !== 'primary',
       probeMs: settings.probeMs,
+      spares: settings.spares.map(openDrive),
+      spareAfterMs: deps.role === 'worker' ? settings.spareAfterMs : Infinity,
+      peersMin: codec.code.k,
       founded,
       changed: (seat) => {
         this.context.segmentFiles.dropDrive(seat.position);
