@@ -1299,9 +1299,9 @@ test.serial('a hanging read is overtaken by decoding from the others', async (t)
 });
 
 test.serial(
-  'a drive that hangs under a large read fails that read, never a later one',
+  'a drive that hangs under a large read is decoded around, in this read and later ones',
   async (t) => {
-    const sim = simulated({ settings: { stallMs: 20 } });
+    const sim = simulated();
     const tier = await opened(sim.paths, sim.options);
     const bytes = sampleBytes(900_000, 1);
     const stored = await put(tier, bytes);
@@ -1310,8 +1310,10 @@ test.serial(
     const location = stored.location as ShardLocation;
     const slow = sim.media[driveOf(location, 1)] as Medium;
     slow.faults = [{ operation: 'read', code: 'HANG', path: 'shards' }];
-    await failsWith(t, 'DriveUnavailable', async () => bytesOf(await reader.read(location)));
-    for (let i = 0; i < 3; i += 1) await same(t, reader, stored, bytes);
+    // Far below the 25 s after which a read is given up.
+    const begun = performance.now();
+    for (let i = 0; i < 4; i += 1) await same(t, reader, stored, bytes);
+    t.true(performance.now() - begun < 5000);
     await reader.close();
   },
 );

@@ -11,7 +11,9 @@ export interface DriveFile {
    * short count means the end, never a signal.
    */
   read(target: Uint8Array, position: number): Promise<number>;
-  /** The same, blocking this thread: only where the bytes are likely in the page cache. */
+  /** As read, into several targets, one behind another. Missing: one after another will do. */
+  readParts?(targets: readonly Uint8Array[], position: number): Promise<number>;
+  /** As read, blocking this thread: only where the bytes are likely in the page cache. */
   readNow(target: Uint8Array, position: number): number;
   /**
    * Writes all of it, one behind another (short writes are looped), at `position`. Durable on

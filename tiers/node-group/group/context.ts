@@ -19,7 +19,9 @@ export interface GroupContext {
   seats: readonly Seat[];
   segmentFiles: OpenFiles;
   shardFiles: OpenFiles;
+  /** Of small reads; large ones take longer. */
   hedge: Hedge;
+  largeHedge: Hedge;
   settings: Settled;
   clock: Clock;
   random: Random;

@@ -6,11 +6,17 @@ const SAMPLES = 256;
 const REFRESH_EVERY = 64;
 /** Never sooner: on a busy machine a hedge only adds load. */
 const HEDGE_MS_MIN = 25;
+export const LARGE_HEDGE_MS_MIN = 50;
 
 export class Hedge {
   readonly #samples = new Float64Array(SAMPLES);
+  readonly #floorMs: number;
   #count = 0;
   #afterMs = 200;
+
+  constructor(floorMs = HEDGE_MS_MIN) {
+    this.#floorMs = floorMs;
+  }
 
   get afterMs(): number {
     return this.#afterMs;
@@ -21,7 +27,7 @@ export class Hedge {
     this.#count += 1;
     if (this.#count % REFRESH_EVERY !== 0) return;
     const known = this.#samples.slice(0, Math.min(this.#count, SAMPLES)).toSorted();
-    this.#afterMs = Math.max(HEDGE_MS_MIN, 2 * (known[Math.floor(known.length * 0.95)] as number));
+    this.#afterMs = Math.max(this.#floorMs, 2 * (known[Math.floor(known.length * 0.95)] as number));
   }
 }
 

@@ -1,10 +1,11 @@
-// Hands out a large range as a stream: whole stripes into reused buffers, the next one read while
-// the last is being sent. The buffers come from one bounded pool a tier; when it is empty (many
-// slow clients), a reader goes on in small steps with a buffer of its own, so nobody waits for
-// nobody.
+// Hands out a large range as a stream, 1 MiB a step, into reused buffers. What is likely in memory is
+// read when its turn comes, without leaving the thread; else four steps are read together, and the
+// next four while they are being sent. The buffers come from one bounded pool a tier; when it is
+// empty (many slow clients), a reader goes on in small steps with a buffer of its own, so nobody
+// waits for nobody.
 
 import type { ByteRange } from '../../../appliance/model/tier.ts';
-import type { ShardReader } from './shard-reader.ts';
+import type { Filled, ShardReader, Span } from './shard-reader.ts';
 
 const LEAN_BYTES = 256 * 1024;
 
@@ -34,11 +35,6 @@ export class StripeBuffers {
     this.#free.clear();
   }
 
-  /** For a buffer that something may still write into: never lent out again. */
-  lose(buffer: Buffer): void {
-    this.#bytes -= buffer.length;
-  }
-
   give(buffer: Buffer): void {
     const kept = this.#free.get(buffer.length);
     if (kept === undefined) this.#free.set(buffer.length, [buffer]);
@@ -49,14 +45,21 @@ export class StripeBuffers {
 interface Step {
   buffer: Buffer;
   pooled: boolean;
-  bytes: Buffer;
-  ready: Promise<void>;
+  span: Span;
+  /** What the reader made of it; undefined until it has. */
+  filled: Filled | undefined;
 }
+
+/** Steps that are read together: four stripes, so that a lane is asked for 1 MiB at a time. */
+const STEPS_MAX = 4;
+/** About a step: whole pieces of a stripe, or a part of one. */
+const STEP_BYTES = 1024 * 1024;
 
 export class ShardStream {
   readonly #reader: ShardReader;
   readonly #range: ByteRange;
   readonly #buffers: StripeBuffers;
+  readonly #stepBytes: number;
   #at = 0;
   #lean: Buffer | undefined;
 
@@ -64,53 +67,99 @@ export class ShardStream {
     this.#reader = reader;
     this.#range = range;
     this.#buffers = buffers;
+    // Whole pieces, so that no block is read twice.
+    const { width } = reader.geometry;
+    this.#stepBytes = width > STEP_BYTES ? STEP_BYTES : Math.round(STEP_BYTES / width) * width;
   }
 
-  /** Starts reading the next bytes; undefined at the end, or when `ahead` and no buffer is free. */
-  #begin(ahead: boolean): Step | undefined {
+  /** The next step, not yet read; undefined at the end, or when only a pooled buffer will do. */
+  #next(pooledOnly: boolean): Step | undefined {
     const rest = this.#range.length - this.#at;
     if (rest === 0) return undefined;
-    const span = this.#reader.spanAt(this.#range.offset + this.#at, rest);
-    const size = Math.min(this.#reader.geometry.stripeData, roundUp(span.length));
-    const pooled = this.#buffers.take(size);
-    if (pooled === undefined && ahead) return undefined;
+    const { stripe, from, ...inStripe } = this.#reader.spanAt(this.#range.offset + this.#at, rest);
+    const length = Math.min(inStripe.length, this.#stepBytes - (from % this.#stepBytes));
+    const pooled = this.#buffers.take(Math.min(this.#stepBytes, roundUp(length)));
+    if (pooled === undefined && pooledOnly) return undefined;
     this.#lean ??= pooled === undefined ? Buffer.allocUnsafeSlow(LEAN_BYTES) : undefined;
     const buffer = pooled ?? (this.#lean as Buffer);
-    const bytes = buffer.subarray(0, Math.min(span.length, buffer.length));
-    this.#at += bytes.length;
-    const ready = this.#reader.readSpan(span.stripe, span.from, bytes);
-    // Awaited when its turn comes; until then a failure is nobody's unhandled one.
-    ready.catch(() => undefined);
-    return { buffer, pooled: pooled !== undefined, bytes, ready };
+    const target = buffer.subarray(0, Math.min(length, buffer.length));
+    this.#at += target.length;
+    const span = { stripe, from, target };
+    return { buffer, pooled: pooled !== undefined, span, filled: undefined };
   }
 
-  #end(step: Step): void {
-    if (!step.pooled) return;
-    if (this.#reader.isStuck) this.#buffers.lose(step.buffer);
-    else this.#buffers.give(step.buffer);
+  /** Steps that begin with this one and are read by one call a lane. */
+  #window(first: Step): Step[] {
+    const steps = [first];
+    while (first.pooled && steps.length < STEPS_MAX) {
+      const step = this.#next(true);
+      if (step === undefined) break;
+      steps.push(step);
+    }
+    return steps;
+  }
+
+  async #read(steps: readonly Step[]): Promise<void> {
+    const filled = await this.#reader.readSpans(steps.map(({ span }) => span));
+    for (const [i, step] of steps.entries()) step.filled = filled[i];
+  }
+
+  /** Its bytes have been sent, or never will be. */
+  #end({ buffer, pooled, filled }: Step, failed: boolean): void {
+    const late = failed && filled === undefined ? this.#reader.quiet() : filled?.busy;
+    if (late !== undefined) {
+      // Something may still write into it: a pooled one is lent again only then.
+      if (!pooled) this.#lean = undefined;
+      else void late.then(() => this.#buffers.give(buffer));
+    } else if (pooled) this.#buffers.give(buffer);
   }
 
   /** Each chunk stays valid until the next one is asked for. */
   async *chunks(signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
-    let now = this.#begin(false);
-    let next: Step | undefined;
+    const steps: Step[] = [];
+    let ahead: { steps: Step[]; read: Promise<void> } | undefined;
     try {
-      while (now !== undefined) {
+      for (;;) {
         signal?.throwIfAborted();
-        await now.ready;
-        next = this.#begin(true);
-        yield now.bytes;
-        this.#end(now);
-        now = next ?? this.#begin(false);
-        next = undefined;
+        if (ahead !== undefined) {
+          await ahead.read;
+          steps.push(...ahead.steps);
+          ahead = this.#ahead();
+        } else {
+          const step = this.#next(false);
+          if (step === undefined) return;
+          if (this.#reader.readNow(step.span)) {
+            step.filled = { bytes: step.span.target, busy: undefined };
+            steps.push(step);
+          } else {
+            steps.push(...this.#window(step));
+            await this.#read(steps);
+            ahead = this.#ahead();
+          }
+        }
+        while (steps.length > 0) {
+          const [step] = steps as [Step];
+          yield (step.filled as Filled).bytes;
+          steps.shift();
+          this.#end(step, false);
+        }
       }
     } finally {
-      for (const step of [now, next]) {
-        if (step === undefined) continue;
-        await step.ready.catch(() => undefined);
-        this.#end(step);
-      }
+      const left = [...steps, ...(ahead?.steps ?? [])];
+      await ahead?.read.catch(() => undefined);
+      for (const step of left) this.#end(step, true);
     }
+  }
+
+  /** Reads on while what was read is being sent; nothing while no buffer is free. */
+  #ahead(): { steps: Step[]; read: Promise<void> } | undefined {
+    const first = this.#next(true);
+    if (first === undefined) return undefined;
+    const steps = this.#window(first);
+    const read = this.#read(steps);
+    // Awaited when its turn comes; until then a failure is nobody's unhandled one.
+    read.catch(() => undefined);
+    return { steps, read };
   }
 }
 

@@ -9,7 +9,7 @@ import { Seat } from '../drive/seat.ts';
 import { DriveWatch } from '../drive/watch.ts';
 import { TEMPORARY } from '../drive/identity.ts';
 import { bits, nameOf, type GroupContext } from '../group/context.ts';
-import { Hedge } from '../group/hedge.ts';
+import { Hedge, LARGE_HEDGE_MS_MIN } from '../group/hedge.ts';
 import { DRIVES_UP_MIN, LaneOrders } from '../group/lane-order.ts';
 import { OpenFiles } from '../group/open-files.ts';
 import { unreadable, noLanes } from '../group/missing.ts';
@@ -62,7 +62,7 @@ export class NodeGroup {
       segmentFiles: new OpenFiles(seats, segmentPath, FILES_MAX),
       shardFiles: new OpenFiles(seats, shardPath, FILES_MAX),
       hedge: new Hedge(),
-      largeHedge: new Hedge(),
+      largeHedge: new Hedge(LARGE_HEDGE_MS_MIN),
       settings,
       clock: deps.clock,
       random: deps.random,

@@ -1,0 +1,306 @@
+// Reads stretches of the lanes of one large object, verified, for as long as one read of it lasts.
+// The danger is a drive that hangs: whoever waits for it waits for ever, and whoever does not must
+// not touch the buffer that it may still write into. So a read that takes longer than twice the 95th
+// percentile of recent ones is called late: others are asked beside it, its lane comes last from
+// then on, and what it was given stays its own until it has ended.
+
+import { FirnError } from '../../../appliance/model/errors.ts';
+import type { ShardLocation } from '../../../appliance/model/location.ts';
+import type { Seat } from '../drive/seat.ts';
+import { bits, type GroupContext } from '../group/context.ts';
+import type { LaneOrder } from '../group/lane-order.ts';
+import { isAbsent, noLanes, unreadable, type LaneStates } from '../group/missing.ts';
+import type { OpenFile } from '../group/open-files.ts';
+import {
+  BLOCK_BYTES,
+  blocksRight,
+  geometryOf,
+  readFooter,
+  type Geometry,
+  type ShardFooter,
+} from './format.ts';
+
+/** A stretch of one lane's piece: whole blocks, or up to the piece's end. */
+export interface Columns {
+  from: number;
+  to: number;
+}
+
+export interface Stretch {
+  stripe: number;
+  columns: Columns;
+  target: Buffer;
+}
+
+export type LaneState = 'good' | keyof LaneStates;
+
+/** A read of one lane under way. */
+export interface LaneRun {
+  lane: number;
+  /** Undefined while it runs. */
+  state: LaneState | undefined;
+  late: boolean;
+  /** Nothing writes into its targets any more. */
+  done: boolean;
+  /** What nobody may take for damage: a format that is newer than this program. */
+  fault: FirnError | undefined;
+  decided: Promise<unknown>;
+  /** Once nothing writes into its targets any more. Never rejects. */
+  ended: Promise<unknown>;
+}
+
+/** A read is given up after as many times the stall time of a write. */
+const READ_STALL_FACTOR = 5;
+/** Bytes touched this recently are likely in memory still. */
+const WARM_MS = 60_000;
+
+export class LaneReads {
+  readonly geometry: Geometry;
+  readonly order: LaneOrder;
+  readonly #context: GroupContext;
+  readonly #location: ShardLocation;
+  /** Lanes found wanting, and why. */
+  readonly #bad = noLanes();
+  #badMask = 0;
+  /** Lanes that were late, or whose drive rests: read only if others don't suffice. */
+  #slow = 0;
+
+  constructor(context: GroupContext, location: ShardLocation) {
+    this.#context = context;
+    this.#location = location;
+    this.order = context.orders.of(location.id, location.away ?? 0);
+    this.geometry = geometryOf(location, context.code);
+    for (const [lane, position] of this.order.positions.entries()) {
+      const holds = (this.order.inUse | this.order.lost) >> lane;
+      if ((holds & 1) === 0) continue;
+      const seat = context.seats[position] as Seat;
+      if (!seat.present) this.mark(lane, 'down');
+      else if (!seat.trusted) this.#slow |= 1 << lane;
+    }
+  }
+
+  /** Leaves a lane out from here on. */
+  mark(lane: number, state: LaneState): void {
+    this.#badMask |= 1 << lane;
+    if (state !== 'good') this.#bad[state] |= 1 << lane;
+  }
+
+  /** True if a lane is better decoded than read. */
+  shuns(lane: number): boolean {
+    return (((this.#badMask | this.#slow) >> lane) & 1) === 1;
+  }
+
+  /** Which error says why the bytes can't be had, where only the lanes of `good` are right. */
+  unreadable(good: number): Error {
+    return unreadable(this.#location, { ...this.#bad, good }, this.geometry.dataLanes);
+  }
+
+  #seat(lane: number): Seat {
+    return this.#context.seats[this.order.positions[lane] as number] as Seat;
+  }
+
+  /** Lanes to decode from: those the write was not sure of, resting and late ones come last. */
+  candidates(taken: number): number[] {
+    const usable = (this.order.inUse | this.order.lost) & ~this.#badMask & ~taken;
+    const lanes: number[] = [];
+    for (let lane = 0; usable >> lane !== 0; lane += 1) if ((usable >> lane) & 1) lanes.push(lane);
+    const rank = (lane: number): number =>
+      ((this.#location.unconfirmed >> lane) & 1) + 2 * ((this.#slow >> lane) & 1);
+    return lanes.toSorted((a, b) => rank(a) - rank(b) || a - b);
+  }
+
+  /** Starts reading stretches of a lane that lie one behind another in its file. */
+  start(lane: number, stretches: readonly Stretch[]): LaneRun {
+    const seat = this.#seat(lane);
+    const begun = performance.now();
+    const reading = this.#read(lane, stretches, seat);
+    const run: LaneRun = {
+      ...{ lane, state: undefined, late: false, done: false, fault: undefined },
+      decided: reading,
+      ended: reading.then(() => {
+        run.done = true;
+        this.#context.largeHedge.took(performance.now() - begun);
+        // It was slow once, and does not hang.
+        if (run.late && run.state === 'good' && seat.trusted) this.#slow &= ~(1 << lane);
+      }),
+    };
+    run.decided = this.#decide(run, reading, seat);
+    return run;
+  }
+
+  /** Waits for a read, but not for ever: the drive of one that hangs rests. */
+  async #decide(run: LaneRun, reading: Promise<LaneState | FirnError>, seat: Seat): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const hopeless = new Promise<LaneState>((resolve) => {
+      timer = setTimeout(() => {
+        seat.rest('a read did not end in time');
+        resolve('down');
+      }, this.#context.settings.stallMs * READ_STALL_FACTOR);
+    });
+    const state = await Promise.race([reading, hopeless]);
+    clearTimeout(timer);
+    if (state instanceof FirnError) run.fault = state;
+    run.state = state instanceof FirnError ? 'damaged' : state;
+    if (run.state !== 'good') this.mark(run.lane, run.state);
+  }
+
+  /** Resolves when all of them are decided, or those that are not have become late. */
+  async await(runs: readonly LaneRun[]): Promise<void> {
+    const open = runs.filter(({ state }) => state === undefined);
+    const fresh = open.filter(({ late }) => !late);
+    if (fresh.length === 0) {
+      if (open.length > 0) await Promise.race(open.map(({ decided }) => decided));
+      return;
+    }
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise((resolve) => {
+      timer = setTimeout(resolve, this.#context.largeHedge.afterMs);
+    });
+    await Promise.race([Promise.all(fresh.map(({ decided }) => decided)), patience]);
+    clearTimeout(timer);
+    for (const run of fresh) {
+      if (run.state !== undefined) continue;
+      run.late = true;
+      this.#slow |= 1 << run.lane;
+    }
+  }
+
+  /** What was decoded around those of them that are late was done before them. */
+  overtook(runs: readonly LaneRun[]): void {
+    for (const { lane, state, late } of runs) {
+      if (late && state === undefined) this.#seat(lane).overtaken();
+    }
+  }
+
+  /** Reads and verifies; ends only when the drive is done. Never rejects. */
+  async #read(
+    lane: number,
+    stretches: readonly Stretch[],
+    seat: Seat,
+  ): Promise<LaneState | FirnError> {
+    const { shardFiles } = this.#context;
+    let open: OpenFile;
+    try {
+      open = await shardFiles.use(seat.position, this.#location.id);
+    } catch (error) {
+      if (isAbsent(error)) return 'absent';
+      seat.readFailed(error);
+      return 'down';
+    }
+    try {
+      const footer = await this.footer(open, lane);
+      if (footer === undefined) return 'damaged';
+      const [first] = stretches;
+      if (first === undefined || first.target.length === 0) return 'good';
+      const targets = stretches.map(({ target }) => target);
+      const bytes = targets.reduce((sum, { length }) => sum + length, 0);
+      const at = this.#positionOf(first);
+      const count = await readAll(open, targets, at);
+      open.touchSpan(at, at + bytes, performance.now());
+      const right = count === bytes && stretches.every((one) => this.#isRight(one, footer));
+      return right ? 'good' : 'damaged';
+    } catch (error) {
+      if (error instanceof FirnError) return error;
+      seat.readFailed(error);
+      return 'down';
+    } finally {
+      shardFiles.release(open);
+    }
+  }
+
+  #positionOf({ stripe, columns }: Stretch): number {
+    return this.geometry.startOf(stripe) + columns.from;
+  }
+
+  #isRight({ stripe, columns, target }: Stretch, footer: ShardFooter): boolean {
+    const first = this.geometry.blockOf(stripe) + columns.from / BLOCK_BYTES;
+    return blocksRight(target, footer.table, first);
+  }
+
+  /**
+   * Reads without leaving the thread where the bytes are likely in memory: at 256 KiB that costs no
+   * more than to ask another thread, and the sum finds them in the cache. False: it was not done.
+   */
+  readNow(lane: number, stretch: Stretch): boolean {
+    const seat = this.#seat(lane);
+    const begun = performance.now();
+    if (this.shuns(lane) || !seat.trusted || !seat.blocking.allowed(begun)) return false;
+    const open = this.#context.shardFiles.peek(seat.position, this.#location.id);
+    const footer = open?.memo as ShardFooter | undefined;
+    if (open === undefined || footer === undefined) return false;
+    const at = this.#positionOf(stretch);
+    const { target } = stretch;
+    const touched = Math.min(open.touchedAt(at), open.touchedAt(at + target.length - 1));
+    if (begun - touched > WARM_MS) return false;
+    try {
+      const count = open.file.readNow(target, at);
+      open.usedAt = performance.now();
+      seat.blocking.took(open.usedAt - begun, open.usedAt);
+      // What is wrong is looked at again, and dealt with, by whoever reads it the long way.
+      return count === target.length && this.#isRight(stretch, footer);
+    } catch {
+      return false;
+    }
+  }
+
+  /**
+   * The file's footer, read once while the file stays open. Undefined: not this object's, or
+   * damaged.
+   */
+  async footer(open: OpenFile, lane: number): Promise<ShardFooter | undefined> {
+    if (open.memo !== undefined) return open.memo as ShardFooter;
+    const { footerBytes, footerStart, length } = this.geometry;
+    const bytes = Buffer.allocUnsafe(footerBytes);
+    if ((await open.file.read(bytes, footerStart)) !== footerBytes) return undefined;
+    const footer = readFooter(bytes);
+    if (footer === undefined || footer.id !== this.#location.id || footer.lane !== lane) {
+      return undefined;
+    }
+    if (footer.length !== length) return undefined;
+    open.memo = footer;
+    return footer;
+  }
+
+  /**
+   * Starts lanes until k' of them are good, further ones for those that fail or are late: which are
+   * good. `runs` gets all that were started. Throws as Tier.read.
+   */
+  async gather(startLane: (lane: number) => LaneRun, runs: LaneRun[]): Promise<number> {
+    const need = this.geometry.dataLanes;
+    let asked = 0;
+    for (;;) {
+      let have = 0;
+      for (const { lane, state } of runs) if (state === 'good') have |= 1 << lane;
+      throwFault(runs);
+      if (bits(have) >= need) {
+        this.overtook(runs);
+        return have;
+      }
+      const hoped = runs.filter(({ state, late }) => state === undefined && !late).length;
+      for (const lane of this.candidates(asked).slice(0, need - bits(have) - hoped)) {
+        asked |= 1 << lane;
+        runs.push(startLane(lane));
+      }
+      if (runs.every(({ state }) => state !== undefined)) throw this.unreadable(have);
+      await this.await(runs);
+    }
+  }
+}
+
+export function throwFault(runs: readonly LaneRun[]): void {
+  for (const { fault } of runs) if (fault !== undefined) throw fault;
+}
+
+/** Fills all targets, one behind another. Fewer bytes only at the file's end. */
+async function readAll(open: OpenFile, targets: readonly Buffer[], at: number): Promise<number> {
+  const [first] = targets;
+  if (targets.length === 1) return open.file.read(first as Buffer, at);
+  if (open.file.readParts !== undefined) return open.file.readParts(targets, at);
+  let got = 0;
+  for (const target of targets) {
+    const count = await open.file.read(target, at + got);
+    got += count;
+    if (count < target.length) break;
+  }
+  return got;
+}
