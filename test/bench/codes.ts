@@ -39,7 +39,8 @@ const UNITS = {
   'get-ms': 'ms, alone',
   'put-cpu': 'CPU µs, crowd',
   'get-cpu': 'CPU µs, crowd',
-  raw: 'bytes a byte',
+  'raw-alone': 'bytes a byte, alone',
+  raw: 'bytes a byte, crowd',
 } as const;
 type Kind = keyof typeof UNITS;
 
@@ -119,6 +120,7 @@ async function cpuMicros(
 async function measure(bed: Bed, size: Size): Promise<Record<Kind, number>> {
   const alone = { put: [] as number[], get: [] as number[] };
   const stored: Stored[] = [];
+  const empty = await allocatedBytes(bed.drives);
   for (let i = 0; i < size.alone; i += 1) {
     alone.put.push(await milliseconds(async () => stored.push(await bed.put(size))));
   }
@@ -136,6 +138,7 @@ async function measure(bed: Bed, size: Size): Promise<Record<Kind, number>> {
     'get-ms': median(alone.get),
     'put-cpu': put,
     'get-cpu': get,
+    'raw-alone': (before - empty) / (size.bytes * size.alone),
     raw,
   };
 }
