@@ -116,9 +116,12 @@ export class CompactWorker implements Worker {
     const newlyDead = info.deadBytes + heads - (last?.counts['deadBytes'] ?? 0);
     const lived = last?.counts['liveBytes'] ?? bytes;
     const liveShare = bytes === 0 ? 1 : Math.max(0, lived - newlyDead) / bytes;
-    const isDead = bytes > 0 && newlyDead > 0 && liveShare < liveShareMin;
-    // Emptied before: what was moved out is dead once its grace is over.
-    const isEmpty = last?.cursor === 'emptied' && at - last.updatedAt > graceMs;
+    // Kept for want of room, or before the drives were full.
+    const isNew = newlyDead > 0 || last?.cursor === 'kept';
+    const isDead = bytes > 0 && isNew && liveShare < liveShareMin;
+    // Emptied before, or held: what was moved out is dead once its grace is over.
+    const waits = last?.cursor === 'emptied' || last?.cursor === 'held';
+    const isEmpty = waits && at - last.updatedAt > graceMs;
     const isOld = at - (last?.updatedAt ?? info.openedAt) >= LOOK_AGAIN_MS;
     return isDead || isEmpty || isOld ? { ...of, row, last, liveShare } : undefined;
   }

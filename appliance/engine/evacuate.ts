@@ -110,9 +110,9 @@ function add(to: Map<number, InGroup>, group: number, more: InGroup): void {
   to.set(group, { objects: objects + more.objects, bytes: bytes + more.bytes });
 }
 
-/** False once a group has given what it was to give. */
-function mayLeave({ task, result }: Walk, group: number): boolean {
-  const bytes = result.moved.get(group)?.bytes ?? 0;
+/** False once a group has given what it was to give, with what is on its way. */
+function mayLeave({ task, result }: Walk, group: number, onItsWay = 0): boolean {
+  const bytes = (result.moved.get(group)?.bytes ?? 0) + onItsWay;
   return task.counts !== true && bytes < (task.sources.get(group) ?? 0);
 }
 
@@ -163,10 +163,12 @@ async function ofUploads(walk: Walk, rows: readonly Row<Upload>[]): Promise<void
 async function ofObjects(walk: Walk, rows: readonly Row<ObjectDocument>[]): Promise<void> {
   let batch: MovingVersion[] = [];
   let bytes = 0;
+  const onItsWay = new Map<number, number>();
   const flush = async (): Promise<void> => {
     const moving = batch;
     batch = [];
     bytes = 0;
+    onItsWay.clear();
     if (moving.length > 0) await moveBatch(walk, moving);
   };
   for (const row of rows) {
@@ -178,21 +180,21 @@ async function ofObjects(walk: Walk, rows: readonly Row<ObjectDocument>[]): Prom
       failed(walk, row.id, error);
     }
     for (const moving of found) {
+      const group = sourceOf(walk.task, (moving.parts[0] as Part).location) ?? -1;
+      const before = onItsWay.get(group) ?? 0;
+      if (!mayLeave(walk, group, before)) continue;
       batch.push(moving);
-      bytes += moving.parts.reduce((sum, part) => sum + part.sizeBytes, 0);
+      const more = moving.parts.reduce((sum, part) => sum + part.sizeBytes, 0);
+      onItsWay.set(group, before + more);
+      bytes += more;
       if (batch.length >= BATCH || bytes >= BATCH_BYTES) await flush();
     }
   }
   await flush();
 }
 
-async function moveBatch(walk: Walk, batch: readonly MovingVersion[]): Promise<void> {
+async function moveBatch(walk: Walk, leaving: readonly MovingVersion[]): Promise<void> {
   const { core, task, options, result } = walk;
-  const leaving = batch.filter(({ parts }) => {
-    const group = sourceOf(task, (parts[0] as Part).location);
-    return group !== undefined && mayLeave(walk, group);
-  });
-  if (leaving.length === 0) return;
   const { problems, failed: unread } = await moveVersions(core, leaving, {
     kind: 'rebalance',
     tier: task.tier,

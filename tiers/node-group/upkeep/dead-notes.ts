@@ -54,14 +54,25 @@ export class DeadNotes {
     this.#pending = new Map();
     this.#count = 0;
     if (pending.size > 0) {
-      this.#flushing = this.#flushing.then(() => this.#append(pending)).catch(() => undefined);
+      this.#flushing = this.#flushing.then(() => this.#appendSomewhere(pending));
     }
     return this.#flushing;
   }
 
-  async #append(pending: ReadonlyMap<string, Buffer[]>): Promise<void> {
-    const seat = this.#context.seats.find((one) => one.trusted);
-    if (seat === undefined) return;
+  /** On the first drive that takes them: one that is full is where they are needed most. */
+  async #appendSomewhere(pending: ReadonlyMap<string, Buffer[]>): Promise<void> {
+    for (const seat of this.#context.seats) {
+      if (!seat.trusted) continue;
+      try {
+        // Noted twice, a location counts once.
+        return await this.#append(seat, pending);
+      } catch {
+        continue;
+      }
+    }
+  }
+
+  async #append(seat: Seat, pending: ReadonlyMap<string, Buffer[]>): Promise<void> {
     await seat.drive.makeDirectory(NOTES_DIRECTORY);
     for (const [segment, notes] of pending) {
       const file = await openOrMake(seat, `${NOTES_DIRECTORY}/${segment}-${this.#writer}`);
