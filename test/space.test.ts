@@ -96,7 +96,7 @@ test('a group that drains, is full, is avoided or could bear no failure gets not
       owners
         .slice(0, 500)
         .map((owner) => numberOf(chooseGroup(groups, owner, avoid)))
-        .sort(),
+        .toSorted((a, b) => a - b),
     );
   const good = [fakeGroup(1), fakeGroup(2)];
   t.deepEqual(chosen([fakeGroup(0, { draining: true }), ...good]), new Set([1, 2]));
@@ -655,7 +655,7 @@ test('full drives are compacted from the reserve, and one that refuses meanwhile
       await house.tier.look();
     }
     t.like(refused, { code: 'InsufficientCapacity' });
-    for (const key of [...stored.keys()]) {
+    for (const key of stored.keys()) {
       if (Number(key.slice(1)) % 10 < 3) continue;
       await house.remove(key);
       stored.delete(key);

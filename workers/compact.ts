@@ -1,11 +1,11 @@
 // Empties and frees containers that hold mostly dead bytes: segments of node groups, and packs in
-// tiers that are read at once. Reading a segment costs 64 MiB, so one is looked at only when what is
-// noted dead says that less than half of it can live (its size is known by the heads of its
-// batches), or a week has passed (what a crashed PUT left is in no note). The deadest come first: they
-// cost nothing and give the most. The danger is a full drive: then segments that are a fifth dead are
-// emptied too, out of the reserve that only workers write to; without room nothing is moved, and
-// what is wholly dead is freed all the same. Packs of staged tiers are never emptied, as that would
-// cost a retrieval: they go when nothing lives.
+// tiers that are read at once. Reading a segment costs 64 MiB, so one is looked at only when what
+// is noted dead says that less than half of it can live (its size is known by the heads of its
+// batches), or a week has passed (what a crashed PUT left is in no note). The deadest come first:
+// they cost nothing and give the most. The danger is a full drive: then segments that are a fifth
+// dead are emptied too, out of the reserve that only workers write to; without room nothing is
+// moved, and what is wholly dead is freed all the same. Packs of staged tiers are never emptied, as
+// that would cost a retrieval: they go when nothing lives.
 
 import { compactPack, compactSegment, LIVE_SHARE_MIN } from '../appliance/engine/compact.ts';
 import type { Core } from '../appliance/engine/core.ts';

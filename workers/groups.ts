@@ -1,8 +1,8 @@
 // Empties node groups that drain, and evens out their fill when asked to: pass after pass over all
-// that names bytes, by the one move protocol, in batches with rests between. How far it is stands in
-// a checkpoint, so a restart goes on where it was. A group counts as empty only when its drives hold
-// no file of an object and a whole pass that began after that found nothing that names it: then it
-// may leave the settings, and what is in it could never be read again.
+// that names bytes, by the one move protocol, in batches with rests between. How far it is stands
+// in a checkpoint, so a restart goes on where it was. A group counts as empty only when its drives
+// hold no file of an object and a whole pass that began after that found nothing that names it:
+// then it may leave the settings, and what is in it could never be read again.
 
 import type { Core } from '../appliance/engine/core.ts';
 import { compactSegment } from '../appliance/engine/compact.ts';

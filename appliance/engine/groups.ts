@@ -1,8 +1,8 @@
 // Node groups as an operator changes them: which there are, which is being emptied, what a
-// rebalance would move. One row of `settings` a tier (model/groups.ts), changed by compare-and-swap;
-// every process follows it within a second. The dangers: a group that lost its place in the
-// settings and is taken for another, one that leaves while objects are in it, a drain with nowhere
-// to go. Numbers of groups are given here once and never again.
+// rebalance would move. One row of `settings` a tier (model/groups.ts), changed by
+// compare-and-swap; every process follows it within a second. The dangers: a group that lost its
+// place in the settings and is taken for another, one that leaves while objects are in it, a drain
+// with nowhere to go. Numbers of groups are given here once and never again.
 
 import type { Clock } from '../model/clock.ts';
 import { FirnError } from '../model/errors.ts';

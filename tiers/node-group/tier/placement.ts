@@ -1,8 +1,9 @@
 // Chooses the node group of a write: rendezvous hashing of the object's name (bucket id and key),
 // weighted by free room. Each group draws a number from the name and its own number (never its
-// place in the settings); the highest weighted draw wins. Adding a group moves nothing and takes its
-// share of new writes at once. The danger it answers: a write into a group that is being emptied,
-// that is full, or that could bear one failure less than its code promises, while another could.
+// place in the settings); the highest weighted draw wins. Adding a group moves nothing and takes
+// its share of new writes at once. The danger it answers: a write into a group that is being
+// emptied, that is full, or that could bear one failure less than its code promises, while another
+// could.
 
 import { checksum64 } from '../../checksum.ts';
 import { awayNow } from '../group/context.ts';
