@@ -11,19 +11,20 @@ import {
   newChecksum,
   type CrcAlgorithm,
 } from '../appliance/model/checksum.ts';
-import { Md5Lanes, type PendingMd5, type RunningMd5 } from '../appliance/model/md5-lanes.ts';
+import {
+  md5Lanes,
+  Md5Lanes,
+  type PendingMd5,
+  type RunningMd5,
+} from '../appliance/model/md5-lanes.ts';
+import { house, put, seeded } from './engine-harness.ts';
 
 const seed = Number(process.env['SEED'] ?? randomInt(2 ** 31));
 
-/** Mulberry32. */
+/** Whole numbers below what is asked. */
 function chance(from: number): (below: number) => number {
-  let state = from;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below);
-  };
+  const random = seeded(from);
+  return (below) => Math.floor(random() * below);
 }
 
 const pool = Buffer.alloc(4 << 20);
@@ -162,6 +163,49 @@ test('an MD5 above 512 MiB carries its length in 64 bits', (t) => {
   const sum = right.digest('hex');
   t.is(streams[0].digest(), sum);
   t.is(streams[1].digest(), sum);
+});
+
+test('every ETag of uploads at once is the MD5 of its own bytes, and broken uploads keep no lane', async (t) => {
+  t.log(`SEED=${seed}`);
+  const next = chance(seed ^ 0x38495ab5);
+  const h = house();
+  await h.engine.createBucket({ name: 'bucket', owner: 'root', region: 'local' });
+  async function* chunks(bytes: Buffer, breaksAt: number): AsyncGenerator<Uint8Array> {
+    const socket = Buffer.alloc(65_536);
+    for (let at = 0; at < bytes.length;) {
+      const length = bytes.copy(socket, 0, at, at + 1 + next(socket.length));
+      yield socket.subarray(0, length);
+      at += length;
+      if (at > breaksAt) throw new Error('the client went away');
+      if (next(3) === 0) await new Promise(setImmediate);
+    }
+  }
+  let broken = 0;
+  let refused = 0;
+  await Promise.all(
+    Array.from({ length: 150 }, async (_, index) => {
+      const bytes = bytesOf(next, index % 3 === 0 ? 900_000 : 8000);
+      const right = hash('md5', bytes);
+      const kind = next(6);
+      const body = kind < 3 ? bytes : chunks(bytes, kind === 3 ? bytes.length / 2 : Infinity);
+      const size = next(3) === 0 ? {} : { sizeBytes: bytes.length };
+      // With the sum announced, rightly or wrongly, or not.
+      const announced = [undefined, right, hash('md5', 'other')][next(3)];
+      const more = announced === undefined ? size : { ...size, contentMd5: announced };
+      try {
+        const request = { ...put(`k${index}`, ''), body, ...more };
+        const { version } = await h.engine.putObject(request);
+        t.is(version.etag, right);
+        t.not(announced, hash('md5', 'other'), 'a wrong sum is refused');
+      } catch (error) {
+        if (kind === 3 && (error as Error).message === 'the client went away') broken += 1;
+        else if ((error as { code?: string }).code === 'BadDigest') refused += 1;
+        else throw error;
+      }
+    }),
+  );
+  t.true(broken > 0 && refused > 0);
+  t.deepEqual(md5Lanes().busy, { wholes: 0, streams: 0 });
 });
 
 // ----------------------------------------------------------------------------------------------
