@@ -1,6 +1,7 @@
 // Crashes a recorded world at every position and in many ways, starts it again on what is left, and
 // holds what it then shows to the model.
 
+import { bearsLoss, conditionsHeld, deficitsAreListed } from './checks.ts';
 import { checkRecovery } from './recovery.ts';
 import { BUCKET } from './life.ts';
 import type { Life, Remains } from './life.ts';
@@ -52,6 +53,7 @@ export async function explore(
   name: string,
   options: ExploreOptions,
 ): Promise<Explored> {
+  conditionsHeld(world.model);
   const replay = world.replay();
   const { events } = world.scheduler;
   world.scheduler.recording = false;
@@ -110,6 +112,8 @@ async function checkState(world: World, replay: WorldReplay, state: State): Prom
     }
     if (deep) {
       await checkListing(life, found);
+      await deficitsAreListed(life);
+      await bearsOne(world, replay, { state, found });
       await afterwards?.(life, world, p);
       for (const key of keys) found.set(key, await life.read(key));
       await checkRecovery(life, world, { found, p });
@@ -122,6 +126,20 @@ async function checkState(world: World, replay: WorldReplay, state: State): Prom
   } finally {
     world.time.forgetAll();
   }
+}
+
+/** I1: acknowledged means that one more drive may go. */
+async function bearsOne(
+  world: World,
+  replay: WorldReplay,
+  of: { state: State; found: ReadonlyMap<string, Effect> },
+): Promise<void> {
+  const { remains, p } = of.state;
+  const acked = [...of.found].filter(
+    ([key, effect]) => effect !== 'absent' && world.model.isAcked(key, p, effect),
+  );
+  const draw = new Seeded(mixed(world.seed, p, 77));
+  await bearsLoss(replay.lifeOf(remains), new Map(acked), [draw.below(remains.images.length)]);
 }
 
 /** I1, I2, I3, I5: what a read finds is what may be there. */

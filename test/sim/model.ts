@@ -21,6 +21,8 @@ export interface ClientStep {
   end: number;
   /** acked: it happened. refused: it did not. unknown: nobody can tell. */
   outcome: 'acked' | 'refused' | 'unknown';
+  /** It asked for a key that is not there yet. */
+  isNew?: boolean;
 }
 
 /** Refusals that say for certain that nothing happened. */
@@ -49,9 +51,14 @@ export class Model {
   }
 
   /** Keeps book of one request of a client. Errors that a client would see are swallowed. */
-  async did<T>(key: string, effect: Effect, request: () => Promise<T>): Promise<T | undefined> {
+  async did<T>(
+    key: string,
+    effect: Effect,
+    request: () => Promise<T>,
+    isNew = false,
+  ): Promise<T | undefined> {
     const begin = this.#scheduler.mark(`${this.#scheduler.phase}/asked/${key}`);
-    const step: ClientStep = { key, effect, begin, end: Infinity, outcome: 'unknown' };
+    const step: ClientStep = { key, effect, begin, end: Infinity, outcome: 'unknown', isNew };
     this.steps.push(step);
     const known = this.#byKey.get(key);
     if (known === undefined) this.#byKey.set(key, [step]);
@@ -87,6 +94,13 @@ export class Model {
       if (!covered(end)) effects.push(step.effect);
     }
     return effects;
+  }
+
+  /** The read found what was acknowledged, not what merely was under way. */
+  isAcked(key: string, p: number, found: Effect): boolean {
+    return (this.#byKey.get(key) ?? []).some(
+      (step) => step.outcome === 'acked' && step.end < p && isSame(step.effect, found),
+    );
   }
 
   allows(key: string, p: number, found: Effect): boolean {

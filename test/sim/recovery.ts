@@ -24,15 +24,17 @@ import { ClockGuard } from '../../workers/base/clock-guard.ts';
 import type { Turn } from '../../workers/base/worker.ts';
 import { RestoreExpiry } from '../../workers/restore-expiry.ts';
 import { RestoreWorker } from '../../workers/restore.ts';
-import { BUCKET, type Life } from './life.ts';
+import { codeOf } from '../../tiers/node-group/codec/field.ts';
+import { bearsLoss } from './checks.ts';
+import { BUCKET, Life, type Remains } from './life.ts';
 import { isSame, type Effect } from './model.ts';
 import type { World } from './world.ts';
 
 const HOUR_MS = 3_600_000;
 
-async function leaseOf(life: Life, name: string): Promise<HeldLease> {
+export async function leaseOf(life: Life, name: string, holder = 'sim'): Promise<HeldLease> {
   const { store, clock } = life;
-  const lease = await takeLease({ store, clock }, { name, holder: 'sim', durationMs: HOUR_MS });
+  const lease = await takeLease({ store, clock }, { name, holder, durationMs: HOUR_MS });
   if (lease === undefined) throw new Error(`${name} is leased by nobody who lives`);
   return lease;
 }
@@ -192,6 +194,7 @@ export async function checkRecovery(
   const { lost } = await finished(life.hot.scrub());
   if (lost.length > 0) throw new Error(`scrub calls lost: ${lost.join('; ')}`);
   await same('scrubbed');
+  await bearsAnyLosses(life, world, found);
   for (let round = 0; round < 4; round += 1) {
     life.clock.pass(GRACE_MS + 2 * HOUR_MS);
     await settleUploads(life);
@@ -202,6 +205,28 @@ export async function checkRecovery(
   }
   await same('swept, collected and compacted');
   await nothingLeft(life);
+}
+
+/** Healed and scrubbed, each object bears the loss of any m drives. */
+async function bearsAnyLosses(
+  life: Life,
+  world: World,
+  found: ReadonlyMap<string, Effect>,
+): Promise<void> {
+  const { n, m } = codeOf(life.options.code);
+  const gone = new Set<number>();
+  while (gone.size < m) gone.add(world.draw.below(n));
+  const remains: Remains = {
+    images: life.drives.map((drive) => drive.image),
+    tables: life.store.tables,
+    cold: life.cold.blobs,
+    archive: life.archive.blobs,
+    at: life.clock.at,
+  };
+  const { scheduler: _, ...options } = life.options;
+  const now = new Map<string, Effect>();
+  for (const key of found.keys()) now.set(key, await life.read(key));
+  await bearsLoss(new Life(remains, options), now, [...gone]);
 }
 
 /** I7: what nobody names is freed. Records of segments go with their segment. */

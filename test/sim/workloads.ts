@@ -4,7 +4,9 @@ import { createHash } from 'node:crypto';
 import { GRACE_MS, PART_BYTES_MIN } from '../../appliance/model/limits.ts';
 import { DAY_MS } from '../../appliance/model/clock.ts';
 import { newLocationId } from '../../appliance/model/ids.ts';
-import { emptyImage, type SimDrive } from './drive.ts';
+import { isFirnError } from '../../appliance/model/errors.ts';
+import { moveVersions } from '../../appliance/engine/move.ts';
+import { emptyImage, type DriveFault, type SimDrive } from './drive.ts';
 import type { ExploreOptions } from './explore.ts';
 import { BUCKET, type Life } from './life.ts';
 import { contentOf } from './model.ts';
@@ -13,6 +15,9 @@ import {
   compactAll,
   expireRestores,
   finished,
+  healRows,
+  leaseOf,
+  movingOf,
   restoreAll,
   sweepAll,
   transition,
@@ -384,6 +389,122 @@ const sweeping: Workload = {
   },
 };
 
+/** Drives fail one after another, each in its own way, until two of six are left. */
+const drivesFail: Workload = {
+  name: 'drives-fail',
+  ...SMALL,
+  async run(world) {
+    await filled(world, { a: 700, b: 9 * KiB });
+    const { drives } = world.life;
+    const fail = (position: number, fault: DriveFault): void => {
+      (drives[position] as SimDrive).faults = [fault];
+    };
+    world.record();
+    await world.phase('write-fails', async () => {
+      fail(1, { operation: 'write', code: 'EIO', path: 'segments', times: 1 });
+      await Promise.all([world.put('c', 800), world.put('d', 900)]);
+    });
+    await world.phase('sync-fails', async () => {
+      fail(3, { operation: 'sync', code: 'EIO', path: 'tmp', times: 1 });
+      await world.put('e', 7 * KiB);
+      await world.put('b', 100);
+    });
+    await world.phase('drive-full', async () => {
+      fail(4, { operation: 'write', code: 'ENOSPC' });
+      await Promise.all([world.put('f', 600), world.put('a', 8 * KiB)]);
+    });
+    await world.phase('drive-hangs', async () => {
+      fail(5, { operation: 'write', code: 'HANG' });
+      await world.put('g', 500);
+      await world.put('h', 6 * KiB);
+    });
+  },
+};
+
+/** A drive goes, is missed by writes and deletes, and comes back as it was. */
+const driveReturns: Workload = {
+  name: 'drive-returns',
+  ...SMALL,
+  async run(world) {
+    await filled(world, { a: 700, b: 9 * KiB, c: 5 * KiB });
+    const { life } = world;
+    const drive = life.drives[4] as SimDrive;
+    world.record();
+    drive.gone = true;
+    await world.phase('drive-away', async () => {
+      await life.hot.look();
+      await world.put('d', 800);
+      await world.put('a', 7 * KiB);
+      await world.remove('b');
+    });
+    life.clock.pass(2 * GRACE_MS);
+    await world.phase('collect-without', () => collectAll(life));
+    drive.gone = false;
+    await world.phase('drive-back', async () => {
+      await life.hot.look();
+      await world.put('e', 900);
+      await healRows(life);
+    });
+  },
+};
+
+/** A worker that lost its lease goes on: what it still does must harm nobody. */
+const lateWorker: Workload = {
+  name: 'late-worker',
+  ...SMALL,
+  async run(world) {
+    await filled(world, { a: 700, b: 900, c: 5 * KiB });
+    world.record();
+    const { life } = world;
+    const keys = ['a', 'b', 'c'];
+    const cold = { tier: 'cold', storageClass: 'GLACIER_IR', packed: false };
+    await world.phase('late-worker', async () => {
+      const late = await leaseOf(life, 'move', 'late');
+      const moving = await movingOf(life, keys);
+      life.clock.pass(3 * 3_600_000);
+      await transition(life, ['a'], cold);
+      await world.put('b', 50);
+      const options = { kind: 'transition', ...cold, lease: late } as const;
+      const outcome = await moveVersions(life.engine.core, moving, options).catch(
+        (error: unknown) => error,
+      );
+      if (!isFirnError(outcome, 'LeaseLost')) throw new Error('a lost lease let a move begin');
+    });
+  },
+};
+
+/** A reader is in the middle of an object that is overwritten and collected under it. */
+const slowReader: Workload = {
+  name: 'slow-reader',
+  choices: 1,
+  recoverEvery: 1000,
+  async run(world) {
+    await world.found();
+    await world.put('a', 3 * KiB * KiB);
+    const { life } = world;
+    const [content] = world.model.allowed('a', world.scheduler.position);
+    world.record();
+    await world.phase('slow-reader', async () => {
+      const { body } = await life.engine.getObject({ bucket: BUCKET, key: 'a' });
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of body as AsyncIterable<Uint8Array>) {
+        chunks.push(Uint8Array.from(chunk));
+        if (chunks.length > 1) continue;
+        await world.put('a', 10);
+        life.clock.pass(3_600_000);
+        await collectAll(life);
+        // What was open is closed after a minute; so is this process's.
+        await life.hot.close();
+        await life.start('worker');
+      }
+      const bytes = Buffer.concat(chunks);
+      if (content === 'absent' || Buffer.compare(bytes, content?.bytes ?? bytes) !== 0) {
+        throw new Error('a reader was given other bytes');
+      }
+    });
+  },
+};
+
 export const WORKLOADS: readonly Workload[] = [
   putSmall,
   putLarge,
@@ -397,4 +518,10 @@ export const WORKLOADS: readonly Workload[] = [
   healing,
   scrubbing,
   sweeping,
+  drivesFail,
+  driveReturns,
+  lateWorker,
 ];
+
+/** Not crashed, but watched for what they throw: for mutants. */
+export const WATCHED: readonly Workload[] = [slowReader];

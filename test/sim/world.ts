@@ -104,7 +104,7 @@ export class World {
 
   put(key: string, length: number, more: PutMore = {}) {
     const body = this.body(length);
-    return this.model.did(key, contentOf(body), () =>
+    const request = (): Promise<unknown> =>
       (more.by ?? this.life.engine).putObject({
         bucket: BUCKET,
         key,
@@ -115,8 +115,8 @@ export class World {
         headers: {},
         metadata: {},
         ...(more.isNew === true ? { conditions: { ifNoneMatch: '*' } } : {}),
-      }),
-    );
+      });
+    return this.model.did(key, contentOf(body), request, more.isNew);
   }
 
   remove(key: string, by = this.life.engine) {

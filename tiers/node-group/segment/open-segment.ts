@@ -8,6 +8,7 @@ import { newLocationId } from '../../../appliance/model/ids.ts';
 import type { Slot } from '../codec/arena.ts';
 import { awayNow, type GroupContext } from '../group/context.ts';
 import type { Seat } from '../drive/seat.ts';
+import { inTime } from '../group/in-time.ts';
 import { settleLanes, type Durability, type LaneWrite } from '../group/durable.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
 import type { OpenFile } from '../group/open-files.ts';
@@ -66,7 +67,12 @@ export class OpenSegment {
         order.positions.map(async (position, lane) => {
           if (((order.inUse >> lane) & 1) === 0) return undefined;
           const seat = context.seats[position] as Seat;
-          return OpenSegment.#create(context, seat, id).catch((error: unknown) => {
+          const making = OpenSegment.#create(context, seat, id);
+          const late = async (file: DriveFile): Promise<void> => {
+            await file.close();
+            await seat.drive.remove(segmentPath(id));
+          };
+          return inTime(making, context.settings.stallMs, late).catch((error: unknown) => {
             seat.writeFailed(error);
             return undefined;
           });

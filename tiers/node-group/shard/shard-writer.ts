@@ -16,6 +16,7 @@ import { roundToGroup } from '../codec/codec.ts';
 import { TEMPORARY } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
 import { awayNow, tooFewDrives, type GroupContext } from '../group/context.ts';
+import { inTime } from '../group/in-time.ts';
 import { settleLanes, type Durability, type LaneWrite } from '../group/durable.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
 import { STRIPE_BYTES, STRIPE_LARGE_BYTES, STRIPE_LARGE_FROM } from '../settings.ts';
@@ -133,8 +134,12 @@ export class ShardWriter {
     serial += 1;
     const temporary = `${TEMPORARY}/${this.#context.nonce}-${serial}`;
     try {
-      const { directWrites: direct } = this.#context.settings;
-      const file = await seat.drive.open(temporary, { mode: 'create', direct });
+      const { directWrites: direct, stallMs } = this.#context.settings;
+      const opening = seat.drive.open(temporary, { mode: 'create', direct });
+      const file = await inTime(opening, stallMs * STALL_FACTOR, async (late) => {
+        await late.close();
+        await seat.drive.remove(temporary);
+      });
       const more = { end: 0, tail: Promise.resolve(), tables: [], failed: false, named: false };
       return { lane, seat, file, temporary, ...more };
     } catch (error) {
