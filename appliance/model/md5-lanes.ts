@@ -67,11 +67,42 @@ export interface PendingMd5 {
   drop(): void;
 }
 
-interface Whole {
-  bytes: Uint8Array;
+/** What a whole body asks of the lanes. */
+interface WholeCalls {
+  /** Its sum is needed now. */
+  need: (whole: Whole) => void;
+  leave: (whole: Whole) => void;
+}
+
+/** A class, not closures: one is made with every small upload. */
+class Whole implements PendingMd5 {
+  readonly bytes: Uint8Array;
   /** Bytes staged; one more than there are when the padding is, too. */
-  done: number;
+  done = 0;
   sum: string | undefined;
+  readonly #calls: WholeCalls;
+  #isHeld = true;
+
+  constructor(bytes: Uint8Array, calls: WholeCalls) {
+    this.bytes = bytes;
+    this.#calls = calls;
+  }
+
+  get isReady(): boolean {
+    return this.sum !== undefined;
+  }
+
+  digest(): string {
+    assert.ok(this.#isHeld, 'a sum is asked for before it is dropped');
+    if (this.sum === undefined) this.#calls.need(this);
+    return this.sum as string;
+  }
+
+  drop(): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    this.#calls.leave(this);
+  }
 }
 
 /** What lies at a place of the memory to be hashed into a state. */
@@ -81,15 +112,15 @@ interface Run {
   bytes: number;
 }
 
-/** `length` whole bytes end here: what stands behind them, into `into` from 0. Returns its size. */
-function writePadding(into: Buffer, length: number): number {
+/** What stands behind a body of `length` bytes, into `into` from `at` on. Returns its size. */
+function writePadding(into: Buffer, at: number, length: number): number {
   const tail = length % MD5_BLOCK_BYTES;
   const bytes = (tail < 56 ? 64 : 128) - tail;
-  into.fill(0, 0, bytes);
-  into[0] = 0x80;
+  into.fill(0, at, at + bytes);
+  into[at] = 0x80;
   // The number of bits, below 2^53 bytes: two halves without bit operators.
-  into.writeUInt32LE((length % 2 ** 29) * 8, bytes - 8);
-  into.writeUInt32LE(Math.floor(length / 2 ** 29), bytes - 4);
+  into.writeUInt32LE((length % 2 ** 29) * 8, at + bytes - 8);
+  into.writeUInt32LE(Math.floor(length / 2 ** 29), at + bytes - 4);
   return bytes;
 }
 
@@ -104,6 +135,14 @@ export class Md5Lanes {
   readonly #waiting: Whole[] = [];
   /** Whole bodies begun and not dropped, hashed or not. */
   #wholes = 0;
+  readonly #calls: WholeCalls = {
+    need: (whole) => this.#hashWith(whole),
+    leave: (whole) => {
+      this.#wholes -= 1;
+      const at = whole.sum === undefined ? this.#waiting.indexOf(whole) : -1;
+      if (at >= 0) this.#waiting.splice(at, 1);
+    },
+  };
 
   /** Whole bodies under way and streams with a ring: what a test or a gauge may ask for. */
   get busy(): { wholes: number; streams: number } {
@@ -122,31 +161,14 @@ export class Md5Lanes {
    */
   begin(bytes: Uint8Array): PendingMd5 {
     this.#wholes += 1;
-    const whole: Whole = { bytes, done: 0, sum: undefined };
+    const whole = new Whole(bytes, this.#calls);
     if (this.#wholes === 1) {
       whole.sum = hash('md5', bytes);
     } else {
       this.#waiting.push(whole);
       if (this.#waiting.length >= LANES) this.#hashWholes(this.#waiting.splice(0, LANES));
     }
-    let isHeld = true;
-    return {
-      get isReady() {
-        return whole.sum !== undefined;
-      },
-      digest: () => {
-        assert.ok(isHeld, 'a sum is asked for before it is dropped');
-        if (whole.sum === undefined) this.#hashWith(whole);
-        return whole.sum as string;
-      },
-      drop: () => {
-        if (!isHeld) return;
-        isHeld = false;
-        this.#wholes -= 1;
-        const at = whole.sum === undefined ? this.#waiting.indexOf(whole) : -1;
-        if (at >= 0) this.#waiting.splice(at, 1);
-      },
-    };
+    return whole;
   }
 
   /** Begins the MD5 of a stream. */
@@ -179,7 +201,7 @@ export class Md5Lanes {
       digest: () => {
         assert.ok(isHeld, 'a stream ends once');
         const padding = Buffer.allocUnsafe(PADDING_BYTES_MAX);
-        this.#feed(ring, padding.subarray(0, writePadding(padding, ring.total)));
+        this.#feed(ring, padding.subarray(0, writePadding(padding, 0, ring.total)));
         this.#drain(ring, 0);
         const sum = this.#bytes.toString('hex', ring.state, ring.state + MD5_STATE_BYTES);
         drop();
@@ -279,7 +301,7 @@ export class Md5Lanes {
     if (whole.done < bytes.length) return piece;
     // The padding fits in the gap behind a stage. Past the end: nothing is left to be staged.
     whole.done += 1;
-    return piece + writePadding(this.#bytes.subarray(at + piece), bytes.length);
+    return piece + writePadding(this.#bytes, at + piece, bytes.length);
   }
 
   /** Advances all by as many blocks as the one with the fewest bytes has. */
