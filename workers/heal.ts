@@ -34,9 +34,9 @@ export class HealWorker implements Worker {
   }
 
   /**
-   * Whether a drive waits to be refilled or (`rows`: looked at too) a location to be made whole. While
-   * drives are away those that wait for them are tried again only when the drives change, or after
-   * ten minutes: thousands may wait for days.
+   * Whether a drive waits to be refilled or (`rows`: looked at too) a location to be made whole.
+   * While drives are away those that wait for them are tried again only when the drives change, or
+   * after ten minutes: thousands may wait for days.
    */
   async isNeeded(rows = true): Promise<boolean> {
     const states: string[] = [];

@@ -40,6 +40,8 @@ interface Pass {
   /** Wall ms. */
   startedAt: number;
   counts: ScrubCounts;
+  /** Begun right now: nothing of it is due. */
+  isNew?: true;
 }
 
 export interface ScrubSettings {
@@ -85,26 +87,30 @@ export class ScrubWorker implements Worker {
     const pass = await this.#pass(tier);
     if (pass.cursor === DONE) return;
     const due = this.#dueBytes(tier, pass);
-    if (pass.counts.bytes >= due) return this.#save(tier, pass);
+    if (pass.isNew === true || pass.counts.bytes >= due) return this.#save(tier, pass);
     const until = performance.now() + SLICE_MS;
     let at: Pass = pass;
     let savedAt = performance.now();
     const job = tier.scrub(pass.cursor === '' ? {} : { after: pass.cursor });
-    await stepThrough(this.#core, job, {
-      ...own,
-      stepped: async (progress) => {
-        const before = at.cursor;
-        at = addTo(pass, progress);
-        const now = performance.now();
-        if (progress.done || at.cursor === before) return false;
-        // A slice ends behind a file or segment: the next one would read a part of it again.
-        if (at.counts.bytes >= due || now > until) return true;
-        if (now - savedAt < SAVE_MS) return false;
-        savedAt = now;
-        await this.#save(tier, at);
-        return false;
-      },
-    }).finally(() => this.#save(tier, at));
+    try {
+      await stepThrough(this.#core, job, {
+        ...own,
+        stepped: async (progress) => {
+          const before = at.cursor;
+          at = addTo(pass, progress);
+          const now = performance.now();
+          if (progress.done || at.cursor === before) return false;
+          // A slice ends behind a file or segment: the next one would read a part of it again.
+          if (at.counts.bytes >= due || now > until) return true;
+          if (now - savedAt < SAVE_MS) return false;
+          savedAt = now;
+          await this.#save(tier, at);
+          return false;
+        },
+      });
+    } finally {
+      await this.#save(tier, at);
+    }
     if (at.cursor === DONE) await this.#passed(own, at);
   }
 
@@ -120,7 +126,7 @@ export class ScrubWorker implements Worker {
       return { cursor, startedAt, counts: { ...noCounts(), ...counts } };
     }
     const counts = { ...noCounts(), totalBytes: Math.round(await tier.scrubBytes()) };
-    return { cursor: '', startedAt: now, counts };
+    return { cursor: '', startedAt: now, counts, isNew: true };
   }
 
   /** How far the pass should be by now. */

@@ -77,9 +77,9 @@ export class Spares {
   }
 
   /**
-   * Gives an empty spare the place of a drive that is gone; durable on return. False where there is
-   * none to be had. A repeat, also by another process, finds the place claimed. `drives`: those that
-   * stand in the group now.
+   * Gives an empty spare the place of a drive that is gone; durable on return. False where there
+   * is none to be had. A repeat, also by another process, finds the place claimed. `drives`: those
+   * that stand in the group now.
    */
   async claim(position: number, drives: readonly Drive[]): Promise<boolean> {
     if (await this.claims(position)) return true;

@@ -74,7 +74,8 @@ export async function* walkSegment(
  * Whether a batch is one that its writer's end cut: at most k' of its pieces can be whole, so that
  * nobody was ever told of it, and nothing of this segment was written behind it. Rot is not taken
  * for that: a right head behind it (the seal's too) or a cut file proves that the batch was once
- * whole; and a lane whose whole file or drive is away may have been. `states`: of all its lanes.
+ * whole; a lane whose file is gone may have been; and while a drive is away that could make it
+ * whole nothing is concluded. `states`: of all its lanes.
  */
 export async function isTorn(
   context: GroupContext,
@@ -83,8 +84,9 @@ export async function isTorn(
 ): Promise<boolean> {
   const inUse = lanesInUse({ head, order });
   const need = bits(inUse & ((1 << context.code.k) - 1));
-  const unknown = (states.down | states.absent) & inUse;
-  if (bits(states.good) >= need || bits((states.good & inUse) | unknown) > need) return false;
+  const known = states.good & inUse;
+  if (bits(states.good) >= need || bits(known | (states.down & inUse)) >= need) return false;
+  if (bits(known | ((states.down | states.absent) & inUse)) > need) return false;
   const extent = await extentElsewhere(context, head.segment);
   if (extent < context.settings.segmentBytes) return false;
   return (await nextHead(context, head.segment, { start: head.start, extent })) === undefined;

@@ -71,18 +71,19 @@ async function* scrubShards(context: GroupContext, id: string, report: Report): 
 
 async function* scrubSegment(context: GroupContext, segment: string, report: Report): Work {
   report.checked += 1;
+  const lost = new Set<string>();
+  const damaged = (start: number): void =>
+    void lost.add(`${context.tier}/${segment}: the batch at ${start} is damaged`);
   for (const seat of context.seats) {
     if (!seat.trusted || (await hasFile(seat, segment))) continue;
     if ((await extentElsewhere(context, segment)) === 0) return;
-    // What is lost is told below, with the batches.
-    const what = { position: seat.position, segment, settled: true, lost: () => undefined };
+    const what = { position: seat.position, segment, settled: true, lost: damaged };
     const outcome = yield* rebuildSegmentFile(context, what);
     if (outcome === 'made') report.repaired += 1;
   }
-  const lost: string[] = [];
   for await (const walked of walkSegment(context, segment)) {
     if (walked.kind === 'gap') {
-      lost.push(`${context.tier}/${segment}: bytes ${walked.start} to ${walked.end} have no head`);
+      lost.add(`${context.tier}/${segment}: bytes ${walked.start} to ${walked.end} have no head`);
     }
     if (walked.kind === 'end' && walked.found !== undefined) {
       report.repaired += await repairSeal(context, walked.found);
@@ -90,12 +91,10 @@ async function* scrubSegment(context: GroupContext, segment: string, report: Rep
     if (walked.kind !== 'batch') continue;
     const { states, repaired, lost: beyond, bytes } = await repairBatch(context, walked.found);
     report.repaired += bits(repaired);
-    if (beyond && !(await isTorn(context, walked.found, states))) {
-      lost.push(`${context.tier}/${segment}: the batch at ${walked.found.head.start} is damaged`);
-    }
+    if (beyond && !(await isTorn(context, walked.found, states))) damaged(walked.found.head.start);
     yield bytes;
   }
-  if (lost.length > 0 && (await isStillThere(context, segmentPath(segment)))) {
+  if (lost.size > 0 && (await isStillThere(context, segmentPath(segment)))) {
     report.lost.push(...lost);
   }
   await evenOut(context, segment);

@@ -56,8 +56,8 @@ export class GeneratorJob implements StepJob {
 
 /**
  * How far a walk over shard files, then segments, has come, as a share. Ids are spread evenly over
- * the directories by their last byte, so the directory tells; shard files count as one half, segments as the
- * other.
+ * the directories by their last byte, so the directory tells; shard files count as one half,
+ * segments as the other.
  */
 export function shareOf(at: { shard: string } | { segment: number; of: number }): number {
   if ('shard' in at) return parseInt(at.shard.slice(-2), 16) / 512;
