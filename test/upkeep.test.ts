@@ -575,7 +575,7 @@ function simulated(settings: Partial<NodeGroupTierSettings> = {}) {
   const openDrive = (path: string): SimulatedDrive =>
     new SimulatedDrive(path, media[paths.indexOf(path)] as Medium);
   const options: Options = {
-    settings: { segmentBytes: 128 * KiB, smallBytesMax: 16 * KiB, stallMs: 30, ...settings },
+    settings: { segmentBytes: 128 * KiB, smallBytesMax: 16 * KiB, ...settings },
     deps: { openDrive, role: 'api' },
   };
   return { media, paths, options };
