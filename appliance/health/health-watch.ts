@@ -11,7 +11,7 @@ import type {
   PhysicalDrive,
 } from '../model/drive-health.ts';
 import { deviceOf, slotsOf, systemTree, type DeviceTree, type FoundDevice } from './device.ts';
-import { askBySmartctl, type AskDrive } from './smartctl.ts';
+import { smartctl, type AskDrive } from './smartctl.ts';
 import { judge } from './verdict.ts';
 
 const ROUND_MS = 30 * 60_000;
@@ -43,7 +43,7 @@ export class HealthWatch implements DriveHealth {
   constructor(options: HealthWatchOptions) {
     this.#options = options;
     this.#tree = options.tree ?? systemTree;
-    this.#ask = options.ask ?? askBySmartctl;
+    this.#ask = options.ask ?? smartctl();
   }
 
   /** Begins the first round and returns at once. */

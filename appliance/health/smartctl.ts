@@ -19,10 +19,10 @@ interface Output {
   text: string;
 }
 
-function run(program: string, device: string): Promise<Output> {
+function run(program: string, device: string, timeoutMs: number): Promise<Output> {
   const args = ['--json=c', '--all', '--nocheck=standby', device];
   const options = {
-    timeout: TIMEOUT_MS,
+    timeout: timeoutMs,
     killSignal: 'SIGKILL',
     maxBuffer: OUTPUT_BYTES_MAX,
   } as const;
@@ -42,20 +42,22 @@ const silent = (why: 'no-smartctl' | 'failed', text: string): SmartAnswer => ({
   silence: { why, text },
 });
 
-/** Never throws: what could not be asked is said in the answer. */
-export const askBySmartctl: AskDrive = async (name) => {
-  for (const program of PLACES) {
-    const { missing, late, text } = await run(program, `/dev/${name}`);
-    if (missing) continue;
-    if (late) return silent('failed', `it did not answer in ${TIMEOUT_MS / 1000} s`);
-    try {
-      return readSmart(JSON.parse(text) as unknown);
-    } catch {
-      return silent(
-        'failed',
-        'smartctl answered something that is not JSON (it must be 7.0 or newer)',
-      );
+/** Its function never throws: what could not be asked is said in the answer. */
+export const smartctl =
+  (timeoutMs = TIMEOUT_MS): AskDrive =>
+  async (name) => {
+    for (const program of PLACES) {
+      const { missing, late, text } = await run(program, `/dev/${name}`, timeoutMs);
+      if (missing) continue;
+      if (late) return silent('failed', `it did not answer in ${timeoutMs / 1000} s`);
+      try {
+        return readSmart(JSON.parse(text) as unknown);
+      } catch {
+        return silent(
+          'failed',
+          'smartctl answered something that is not JSON (it must be 7.0 or newer)',
+        );
+      }
     }
-  }
-  return silent('no-smartctl', 'smartctl is not installed');
-};
+    return silent('no-smartctl', 'smartctl is not installed');
+  };

@@ -293,7 +293,7 @@ withLoops(
         t.true(refused.length > 0, 'it is full');
         t.deepEqual(
           [...new Set(refused)].filter(
-            (one) => !/^50[37] (InsufficientCapacity|SlowDown)$/.test(one),
+            (one) => !/^50[37] (InsufficientCapacity|SlowDown|ServiceUnavailable)$/.test(one),
           ),
           [],
         );
