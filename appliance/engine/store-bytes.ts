@@ -1,8 +1,8 @@
 // A request's body on its way into a tier: counted, its MD5 taken, both compared with what the
 // client announced before the tier may call the blob whole, and sealed where that is asked for. The
 // danger: a truncated or altered body that is acknowledged, or one that lies in the clear although
-// it was to be sealed. MD5 is made beside that of the other bodies under way (model/md5-lanes.ts), a
-// small body's not before its bytes are durable: 2 µs for 4 KiB instead of 7.
+// it was to be sealed. MD5 is made beside that of the other bodies under way (model/md5-lanes.ts),
+// a small body's not before its bytes are durable: 2 µs for 4 KiB instead of 7.
 
 import { setImmediate as turn } from 'node:timers/promises';
 import { FirnError } from '../model/errors.ts';

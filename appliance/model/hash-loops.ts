@@ -1,8 +1,8 @@
-// The inner loops of CRC32C, CRC64NVME, XXH64 and XXH3, as one WebAssembly module. Why not JavaScript: it has no 64-bit integers, and the CRC64 of
-// 4 KiB would cost 5 µs and more instead of 1.8 (MD5: 7), on every PUT. Why not a package:
-// checksums belong to the model, which imports nothing. The danger of shared memory is a state that
-// one stream leaves for another: each loop is handed its state and gives it back, in one call that
-// nothing can interrupt.
+// The inner loops of CRC32C, CRC64NVME, XXH64 and XXH3, as one WebAssembly module. Why not
+// JavaScript: it has no 64-bit integers, and the CRC64 of 4 KiB would cost 5 µs and more instead of
+// 1.8 (MD5: 7), on every PUT. Why not a package: checksums belong to the model, which imports
+// nothing. The danger of shared memory is a state that one stream leaves for another: each loop is
+// handed its state and gives it back, in one call that nothing can interrupt.
 
 import {
   ADD,

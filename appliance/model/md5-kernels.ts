@@ -1,8 +1,9 @@
-// MD5 of one, four or eight streams at once, as WebAssembly. MD5 waits for its own last step, so one
-// stream fills a third of a core's adders; here each 32-bit lane of a vector is a stream of its own,
-// and two vectors take turns. Eight streams pass at about 4.5 times the rate of one in node:crypto.
-// The danger is a lane that takes another's words: the states and blocks are transposed by the same
-// code in and out, and every digest is held against node:crypto in the tests.
+// MD5 of one, four or eight streams at once, as WebAssembly. MD5 waits for its own last step, so
+// one stream fills a third of a core's adders; here each 32-bit lane of a vector is a stream of its
+// own, and two vectors take turns. Eight streams pass at about 4.5 times the rate of one in
+// node:crypto. The danger is a lane that takes another's words: the states and blocks are
+// transposed by the same code in and out, and every digest is held against node:crypto in the
+// tests.
 
 import {
   ADD32,

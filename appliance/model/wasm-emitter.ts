@@ -1,8 +1,8 @@
 // Writes WebAssembly modules instruction by instruction: the one emitter behind the kernels of MD5,
-// the CRCs, XXH and erasure coding. Why our own: a kernel is a straight line that depends on a code,
-// a loss pattern or a number of lanes, is written and compiled in about a millisecond, and needs
-// neither a native build nor a compiler. The danger is an instruction encoded wrongly: V8 validates
-// every module, and each kernel is held against a plain twin in the tests.
+// the CRCs, XXH and erasure coding. Why our own: a kernel is a straight line that depends on a
+// code, a loss pattern or a number of lanes, is written and compiled in a few milliseconds, and
+// needs neither a native build nor a compiler. The danger is an instruction encoded wrongly: V8
+// validates every module, and each kernel is held against a plain twin in the tests.
 
 /** The few names of WebAssembly in use: the library that types them all belongs to browsers. */
 export interface WasmMemory {

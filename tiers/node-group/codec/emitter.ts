@@ -1,5 +1,5 @@
-// Writes WebAssembly functions for combinations of lanes: straight-line 128-bit loads, exclusive ors
-// and stores with constant offsets, in one loop that steps 64 bytes. No tables, no shuffles, no
+// Writes WebAssembly functions for combinations of lanes: straight-line 128-bit loads, exclusive
+// ors and stores with constant offsets, in one loop that steps 64 bytes. No tables, no shuffles, no
 // native build. Why not a library: at 4+2 this runs at the speed of memcpy, several times the
 // packages to be had; a module takes under a millisecond to write and compile, so each loss pattern
 // gets its own.
