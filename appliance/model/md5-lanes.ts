@@ -1,12 +1,12 @@
 // The MD5s of all bodies that a process receives at once, many at a time (md5-kernels.ts). An MD5
 // can't be cut in pieces, so the one way to hash faster is beside others: 64 bodies of 4 KiB cost
-// 2.1 µs each instead of 7, eight large streams four times less than one after another. Nobody waits
-// for company: sums are *needed* late (a small one when its bytes are durable, a large one when its
-// buffer is full), and whoever needs one takes along what lies there. Alone, a small body is
-// node:crypto's, and a stream's kernel runs at the rate of node:crypto, whose state could not move
-// into a lane. The dangers: a sum mixed up between streams (each has a state of its own, given back
-// by `drop`), memory (8 MiB, and node:crypto for whoever finds no room), and a loop blocked for
-// long (one go is at most 256 KiB of each of eight bodies: 0.8 ms).
+// 2.1 µs each instead of 7, eight large streams four times less than one after another. Nobody
+// waits for company: sums are *needed* late (a small one when its bytes are durable, a large one
+// when its buffer is full), and whoever needs one takes along what lies there. Alone, a small body
+// is node:crypto's, and a stream's kernel runs at the rate of node:crypto, whose state could not
+// move into a lane. The dangers: a sum mixed up between streams (each has a state of its own, given
+// back by `drop`), memory (8 MiB, and node:crypto for whoever finds no room), and a loop blocked
+// for long (one go is at most 256 KiB of each of eight bodies: 0.8 ms).
 
 import assert from 'node:assert/strict';
 import { createHash, hash } from 'node:crypto';
