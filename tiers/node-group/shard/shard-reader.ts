@@ -124,6 +124,7 @@ export class ShardReader {
   /** One call for all parts of a lane; parts that are not whole blocks are read beside their place. */
   #startParts(lane: number, parts: readonly LanePart[], spans: readonly Span[]): LaneRun {
     const copies: (() => void)[] = [];
+    const taken: Buffer[] = [];
     const stretches = parts.map(({ span, stripe, columns, at }): Stretch => {
       const { target } = spans[span] as Span;
       const into = target.subarray(at, at + columns.to - columns.from);
@@ -131,7 +132,8 @@ export class ShardReader {
       if (whole.from === columns.from && whole.to === columns.to) {
         return { stripe, columns, target: into };
       }
-      const beside = Buffer.allocUnsafe(whole.to - whole.from);
+      const beside = takeBuffer(whole.to - whole.from);
+      taken.push(beside);
       copies.push(() => {
         into.set(beside.subarray(columns.from - whole.from, columns.to - whole.from));
       });
@@ -143,6 +145,8 @@ export class ShardReader {
       if (run.state === 'good' && !run.late) for (const copy of copies) copy();
     });
     run.decided = decided;
+    // A read that hangs keeps its buffer for good.
+    void Promise.all([decided, run.ended]).then(() => giveBuffers(taken));
     return run;
   }
 
@@ -259,9 +263,10 @@ export class ShardReader {
       if (whole.from === columns.from && whole.to === columns.to) {
         return this.#lanes.readNow(lane, { stripe, columns, target: into });
       }
-      const beside = Buffer.allocUnsafe(whole.to - whole.from);
+      const beside = takeBuffer(whole.to - whole.from);
       const read = this.#lanes.readNow(lane, { stripe, columns: whole, target: beside });
       into.set(beside.subarray(columns.from - whole.from, columns.to - whole.from));
+      giveBuffers([beside]);
       return read;
     });
   }
@@ -367,6 +372,26 @@ export class ShardReader {
     const stripe = Math.floor(offset / stripeData);
     const from = offset - stripe * stripeData;
     return { stripe, from, length: Math.min(length, stripeData - from) };
+  }
+}
+
+/**
+ * Blocks around small ranges are read into buffers that are used again: fresh memory for each cost
+ * a quarter of a range of 4 KiB, most of it in collecting it.
+ */
+const free: Buffer[] = [];
+const FREE_MAX = 32;
+
+function takeBuffer(bytes: number): Buffer {
+  if (bytes > BLOCK_BYTES) return Buffer.allocUnsafe(bytes);
+  return (free.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES)).subarray(0, bytes);
+}
+
+/** Nothing reads into them, and nobody looks at them any more. */
+function giveBuffers(buffers: readonly Buffer[]): void {
+  for (const { buffer, byteOffset, byteLength } of buffers) {
+    if (byteLength > BLOCK_BYTES || free.length >= FREE_MAX) continue;
+    free.push(Buffer.from(buffer, byteOffset, BLOCK_BYTES));
   }
 }
 
