@@ -1,0 +1,425 @@
+// The copies of a journal: which drives hold them, which files make them up, and how they change.
+// The danger is a drive that was away and comes back with an older or a longer past. So a copy that
+// fails leaves at once, the others go on in a new epoch that it can't belong to, and a drive joins
+// only by a new epoch, when it holds every file of the past (D2, D6). An epoch costs each drive two
+// small files and some syncs, about 10 ms; there are 65,535.
+
+import type { Drive } from '../../model/drive.ts';
+import { FirnError } from '../../model/errors.ts';
+import { FileCopy } from './file-copy.ts';
+import { BLOCK_BYTES, encodeFileHeader, type BatchPlace } from './format.ts';
+import { ManyCopies, type Patience } from './many-copies.ts';
+import { JOURNAL_DIRECTORY, pathOf, readManifest, writeManifest } from './manifest.ts';
+import type { Manifest, SealedFile } from './manifest.ts';
+import type { JournalOptions } from './ports.ts';
+import type { LogEnd } from './replay.ts';
+import { checksumText, copyFile } from './snapshot.ts';
+import type { Survey } from './survey.ts';
+
+const LOG_BYTES = 32 * 1024 * 1024;
+/** A drive that fails again and again is tried at every 64th look. */
+const REST_POWER_MAX = 6;
+
+export class Copies {
+  readonly #options: JournalOptions;
+  readonly #logBytes: number;
+  #manifest: Manifest;
+  #reserved: number;
+  #log = new ManyCopies();
+  #place: BatchPlace = { file: '', sequence: 1, previous: 0n };
+  #position = BLOCK_BYTES;
+  /** Id of a snapshot that is being written and that no manifest names yet. */
+  growing: string | undefined;
+  readonly #failures = new Map<Drive, number>();
+  #looks = 0;
+  /** The last commit number that all copies hold. */
+  number: number;
+
+  constructor(options: JournalOptions, from: { manifest: Manifest; reserved: number }) {
+    this.#options = options;
+    this.#logBytes = options.logBytes ?? LOG_BYTES;
+    this.#manifest = from.manifest;
+    this.#reserved = from.reserved;
+    this.number = from.manifest.snapshot.number;
+  }
+
+  get manifest(): Manifest {
+    return this.#manifest;
+  }
+
+  /** Those that hold the journal now. */
+  get drives(): Drive[] {
+    return this.#log.drives;
+  }
+
+  /** What the next batch must name. */
+  get place(): BatchPlace {
+    return this.#place;
+  }
+
+  get logBytes(): number {
+    return this.#manifest.logs.reduce((sum, { sizeBytes }) => sum + sizeBytes, this.#position);
+  }
+
+  /** A batch of this size needs another log first. */
+  isFullFor(sizeBytes: number): boolean {
+    return this.#position + sizeBytes > this.#logBytes && this.#position > BLOCK_BYTES;
+  }
+
+  /**
+   * True: durable on all copies. False: some failed and are out of it; the caller goes on by shed().
+   */
+  async append(bytes: Uint8Array, checksum: bigint): Promise<boolean> {
+    if (!(await this.#log.write(bytes, this.#position, this.#patience()))) return false;
+    const { file, sequence } = this.#place;
+    this.#place = { file, sequence: sequence + 1, previous: checksum };
+    this.#position += bytes.length;
+    return true;
+  }
+
+  #patience(): Patience | undefined {
+    const { patience, copiesMin } = this.#options;
+    return patience === undefined ? undefined : { ended: patience, need: copiesMin };
+  }
+
+  // ── Taking over ──
+
+  /** Goes on where the last writer closed, in its epoch. False where something must be mended. */
+  async resume(survey: Survey, end: LogEnd): Promise<boolean> {
+    const { holders, even } = survey;
+    const { copies, drives } = this.#options;
+    const wanted = Math.max(this.#manifest.copies, Math.min(copies, drives.length));
+    if (!even || end.damaged.size > 0 || holders.length < wanted) return false;
+    if ((await this.#complete(holders)).length < holders.length) return false;
+    const header = { kind: 'log', file: this.#manifest.open } as const;
+    const opened = await Promise.allSettled(holders.map((drive) => FileCopy.open(drive, header)));
+    this.#log.adopt(opened.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])));
+    if (this.#log.drives.length === holders.length) {
+      this.#take(end);
+      return true;
+    }
+    await this.#log.close();
+    this.#log = new ManyCopies();
+    return false;
+  }
+
+  #take({ number, position, sequence, previous }: LogEnd): void {
+    this.number = number;
+    this.#position = position;
+    this.#place = { file: this.#manifest.open, sequence, previous };
+  }
+
+  /** Begins a new epoch behind the end that was found, on the copies that are whole. */
+  async takeOver({ holders }: Survey, end: LogEnd): Promise<void> {
+    this.#take(end);
+    this.#seal(true);
+    const torn = this.#manifest.logs.at(-1);
+    const undamaged = holders.filter((drive) => !end.damaged.has(drive));
+    const whole = await this.#complete(undamaged);
+    // A holder that lacks a little is mended at once; a new drive only where it can't wait.
+    const lacking = holders.filter((drive) => !whole.includes(drive));
+    const missing = this.#options.copies - whole.length;
+    const mended = await this.#bringAll(lacking, holders, missing, torn);
+    const members = [...whole, ...mended];
+    const others = this.#options.drives.filter((drive) => !holders.includes(drive));
+    const need = this.#options.copiesMin - members.length;
+    members.push(...(await this.#bringAll(others, holders, need)));
+    await this.advance(members.slice(0, this.#options.copies));
+  }
+
+  /** Brings up to `count` of these drives; those that came. */
+  async #bringAll(
+    drives: readonly Drive[],
+    from: readonly Drive[],
+    count: number,
+    again?: SealedFile,
+  ): Promise<Drive[]> {
+    const came: Drive[] = [];
+    if (count <= 0) return came;
+    for (const drive of await usableDrives(this.#options, drives)) {
+      if (came.length >= count) break;
+      try {
+        await this.#bring(drive, from, again);
+        came.push(drive);
+      } catch (error) {
+        this.#left(drive, error);
+      }
+    }
+    return came;
+  }
+
+  /**
+   * Gives a drive every sealed file that it lacks, from the copies at hand, and `again` in any case.
+   * A file's id is never used twice, and a copy gets its name when it is whole.
+   */
+  async #bring(drive: Drive, from: readonly Drive[], again?: SealedFile): Promise<void> {
+    const { snapshot, logs, store } = this.#manifest;
+    for (const file of [snapshot, ...logs]) {
+      const there = await drive.stat(pathOf(file)).catch(() => undefined);
+      const isWhole = there !== undefined && there.sizeBytes >= file.sizeBytes;
+      if (!isWhole || file.file === again?.file) {
+        await copyFile(drive, file, { drives: from, store });
+      }
+    }
+  }
+
+  /** Those on which every sealed file stands in its length. */
+  async #complete(drives: readonly Drive[]): Promise<Drive[]> {
+    const files = [this.#manifest.snapshot, ...this.#manifest.logs];
+    const looked = await Promise.allSettled(
+      drives.map(async (drive) => {
+        for (const file of files) {
+          const { sizeBytes } = await drive.stat(pathOf(file));
+          if (sizeBytes < file.sizeBytes) throw new Error('a file of the journal is too short');
+        }
+      }),
+    );
+    return drives.filter((_, i) => looked[i]?.status === 'fulfilled');
+  }
+
+  // ── Epochs ──
+
+  /**
+   * A new epoch on these drives, which hold every sealed file: reserved on all of them, then
+   * installed on each in one step, then told to the index (D6). Drives that fail are left out, and
+   * it is begun again. ServiceUnavailable with fewer than copiesMin.
+   */
+  async advance(drives: readonly Drive[]): Promise<void> {
+    let left = [...drives];
+    for (;;) {
+      if (left.length < this.#options.copiesMin) throw tooFew(this.#options);
+      const epoch = this.#reserved + 1;
+      this.#reserved = epoch;
+      const reserved = await this.#each(left, (drive) => reserve(drive, this.#manifest, epoch));
+      const all = reserved.length === left.length;
+      left = all ? await this.#install(left, { epoch, generation: 1 }) : reserved;
+      if (all && this.#manifest.epoch === epoch) break;
+    }
+    const { epoch } = this.#manifest;
+    await this.#options.index.setEpoch(epoch);
+    const paths = left.map(({ path }) => path);
+    this.#options.notice?.({ kind: 'epoch', epoch, drives: paths, copies: this.#options.copies });
+    await this.#tidy();
+  }
+
+  /** The open log is closed where it counts. `ends`: and with it the epoch. */
+  #seal(ends: boolean): void {
+    const { file, sequence, previous } = this.#place;
+    const { ended, epoch, logs, snapshot } = this.#manifest;
+    const number = this.number;
+    const sealed: SealedFile[] =
+      sequence === 1
+        ? []
+        : [
+            {
+              kind: 'log',
+              file,
+              sizeBytes: this.#position,
+              number,
+              checksum: checksumText(previous),
+            },
+          ];
+    // An index of an epoch that ended before the snapshot can't be brought forward anyway.
+    const kept = ended.filter((one) => one.number >= snapshot.number);
+    this.#manifest = {
+      ...this.#manifest,
+      logs: [...logs, ...sealed],
+      ended: ends ? [...kept, { epoch, number }] : ended,
+    };
+    this.#place = { file: '', sequence: 1, previous: 0n };
+  }
+
+  /**
+   * An empty log, and the manifest that names it, on each of the drives; returns those that took
+   * both. It counts, and is this journal's, only where all did.
+   */
+  async #install(
+    drives: readonly Drive[],
+    named: { epoch: number; generation: number },
+  ): Promise<Drive[]> {
+    const { store } = this.#options;
+    const file = newFileId(this.#options);
+    const number = this.number;
+    const header = { kind: 'log', store, file, number, epoch: named.epoch } as const;
+    const log = new ManyCopies();
+    await log.create(drives, header, this.#logBytes);
+    const manifest: Manifest = {
+      ...this.#manifest,
+      ...named,
+      reserved: this.#reserved,
+      copies: drives.length,
+      open: file,
+    };
+    for (const { drive, error } of log.failed) this.#left(drive, error);
+    if (log.drives.length === drives.length) {
+      log.keep(await this.#each(drives, (drive) => writeManifest(drive, manifest)));
+    }
+    if (log.drives.length < drives.length) {
+      void log.close();
+      return log.drives;
+    }
+    void this.#log.close();
+    this.#log = log;
+    this.#manifest = manifest;
+    this.#place = { file, sequence: 1, previous: encodeFileHeader(header).checksum };
+    this.#position = BLOCK_BYTES;
+    return log.drives;
+  }
+
+  /** Seals the log and goes on with another in the same epoch. */
+  async roll(): Promise<void> {
+    const drives = this.#log.drives;
+    const { epoch, generation } = this.#manifest;
+    this.#seal(false);
+    const took = await this.#install(drives, { epoch, generation: generation + 1 });
+    if (took.length < drives.length) await this.#goOn(took, drives);
+  }
+
+  /** After append() was false: the copies that are left go on in a new epoch. */
+  async shed(): Promise<void> {
+    const left = this.#log.drives;
+    const gone = this.#log.failed.splice(0);
+    for (const { drive, error } of gone) this.#left(drive, error);
+    await this.#goOn(left, [...left, ...gone.map(({ drive }) => drive)]);
+  }
+
+  /** With too few left, drives that held no copy are brought in first. */
+  async #goOn(left: readonly Drive[], before: readonly Drive[]): Promise<void> {
+    this.#seal(true);
+    const spare = this.#options.drives.filter((drive) => !before.includes(drive));
+    const need = left.length === 0 ? 0 : this.#options.copiesMin - left.length;
+    await this.advance([...left, ...(await this.#bringAll(spare, left, need))]);
+  }
+
+  // ── Upkeep ──
+
+  /** Fewer copies than wanted. */
+  get short(): boolean {
+    return this.#log.drives.length < this.#options.copies;
+  }
+
+  /**
+   * Drives that could hold a copy and don't; one that failed is tried less and less often, because
+   * each try is an epoch.
+   */
+  async candidates(): Promise<Drive[]> {
+    this.#looks += 1;
+    const held = this.#log.drives;
+    const others = this.#options.drives.filter((drive) => {
+      const rest = 2 ** Math.min(this.#failures.get(drive) ?? 0, REST_POWER_MAX);
+      return !held.includes(drive) && this.#looks % rest === 0;
+    });
+    return await usableDrives(this.#options, others);
+  }
+
+  /** Gives a candidate what is sealed by now; may run beside appends. */
+  async prepare(candidate: Drive): Promise<boolean> {
+    return (await this.#bringAll([candidate], this.#log.drives, 1)).length === 1;
+  }
+
+  /** A candidate that was prepared joins, by a new epoch. Not beside appends. */
+  async join(candidate: Drive): Promise<boolean> {
+    const drives = this.#log.drives;
+    this.#seal(true);
+    const came = await this.#bringAll([candidate], drives, 1);
+    await this.advance([...drives, ...came]);
+    return this.#log.drives.includes(candidate);
+  }
+
+  /**
+   * A verified snapshot takes the place of the one before and of the logs that it covers. False: it
+   * is not on all copies, and nothing was changed. Not beside appends.
+   */
+  async replaceSnapshot(snapshot: SealedFile, on: readonly Drive[]): Promise<boolean> {
+    const drives = this.#log.drives;
+    if (drives.some((drive) => !on.includes(drive)) || snapshot.number > this.number) return false;
+    const { generation, logs } = this.#manifest;
+    this.#manifest = {
+      ...this.#manifest,
+      snapshot,
+      generation: generation + 1,
+      logs: logs.filter(({ number }) => number > snapshot.number),
+    };
+    const manifest = this.#manifest;
+    const done = await this.#each(drives, (drive) => writeManifest(drive, manifest));
+    if (done.length < drives.length) {
+      this.#log.keep(done);
+      await this.#goOn(done, drives);
+    }
+    await this.#tidy();
+    return true;
+  }
+
+  /** Files that no manifest names any more go. Best effort: what stays costs room. */
+  async #tidy(): Promise<void> {
+    const { snapshot, logs, open } = this.#manifest;
+    const named = new Set([
+      ...[snapshot, ...logs].map(pathOf),
+      pathOf({ kind: 'log', file: open }),
+    ]);
+    if (this.growing !== undefined) named.add(pathOf({ kind: 'snapshot', file: this.growing }));
+    await Promise.allSettled(
+      this.#log.drives.map(async (drive) => {
+        for (const name of await drive.list(JOURNAL_DIRECTORY)) {
+          const path = `${JOURNAL_DIRECTORY}/${name}`;
+          if (/^(?:log|snapshot)-/.test(name) && !named.has(path)) await drive.remove(path);
+        }
+      }),
+    );
+  }
+
+  /** Drives on which the work ended well, within patience; of the others is told. */
+  async #each(drives: readonly Drive[], work: (drive: Drive) => Promise<void>): Promise<Drive[]> {
+    const { patience } = this.#options;
+    const late = patience?.().then(() => {
+      throw new Error('the drive did not answer in time');
+    });
+    late?.catch(() => undefined);
+    const done = await Promise.allSettled(
+      drives.map((drive) => (late === undefined ? work(drive) : Promise.race([work(drive), late]))),
+    );
+    return drives.filter((drive, i) => {
+      const one = done[i];
+      if (one?.status === 'rejected') this.#left(drive, one.reason);
+      return one?.status === 'fulfilled';
+    });
+  }
+
+  #left(drive: Drive, error: unknown): void {
+    this.#failures.set(drive, (this.#failures.get(drive) ?? 0) + 1);
+    this.#options.notice?.({ kind: 'drive-left', path: drive.path, error });
+  }
+
+  async close(): Promise<void> {
+    await this.#log.close();
+  }
+}
+
+export const newFileId = ({ random }: JournalOptions): string =>
+  Buffer.from(random.bytes(8)).toString('hex');
+
+export function tooFew({ copiesMin }: JournalOptions, cause?: unknown): FirnError {
+  return new FirnError('ServiceUnavailable', 'too few drives take the metadata journal', {
+    cause,
+    retryable: true,
+    hint: `it needs ${copiesMin} drives of the hot tier: look at ./firn drives`,
+  });
+}
+
+export async function usableDrives(
+  options: JournalOptions,
+  drives: readonly Drive[],
+): Promise<Drive[]> {
+  const { isUsable } = options;
+  if (isUsable === undefined) return [...drives];
+  const answers = await Promise.all(drives.map((drive) => isUsable(drive).catch(() => false)));
+  return drives.filter((_, i) => answers[i]);
+}
+
+/** What the drive has stays, but no epoch up to this one can begin again where this is seen. */
+async function reserve(drive: Drive, base: Manifest, epoch: number): Promise<void> {
+  await drive.makeDirectory(JOURNAL_DIRECTORY);
+  const own = await readManifest(drive);
+  const none: Manifest = { ...base, epoch: 0, generation: 0, copies: 0, snapshot: base.snapshot };
+  await writeManifest(drive, { ...(own ?? none), reserved: epoch });
+}

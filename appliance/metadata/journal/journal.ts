@@ -1,0 +1,315 @@
+// The journal of an embedded store: one log in commit order, in m+1 full copies on different drives,
+// that outlives the index (rules D1 to D7 of ../DESIGN.md). One writer a store: it gathers what the
+// outbox names in one read snapshot, appends it as one batch to every copy, and only then says so;
+// what commits meanwhile is gathered next. At 64 writers that is one round of three writes for some
+// twenty changes. The danger it answers: an answer that rests on a change of which no drive knows.
+
+import type { Drive } from '../../model/drive.ts';
+import { BatchBuilder } from './format.ts';
+import { Copies, newFileId, tooFew, usableDrives } from './copies.ts';
+import type { Manifest } from './manifest.ts';
+import type { JournalOptions } from './ports.ts';
+import { endOfLog, replay } from './replay.ts';
+import { writeSnapshot } from './snapshot.ts';
+import { isBeginningOf, surveyDrives } from './survey.ts';
+
+export interface JournalStatus {
+  epoch: number;
+  journaled: number;
+  /** Paths of the drives that hold copies. */
+  drives: string[];
+  /** So many should. */
+  copies: number;
+  snapshot: { number: number; sizeBytes: number };
+  logBytes: number;
+  /** Why nothing can be journaled now. */
+  fault: unknown;
+}
+
+interface Waiting {
+  number: number;
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+export type Standing =
+  /** No copy on any drive at hand. */
+  | 'none'
+  /** The index is a beginning of what the journal tells, or all of it and more. */
+  | 'beginning'
+  /** The index is of another past, or too old, and must be thrown away. */
+  | 'other';
+
+export class Journal {
+  readonly #options: JournalOptions;
+  #copies: Copies;
+  /** Of the last batch that all copies took. */
+  #batched = 0;
+  readonly #builder = new BatchBuilder();
+  #journaled = 0;
+  #asked = false;
+  #running = false;
+  #closed = false;
+  #fault: { cause: unknown } | undefined;
+  #waiting: Waiting[] = [];
+  #turn: Promise<void> = Promise.resolve();
+
+  private constructor(options: JournalOptions, copies: Copies) {
+    this.#options = options;
+    this.#copies = copies;
+    this.#batched = copies.number;
+  }
+
+  /** How the index stands to what the drives tell; changes nothing. */
+  static async standing(options: JournalOptions): Promise<Standing> {
+    const { manifest, holders } = await surveyDrives(options.drives, options.store);
+    if (manifest === undefined) return 'none';
+    const end = await endOfLog(manifest, holders);
+    return isBeginningOf(manifest, options.index.state(), end.empty) ? 'beginning' : 'other';
+  }
+
+  /**
+   * Begins a journal for an index that has none, with a snapshot of it. On return it stands on the
+   * drives. ServiceUnavailable with fewer than copiesMin drives.
+   */
+  static async found(options: JournalOptions): Promise<Journal> {
+    const { index, store } = options;
+    const survey = await surveyDrives(options.drives, store);
+    const drives = (await usableDrives(options, options.drives)).slice(0, options.copies);
+    if (drives.length < options.copiesMin) throw tooFew(options);
+    const written = await writeSnapshot(index, drives, { store, file: newFileId(options) });
+    for (const { drive, error } of written.failed) {
+      options.notice?.({ kind: 'drive-left', path: drive.path, error });
+    }
+    const { epoch } = index.state();
+    const manifest: Manifest = {
+      format: 1,
+      store,
+      epoch: 0,
+      reserved: 0,
+      generation: 0,
+      copies: 0,
+      snapshot: written.sealed,
+      logs: [],
+      open: '',
+      ended: [{ epoch, number: written.sealed.number }],
+    };
+    const reserved = Math.max(survey.reserved, epoch);
+    const copies = new Copies(options, { manifest, reserved });
+    await copies.advance(written.drives);
+    return new Journal(options, copies);
+  }
+
+  /**
+   * Takes over: brings the index forward to the end of the journal, makes the copies even, and goes
+   * on in the same epoch only where nothing had to be mended and the last writer closed (`clean`).
+   * The index is a beginning of the journal, or empty. Announces nothing that it did not write.
+   */
+  static async start(
+    options: JournalOptions,
+    how: { clean: boolean; progress?: (doneBytes: number, allBytes: number) => void },
+  ): Promise<Journal> {
+    const { index, drives, store } = options;
+    const survey = await surveyDrives(drives, store);
+    const { manifest, holders } = survey;
+    if (manifest === undefined) throw new Error('there is no journal to start: found one');
+    const end = await endOfLog(manifest, holders);
+    const from = { ...index.state() };
+    if (from.number < end.number) {
+      const { progress } = how;
+      const sum = await replay({
+        manifest,
+        drives: holders,
+        index,
+        ...(progress === undefined ? {} : { progress }),
+      });
+      options.notice?.({ kind: 'replayed', ...sum, from: from.number, to: end.number });
+    }
+    const copies = new Copies(options, { manifest, reserved: survey.reserved });
+    const isEven = how.clean && from.number >= end.number && from.epoch === manifest.epoch;
+    if (!isEven || !(await copies.resume(survey, end))) await copies.takeOver(survey, end);
+    return new Journal(options, copies);
+  }
+
+  /** Up to here this writer has announced. */
+  get journaled(): number {
+    return this.#journaled;
+  }
+
+  /** False while changes can't be journaled. */
+  get healthy(): boolean {
+    return this.#fault === undefined && !this.#closed;
+  }
+
+  status(): JournalStatus {
+    const { drives, logBytes, manifest } = this.#copies;
+    const { number, sizeBytes } = manifest.snapshot;
+    return {
+      epoch: manifest.epoch,
+      journaled: this.#journaled,
+      drives: drives.map(({ path }) => path),
+      copies: this.#options.copies,
+      snapshot: { number, sizeBytes },
+      logBytes,
+      fault: this.#fault?.cause,
+    };
+  }
+
+  /**
+   * Resolves once every change up to this commit number is on all copies. Rejects with
+   * ServiceUnavailable while too few drives take it: the change may yet be journaled.
+   */
+  settled(number: number): Promise<void> {
+    if (number <= this.#journaled) return Promise.resolve();
+    if (!this.healthy) return Promise.reject(tooFew(this.#options, this.#fault?.cause));
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ number, resolve, reject });
+      this.kick();
+    });
+  }
+
+  /** Something was committed: what the outbox names is journaled soon. */
+  kick(): void {
+    this.#asked = true;
+    if (!this.#running) void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    while (this.#asked && this.healthy) {
+      this.#asked = false;
+      await this.#exclusive(() => this.#round()).catch((error: unknown) => this.#down(error));
+    }
+    this.#running = false;
+  }
+
+  /** One at a time: rounds, and whatever changes the copies. */
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.then(
+      () => undefined,
+      () => undefined,
+    );
+    return done;
+  }
+
+  async #round(): Promise<void> {
+    const builder = this.#builder;
+    const copies = this.#copies;
+    builder.clear();
+    const state = this.#options.index.gather(copies.number, (entry) => builder.add(entry));
+    if (builder.entries > 0) {
+      if (copies.isFullFor(builder.payloadBytes)) await copies.roll();
+      for (;;) {
+        const { bytes, checksum } = builder.finish(copies.place, state);
+        if (await copies.append(bytes, checksum)) break;
+        await copies.shed();
+      }
+      this.#batched = state.number;
+    }
+    this.#announce(state.number);
+  }
+
+  #announce(number: number): void {
+    this.#copies.number = Math.max(number, this.#copies.number);
+    this.#journaled = this.#copies.number;
+    const { index, journaled } = this.#options;
+    index.drop(this.#journaled);
+    journaled?.(this.#journaled);
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const one of waiting) {
+      if (one.number <= this.#journaled) one.resolve();
+      else this.#waiting.push(one);
+    }
+    if (this.#waiting.length > 0) this.#asked = true;
+  }
+
+  #down(cause: unknown): void {
+    this.#fault = { cause };
+    this.#options.notice?.({ kind: 'down', error: cause });
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const one of waiting) one.reject(tooFew(this.#options, cause));
+  }
+
+  /**
+   * To be called now and then: where copies are missing, a drive that can take one is given all of
+   * the past and joins by a new epoch; after a fault it is tried whether enough drives are back.
+   * True: something changed.
+   */
+  async repair(): Promise<boolean> {
+    if (this.#closed) return false;
+    if (this.#fault !== undefined) return await this.#recover();
+    let joined = false;
+    for (const candidate of this.#copies.short ? await this.#copies.candidates() : []) {
+      joined = (await this.#join(candidate)) || joined;
+      if (!this.#copies.short) break;
+    }
+    if (joined) this.kick();
+    return joined;
+  }
+
+  async #join(candidate: Drive): Promise<boolean> {
+    if (!(await this.#copies.prepare(candidate))) return false;
+    return await this.#exclusive(() => this.#copies.join(candidate)).catch((error: unknown) => {
+      this.#down(error);
+      throw error;
+    });
+  }
+
+  /** Too few drives took the journal: with enough of them back it is taken over as at a start. */
+  async #recover(): Promise<boolean> {
+    return await this.#exclusive(async () => {
+      const options = this.#options;
+      const drives = await usableDrives(options, options.drives);
+      const survey = await surveyDrives(drives, options.store);
+      const { manifest, holders, reserved } = survey;
+      if (manifest === undefined) return false;
+      const end = await endOfLog(manifest, holders);
+      // Only copies that know all that was announced may go on: drives of an earlier epoch don't.
+      if (end.number < this.#batched) return false;
+      await this.#copies.close();
+      this.#copies = new Copies(options, { manifest, reserved });
+      await this.#copies.takeOver(survey, end);
+      this.#fault = undefined;
+      this.kick();
+      return true;
+    });
+  }
+
+  /**
+   * A full snapshot on every copy, verified, behind which the logs are cut. False where a copy
+   * lacks it, or while another is made: the old one stays. The index goes on meanwhile.
+   */
+  async snapshot(): Promise<boolean> {
+    if (this.#copies.growing !== undefined) return false;
+    const { index, store, notice } = this.#options;
+    const copies = this.#copies;
+    const file = newFileId(this.#options);
+    copies.growing = file;
+    try {
+      const { sealed, rows, drives } = await writeSnapshot(index, copies.drives, { store, file });
+      // It may show what was not journaled yet when it was begun.
+      await this.settled(sealed.number);
+      const done = await this.#exclusive(() => this.#copies.replaceSnapshot(sealed, drives));
+      const { number, sizeBytes } = sealed;
+      if (done) notice?.({ kind: 'snapshot', number, rows, sizeBytes });
+      return done;
+    } finally {
+      copies.growing = undefined;
+    }
+  }
+
+  /** Waits for what was asked, and closes the files. Settling anything is refused from here on. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    await this.#exclusive(() => Promise.resolve());
+    this.#closed = true;
+    this.#asked = false;
+    await this.#exclusive(() => this.#copies.close());
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const one of waiting) one.reject(tooFew(this.#options));
+  }
+}

@@ -1,0 +1,145 @@
+// Snapshots: every row of the index as of one instant, streamed to each drive in batches of about a
+// megabyte and read back before anything relies on it. The danger is a snapshot that is short or
+// wrong and behind which the log was cut: so it ends in a batch that says that it is whole, each
+// copy is compared with what was written, and the caller cuts nothing before that.
+
+import type { Drive } from '../../model/drive.ts';
+import { FirnError } from '../../model/errors.ts';
+import {
+  BatchBuilder,
+  BLOCK_BYTES,
+  encodeFileHeader,
+  type BatchPlace,
+  type FileHeader,
+} from './format.ts';
+import { JOURNAL_DIRECTORY, pathOf, type SealedFile } from './manifest.ts';
+import { ManyCopies } from './many-copies.ts';
+import { MergedReader } from './merged-reader.ts';
+import type { Entry, IndexState, JournalIndex } from './ports.ts';
+
+export interface WrittenSnapshot {
+  sealed: SealedFile;
+  rows: number;
+  /** Where it stands, whole and verified. */
+  drives: Drive[];
+  /** Drives that failed, with the error. */
+  failed: { drive: Drive; error: unknown }[];
+}
+
+/** `text` of a checksum as manifests carry it. */
+export const checksumText = (value: bigint): string => value.toString(16).padStart(16, '0');
+
+/** Writes the index as it stands to the drives. Whole and verified on those that are returned. */
+export async function writeSnapshot(
+  index: JournalIndex,
+  drives: readonly Drive[],
+  named: { store: string; file: string },
+): Promise<WrittenSnapshot> {
+  const many = new ManyCopies();
+  const builder = new BatchBuilder();
+  let state: IndexState | undefined;
+  let place: BatchPlace = { file: named.file, sequence: 1, previous: 0n };
+  let position = BLOCK_BYTES;
+  let rows = 0;
+  const put = async (end: boolean): Promise<void> => {
+    const { bytes, checksum } = builder.finish(place, state as IndexState, end);
+    await many.write(bytes, position);
+    place = { file: named.file, sequence: place.sequence + 1, previous: checksum };
+    position += bytes.length;
+    builder.clear();
+  };
+  for await (const page of index.rows()) {
+    if (!isPage(page)) {
+      state = page;
+      const header: FileHeader = { kind: 'snapshot', ...named, ...state };
+      place.previous = encodeFileHeader(header).checksum;
+      await many.create(drives, header, BLOCK_BYTES);
+      continue;
+    }
+    for (const entry of page) builder.add(entry);
+    rows += page.length;
+    await put(false);
+    if (many.drives.length === 0) break;
+  }
+  if (state === undefined) throw new Error('an index shows its state before its rows');
+  await put(true);
+  await many.close();
+  const { number } = state;
+  const checksum = checksumText(place.previous);
+  const sealed: SealedFile = {
+    kind: 'snapshot',
+    file: named.file,
+    sizeBytes: position,
+    number,
+    checksum,
+  };
+  const failed = [...many.failed];
+  const checked = await Promise.allSettled(
+    many.drives.map((drive) => verifyFile(drive, sealed, named.store)),
+  );
+  const whole = many.drives.filter((drive, i) => {
+    const one = checked[i];
+    if (one?.status === 'rejected') failed.push({ drive, error: one.reason });
+    return one?.status === 'fulfilled';
+  });
+  return { sealed, rows, drives: whole, failed };
+}
+
+const isPage = (page: IndexState | readonly Entry[]): page is readonly Entry[] =>
+  Array.isArray(page);
+
+/** Reads a sealed file on one drive to its end and compares. Throws Corrupt. */
+export async function verifyFile(drive: Drive, sealed: SealedFile, store: string): Promise<void> {
+  const reader = new MergedReader(sealed, store);
+  try {
+    await reader.open([drive]);
+    for (let one = await reader.next(); one !== undefined; one = await reader.next());
+    const last = reader.place?.previous ?? 0n;
+    if (reader.position === sealed.sizeBytes && checksumText(last) === sealed.checksum) return;
+    throw new FirnError('Corrupt', 'a copy of the journal is not what was written', {
+      subject: `${drive.path}, ${sealed.kind} ${sealed.file}`,
+    });
+  } finally {
+    await reader.close();
+  }
+}
+
+const COPY_BYTES = 1024 * 1024;
+
+/**
+ * Makes a sealed file whole on a drive from the copies at hand, whatever stands there under its
+ * name. Durable and verified on return.
+ */
+export async function copyFile(
+  to: Drive,
+  sealed: SealedFile,
+  from: { drives: readonly Drive[]; store: string },
+): Promise<void> {
+  const reader = new MergedReader(sealed, from.store);
+  const path = pathOf(sealed);
+  const draft = `${path}.copy`;
+  await reader.open(from.drives.filter((drive) => drive !== to));
+  try {
+    await to.makeDirectory(JOURNAL_DIRECTORY);
+    await to.remove(draft);
+    const file = await to.open(draft, { mode: 'create' });
+    try {
+      await file.write(encodeFileHeader(reader.header).bytes, 0);
+      for (let one = await reader.next(); one !== undefined; one = await reader.next()) {
+        const whole = Buffer.alloc(Math.ceil(one.bytes.length / BLOCK_BYTES) * BLOCK_BYTES);
+        one.bytes.copy(whole);
+        for (let at = 0; at < whole.length; at += COPY_BYTES) {
+          await file.write(whole.subarray(at, at + COPY_BYTES), one.position + at);
+        }
+      }
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await to.rename(draft, path);
+    await to.syncDirectory(JOURNAL_DIRECTORY);
+  } finally {
+    await reader.close();
+  }
+  await verifyFile(to, sealed, from.store);
+}
