@@ -146,10 +146,13 @@ async function storeWhole(
   }
 }
 
-/** Before the tier sees a byte; the bodies that arrive in the same turn are hashed with it. */
+/**
+ * Before the tier sees a byte; the bodies that arrive in the same turn are hashed with it. The turn
+ * is taken whatever others do: a simulation replays exactly.
+ */
 async function checkDigest(md5: PendingMd5, contentMd5: string | undefined): Promise<void> {
   if (contentMd5 === undefined) return;
-  if (!md5.isReady) await turn();
+  await turn();
   if (md5.digest() !== contentMd5) throw wrongDigest();
 }
 
