@@ -25,6 +25,7 @@ import { assignGroups, followGroups, noteFounded } from './appliance/engine/grou
 import { FileKeys, lostKeys, proveKeys } from './appliance/engine/named-keys.ts';
 import { Notifications } from './appliance/engine/notifications.ts';
 import type { ColdTierSettings } from './tiers/cold/build.ts';
+import type { GroupCode } from './api/admin/contract/options.ts';
 import { HealthWatch } from './appliance/health/health-watch.ts';
 import type { EngineClock } from './appliance/process/clock.ts';
 
@@ -381,13 +382,14 @@ export async function openAll(config: Config, own: Own, from: FromStore): Promis
   }
 }
 
-/** k and m of each tier of drives. */
-export function codesOf(config: Config): Map<string, { k: number; m: number }> {
-  const codes = new Map<string, { k: number; m: number }>();
+/** k, m and spares of each tier of drives. */
+export function codesOf(config: Config): Map<string, GroupCode> {
+  const codes = new Map<string, GroupCode>();
   for (const [tier, settings] of Object.entries(config.tiers)) {
     if (settings.kind !== 'node-group') continue;
     const [k = 0, m = 0] = settings.code.split('+').map(Number);
-    codes.set(tier, { k, m });
+    const { spares, spareAfterMinutes } = settings;
+    codes.set(tier, { k, m, spares: spares.length, spareAfterHours: spareAfterMinutes / 60 });
   }
   return codes;
 }
@@ -395,7 +397,7 @@ export function codesOf(config: Config): Map<string, { k: number; m: number }> {
 /** Asks drives for their health while the primary runs: it serves no data, so it may wait. */
 export function watchHealth(config: Config, own: Own, log: Logger): HealthWatch {
   const paths = Object.values(config.tiers).flatMap((tier) =>
-    tier.kind === 'node-group' ? tier.groups.flat() : [],
+    tier.kind === 'node-group' ? [...tier.groups.flat(), ...tier.spares] : [],
   );
   const health = new HealthWatch({
     paths,

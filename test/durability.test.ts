@@ -634,6 +634,24 @@ test('the rebuild rate is measured from drives that were refilled, and said to b
   t.true((assumed?.nines ?? 0) < (group?.nines ?? 0));
 });
 
+test('a spare that stands ready is counted, and said; a pass of the scrub shows where it is', async (t) => {
+  const options = optionsOf();
+  const [bare] = (await durabilityOf(options)).tiers;
+  const code = { k: 4, m: 2, spares: 1, spareAfterHours: 0.25 };
+  const spared = await durabilityOf({ ...options, codes: new Map([['hot', code]]) });
+  t.true((spared.tiers[0]?.nines ?? 0) > (bare?.nines ?? 0) + 0.2);
+  t.true(spared.assumptions.some(({ value }) => value === '15 min'));
+  const counts = { bytes: 300, totalBytes: 1000 };
+  const row = { format: 1, cursor: 'abc', startedAt: START, updatedAt: START, counts };
+  await options.store.insert('checkpoints', 'scrub/hot', row);
+  const answer = { ...(await healAnswerOf(options)), runs: [] };
+  t.like(answer.scrub[0], { isRunning: false, pass: { share: 0.3 } });
+  t.regex(
+    healText(answer, screen, START),
+    /hot {2}\[█+░+\] {2}30 % of the pass begun 2026-11-24 06:00/,
+  );
+});
+
 test('heal status tells share, pace and end, and does not believe a row of a dead worker', async (t) => {
   const options = optionsOf({ states: { 2: 'healing', 4: 'missing' } });
   const running = {

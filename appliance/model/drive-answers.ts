@@ -83,6 +83,8 @@ export interface HealAnswer {
   scrub: {
     tier: string;
     isRunning: boolean;
+    /** The pass under way, done in slices with rests between; null: none is. */
+    pass: { startedAt: string; share: number } | null;
     /** Of the group it is at; null while it rests. */
     group: number | null;
     share: number | null;

@@ -83,6 +83,7 @@ export const healAnswer = z.object({
     z.object({
       tier: z.string(),
       isRunning: z.boolean(),
+      pass: z.object({ startedAt: time, share }).nullable(),
       group: count.nullable(),
       share: share.nullable(),
       bytesPerSecond: bytes.nullable(),

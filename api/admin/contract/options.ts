@@ -40,8 +40,8 @@ export interface AdminOptions {
   evaluation?: Pick<EvaluatorOptions, 'classOrder' | 'waterfall' | 'sizeFloor'>;
   /** Whom buckets may have told: the settings' webhooks and queues. */
   eventTargets?: { webhooks: readonly string[]; queues: readonly string[] };
-  /** Tier → k and m of its node groups. */
-  codes?: ReadonlyMap<string, { k: number; m: number }>;
+  /** Tier → k and m of its node groups, and the spare drives that stand ready for them. */
+  codes?: ReadonlyMap<string, GroupCode>;
   /** Drives as each other process sees them; those that do not answer are left out. */
   driveReports?: () => Promise<DriveInfo[][]>;
   /** What drives say of themselves; absent: they are not asked. */
@@ -65,6 +65,14 @@ export interface AdminOptions {
   pricing?: Readonly<Record<string, TierPricing>>;
   /** What of ours went wrong: request id and error. Secrets never get here. */
   fault(requestId: string, error: unknown): void;
+}
+
+export interface GroupCode {
+  k: number;
+  m: number;
+  spares?: number;
+  /** How long a drive may be missing before one of them takes its place. */
+  spareAfterHours?: number;
 }
 
 export interface DurabilitySettings {

@@ -16,7 +16,7 @@ import {
 } from '../../../appliance/model/durability.ts';
 import { MiB } from '../../../appliance/model/limits.ts';
 import type { DriveInfo } from '../../../appliance/model/node-group.ts';
-import type { AdminOptions, DurabilitySettings } from '../contract/options.ts';
+import type { AdminOptions, DurabilitySettings, GroupCode } from '../contract/options.ts';
 import { timeOf } from '../contract/rows.ts';
 import { driveInfos, isWhole } from './drives.ts';
 import { lastPass, upkeepOf } from './heal.ts';
@@ -67,19 +67,26 @@ function drivesByDevice(drives: readonly DriveInfo[], health: AdminOptions['heal
 interface GroupInput {
   group: number;
   drives: readonly DriveInfo[];
-  code: { k: number; m: number };
+  code: GroupCode;
   pace: Pace;
   scrubAgeDays: number | null;
   settings: DurabilitySettings;
   byDevice: readonly number[];
 }
 
-const failuresOf = ({ settings, pace }: GroupInput, driveBytes: number): Failures => {
+/** Until an empty drive stands in a dead one's place: a spare, or a person. */
+const replaceHoursOf = ({ code, settings }: Pick<GroupInput, 'code' | 'settings'>): number =>
+  (code.spares ?? 0) > 0
+    ? Math.min(settings.replaceHours, code.spareAfterHours ?? 0)
+    : settings.replaceHours;
+
+const failuresOf = (input: GroupInput, driveBytes: number): Failures => {
+  const { settings, pace } = input;
   const refillHours = driveBytes / pace.bytesPerSecond / 3600;
   return {
     afr: settings.afrPercent / 100,
     // A drive that is refilled in no time at all still has to be looked at.
-    repairHours: Math.max(0.01, settings.replaceHours + refillHours),
+    repairHours: Math.max(0.01, replaceHoursOf(input) + refillHours),
     refillHours,
   };
 };
@@ -185,7 +192,7 @@ export async function durabilityOf(options: AdminOptions): Promise<DurabilityAns
     statement: statementOf(tiers, metadata),
     tiers,
     metadata,
-    assumptions: assumptionsOf(options, tiers),
+    assumptions: assumptionsOf(options, looked),
     caps: capsOf(options, tiers, metadata),
     raises: raisesOf(looked, metadata),
   };
@@ -228,9 +235,10 @@ function statementOf(tiers: readonly Tier[], metadata: DurabilityAnswer['metadat
 
 function assumptionsOf(
   options: AdminOptions,
-  tiers: readonly Tier[],
+  looked: readonly Looked[],
 ): DurabilityAnswer['assumptions'] {
   const settings = options.durability ?? DEFAULTS;
+  const tiers = looked.map(({ tier }) => tier);
   const groups = tiers.flatMap((tier) => tier.groups.map((group) => ({ tier: tier.tier, group })));
   const [slowest] = groups.toSorted((a, b) => b.group.refillHours - a.group.refillHours);
   const rows = [
@@ -245,6 +253,15 @@ function assumptionsOf(
       source: 'durability.replaceHours of the settings',
     },
   ];
+  for (const { tier, inputs } of looked) {
+    const { spares = 0, spareAfterHours = 0 } = inputs[0]?.code ?? {};
+    if (spares === 0) continue;
+    rows.push({
+      name: `until a spare stands in its place in ${tier.tier}`,
+      value: spanText(spareAfterHours),
+      source: `spares of the settings: ${spares}, and new ones once they are used`,
+    });
+  }
   if (slowest !== undefined) {
     const { refillBytesPerSecond, refillHours, refillMeasured } = slowest.group;
     rows.push({
@@ -338,10 +355,10 @@ function raisesOf(
     const what = 'metadata on more devices: a MongoDB replica set, or copies of the data folder';
     raises.push({ what, nines: null });
   }
-  if (input.settings.replaceHours > 4 && group.devicesLosable > 0) {
-    const sooner = { ...failures, repairHours: 4 + (failures.refillHours ?? 0) };
+  if (replaceHoursOf(input) > 1 && group.devicesLosable > 0) {
+    const sooner = { ...failures, repairHours: 0.25 + (failures.refillHours ?? 0) };
     const nines = ninesOf(yearsUntilBeyond(code.m, input.byDevice, sooner));
-    raises.push({ what: `a spare at hand, in place within 4 h, for ${name}`, nines });
+    raises.push({ what: `a spare drive in the settings (spares) of ${weakest.tier}`, nines });
   }
   if (code.m < 4) {
     const wide = Array.from({ length: 12 }, () => 1);

@@ -82,7 +82,8 @@ export async function healAnswerOf(options: AdminOptions): Promise<Omit<HealAnsw
     scrub: await Promise.all(
       tiers.map(async (tier) => {
         const groups = new Set(infos.filter((one) => one.tier === tier).map(({ group }) => group));
-        return scrubOf(tier, await upkeepOf(options, 'scrub', tier), [...groups]);
+        const pass = await passOf(options, tier);
+        return { ...scrubOf(tier, await upkeepOf(options, 'scrub', tier), [...groups]), pass };
       }),
     ),
     leftovers: { candidates: await options.store.count('garbage') },
@@ -114,11 +115,23 @@ function refillOf(drive: { group: number; position: number }, heal: Upkeep | und
   };
 }
 
+/** The worker's own cursor: a pass goes on in slices over days. */
+async function passOf(
+  { store }: Pick<AdminOptions, 'store'>,
+  tier: string,
+): Promise<HealAnswer['scrub'][number]['pass']> {
+  const row: Row<Checkpoint> | undefined = await store.get('checkpoints', `scrub/${tier}`);
+  if (row === undefined || row.value.cursor === 'done') return null;
+  const { bytes = 0, totalBytes = 0 } = row.value.counts;
+  const share = totalBytes > 0 ? Math.min(1, bytes / totalBytes) : 0;
+  return { startedAt: timeOf(row.value.startedAt), share };
+}
+
 function scrubOf(
   tier: string,
   { running, updatedAt, ended }: Upkeep,
   groups: readonly number[],
-): HealAnswer['scrub'][number] {
+): Omit<HealAnswer['scrub'][number], 'pass'> {
   const pass = lastPass(ended, groups);
   const sum = (of: (part: EndedUpkeep) => number): number =>
     (pass ?? []).reduce((all, part) => all + of(part), 0);

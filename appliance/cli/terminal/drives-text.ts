@@ -133,10 +133,11 @@ function groupText(
   return `${[headText(group, drives.length, paint), title, ...lines, ...advice].join('\n')}\n`;
 }
 
-function painted(row: string, { state, warnings }: DriveAnswer, paint: Screen['paint']): string {
+function painted(row: string, drive: DriveAnswer, paint: Screen['paint']): string {
+  const { state, warnings, note } = drive;
   const isGrave = warnings.some(({ level }) => level === 'critical');
   if (isGrave || !['up', 'healing', 'full'].includes(state)) return paint.red(row);
-  return warnings.length > 0 || state !== 'up' ? paint.yellow(row) : row;
+  return warnings.length > 0 || state !== 'up' || note !== null ? paint.yellow(row) : row;
 }
 
 function headText(

@@ -72,8 +72,10 @@ function driveText(drive: Drive, paint: Screen['paint'], now: number): string {
   return `  ${parts.join('  ')}`;
 }
 
+type Scrub = HealAnswer['scrub'][number];
+
 function scrubText(
-  { isRunning, group, share, bytesPerSecond, repaired, lost, last }: HealAnswer['scrub'][number],
+  { isRunning, pass, group, share, bytesPerSecond, repaired, lost, last }: Scrub,
   paint: Screen['paint'],
   now: number,
 ): string {
@@ -86,7 +88,10 @@ function scrubText(
       ? 'never read back whole yet'
       : `read back whole ${durationText(now - Date.parse(last.endedAt))} ago ` +
         `(${countOf(last.checked, 'file')}, ${sizeText(last.bytes)}, ${found(last)})`;
-  if (!isRunning) return before;
+  if (!isRunning) {
+    if (pass === null) return before;
+    return `${barred(pass.share)} of the pass begun ${timeText(pass.startedAt)} UTC; ${before}`;
+  }
   const at = group === null || share === null ? 'begins' : `group ${group} ${barred(share)}`;
   const pace = bytesPerSecond === null ? '' : `  ${sizeText(bytesPerSecond)}/s`;
   return `${at}${pace}  ${found({ repaired, lost })}; ${before}`;
