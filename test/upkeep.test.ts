@@ -214,6 +214,31 @@ test.serial(
   },
 );
 
+test.serial(
+  'a scrub ends what a killed writer left open: then rot at its end is a loss',
+  async (t) => {
+    using drives = area();
+    const writer = await opened(drives.drives, { deps: { role: 'api' } });
+    await fourOf(writer, 900, 1);
+    const last = await fourOf(writer, 900, 11);
+    using killed = drives.copy();
+    await writer.close();
+    const first = await opened(killed.drives, LATER);
+    t.deepEqual((await finished(first.scrub())).lost, []);
+    await first.close();
+    const [rotten] = last as [SegmentLocation];
+    for (const [i, drive] of drives.drives.entries()) {
+      const closed = readFileSync(pathOf(drive, rotten));
+      const ended = readFileSync(pathOf(killed.drives[i] as string, rotten));
+      t.is(Buffer.compare(closed, ended), 0, 'byte for byte as its writer would have');
+    }
+    for (const lane of [1, 2, 5]) blank(killed.drives, rotten, lane);
+    const second = await opened(killed.drives, LATER);
+    t.is((await finished(second.scrub())).lost.length, 1);
+    await second.close();
+  },
+);
+
 test.serial('while a drive is away nothing is called cut that it could make whole', async (t) => {
   using drives = area();
   const writer = await opened(drives.drives, { deps: { role: 'api' } });

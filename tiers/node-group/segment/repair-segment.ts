@@ -12,6 +12,7 @@ import { addStates, noLanes, type LaneStates } from '../group/missing.ts';
 import { checksum64 } from '../../checksum.ts';
 import {
   extentElsewhere,
+  findHead,
   headOn,
   lanesInUse,
   loadLanes,
@@ -22,7 +23,13 @@ import {
   writeLanes,
   type FoundHead,
 } from './batch.ts';
-import { bodyBytes, PIECE_HEAD_BYTES, SEGMENT_DIRECTORY, writePieceHead } from './format.ts';
+import {
+  bodyBytes,
+  nextStart,
+  PIECE_HEAD_BYTES,
+  SEGMENT_DIRECTORY,
+  writePieceHead,
+} from './format.ts';
 import { inMask, segmentPath } from './open-segment.ts';
 import { isTorn, walkSegment } from './walk.ts';
 
@@ -103,6 +110,8 @@ export async function* rebuildSegmentFile(
     if (outcome !== 'made') return outcome;
     await file.resize(sizeBytes);
     await file.sync();
+    // Freed meanwhile: a file of its own would look like what is left of a loss.
+    if ((await extentElsewhere(context, what.segment)) === 0) return 'away';
     await seat.drive.rename(temporary, segmentPath(what.segment));
     await seat.drive.syncDirectory(SEGMENT_DIRECTORY);
     context.segmentFiles.drop(what.position, what.segment);
@@ -231,6 +240,31 @@ export async function repairSeal(
     }
   }
   return repaired;
+}
+
+/**
+ * Ends a segment whose writer is gone: a seal behind its last batch, and files cut behind that. From
+ * then on the end is known, so that damage of the last batch can't pass for one that was cut.
+ * `last`: that batch, known to be whole.
+ */
+export async function sealBehind(context: GroupContext, last: FoundHead): Promise<void> {
+  const { head, order } = last;
+  const start = nextStart(head);
+  const lengths = head.lengths.map(() => 0);
+  if ((await findHead(context, { segment: head.segment, start })) !== undefined) return;
+  const seal = { ...head, seal: true, batch: head.batch + 1, start, lengths };
+  const sealed = await repairSeal(context, { head: seal, order });
+  if (sealed < bits(order.inUse)) return;
+  for (const [lane, position] of order.positions.entries()) {
+    if (!inMask(order.inUse, lane)) continue;
+    const seat = context.seats[position] as Seat;
+    try {
+      const file = await seat.drive.open(segmentPath(head.segment), { mode: 'change' });
+      await file.resize(start + PIECE_HEAD_BYTES).finally(() => file.close());
+    } catch (error) {
+      seat.writeFailed(error);
+    }
+  }
 }
 
 function sealPiece(context: GroupContext, { head }: FoundHead, lane: number): Buffer {

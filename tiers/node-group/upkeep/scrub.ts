@@ -5,10 +5,15 @@
 import type { Seat } from '../drive/seat.ts';
 import { isFirnError } from '../../../appliance/model/errors.ts';
 import { bits, type GroupContext } from '../group/context.ts';
-import { extentElsewhere } from '../segment/batch.ts';
+import { extentElsewhere, type FoundHead } from '../segment/batch.ts';
 import { SEGMENT_DIRECTORY } from '../segment/format.ts';
 import { segmentPath } from '../segment/open-segment.ts';
-import { rebuildSegmentFile, repairBatch, repairSeal } from '../segment/repair-segment.ts';
+import {
+  rebuildSegmentFile,
+  repairBatch,
+  repairSeal,
+  sealBehind,
+} from '../segment/repair-segment.ts';
 import { isSettled, isTorn, walkSegment } from '../segment/walk.ts';
 import { findShards, idsIn, shardIds } from '../shard/find-shards.ts';
 import { shardPath } from '../shard/format.ts';
@@ -81,7 +86,10 @@ async function* scrubSegment(context: GroupContext, segment: string, report: Rep
     const outcome = yield* rebuildSegmentFile(context, what);
     if (outcome === 'made') report.repaired += 1;
   }
+  let last: FoundHead | undefined;
+  let isOpen = false;
   for await (const walked of walkSegment(context, segment)) {
+    if (walked.kind === 'end') isOpen = !walked.sealed;
     if (walked.kind === 'gap') {
       lost.add(`${context.tier}/${segment}: bytes ${walked.start} to ${walked.end} have no head`);
     }
@@ -91,13 +99,22 @@ async function* scrubSegment(context: GroupContext, segment: string, report: Rep
     if (walked.kind !== 'batch') continue;
     const { states, repaired, lost: beyond, bytes } = await repairBatch(context, walked.found);
     report.repaired += bits(repaired);
+    last = states.down === 0 && !beyond ? walked.found : undefined;
     if (beyond && !(await isTorn(context, walked.found, states))) damaged(walked.found.head.start);
     yield bytes;
   }
+  const ends = isOpen && last !== undefined && lost.size === 0 && areAllWhole(context);
+  // Once more: a clock that was set back and forth must not end what somebody writes to.
+  if (ends && (await isSettled(context, segment))) await sealBehind(context, last as FoundHead);
   if (lost.size > 0 && (await isStillThere(context, segmentPath(segment)))) {
     report.lost.push(...lost);
   }
   await evenOut(context, segment);
+}
+
+/** Every drive is there with all that it held: nothing can come up that is not known now. */
+function areAllWhole(context: GroupContext): boolean {
+  return context.seats.every(({ trusted, identity }) => trusted && identity?.healing !== true);
 }
 
 async function hasFile(seat: Seat, segment: string): Promise<boolean> {
