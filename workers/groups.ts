@@ -93,7 +93,12 @@ interface Run {
   cursor: string;
   turn: Turn;
   names: ReadonlyMap<string, string>;
+  /** Moved when this pass began: one that moves nothing more is not repeated at once. */
+  movedBefore: number;
 }
+
+const objectsIn = (of: Record<string, InGroup>): number =>
+  Object.values(of).reduce((total, { objects }) => total + objects, 0);
 
 export class GroupsWorker implements Worker {
   readonly name = 'groups';
@@ -130,7 +135,8 @@ export class GroupsWorker implements Worker {
       const { work, cursor } = await this.#work(tier, task);
       if (work.phase === 'done' || work.notBefore > this.#core.context.clock.now()) continue;
       const names = await bucketNames(this.#core.context.store);
-      await this.#tier({ tier, task, work, cursor, turn, names });
+      const movedBefore = objectsIn(work.moved);
+      await this.#tier({ tier, task, work, cursor, turn, names, movedBefore });
     }
   }
 
@@ -230,7 +236,6 @@ export class GroupsWorker implements Worker {
       await setRebalance(this.#core.context, run.tier.name, 'done', task.rebalance);
       return false;
     }
-    const before = work.left;
     work.left = work.found;
     work.found = {};
     if (work.phase === 'counting') {
@@ -240,16 +245,20 @@ export class GroupsWorker implements Worker {
       await this.#save(run);
       return true;
     }
-    const sum = (of: Record<string, InGroup>): number =>
-      Object.values(of).reduce((total, { objects }) => total + objects, 0);
     await this.#markClean(run);
-    if (work.phase !== 'done') work.phase = sum(work.left) > 0 ? 'moving' : 'settling';
-    // What this pass found it has moved, or it can't be moved now.
-    const isStuck = work.problems.length > 0 && sum(work.left) >= sum(before);
-    if (isStuck) await this.#wait(run, this.#waitMs);
-    else await this.#save(run);
-    if (!isStuck) work.problems = [];
-    return !isStuck;
+    const isLeft = objectsIn(work.left) > 0;
+    if (work.phase !== 'done') work.phase = isLeft ? 'moving' : 'settling';
+    const moved = objectsIn(work.moved);
+    // What it found can't be moved now: lost to other writers, unreadable, of a completing upload.
+    const isStuck = isLeft && moved === run.movedBefore;
+    run.movedBefore = moved;
+    if (isStuck) {
+      await this.#wait(run, this.#waitMs);
+      return false;
+    }
+    await this.#save(run);
+    work.problems = [];
+    return true;
   }
 
   /** Calls those groups empty that were clean when the pass began, still are, and named by nobody. */

@@ -290,17 +290,25 @@ async function ofPacks(walk: Walk, rows: readonly Row<Pack>[]): Promise<void> {
     options.signal?.throwIfAborted();
     // Nobody in it: it waits for its grace, and names nothing any more.
     const isDead = pack.deadBytes >= pack.entryBytes && pack.entryBytes > 0;
-    if (!isDead) add(result.found, group, { objects: 1, bytes: pack.sizeBytes });
-    if (isDead || !mayLeave(walk, group)) continue;
+    if (isDead) continue;
+    const one: InGroup = { objects: 1, bytes: pack.sizeBytes };
+    if (!mayLeave(walk, group)) {
+      add(result.found, group, one);
+      continue;
+    }
     try {
-      await compactPack(core, pack, {
+      const { outcome } = await compactPack(core, pack, {
         ...options,
         anyway: true,
         kind: 'rebalance',
         ...(task.avoidGroups === undefined ? {} : { avoidGroups: task.avoidGroups }),
       });
-      add(result.moved, group, { objects: 1, bytes: pack.sizeBytes });
+      if (outcome === 'freed') continue;
+      add(result.found, group, one);
+      add(result.moved, group, one);
+      await options.between?.();
     } catch (error) {
+      add(result.found, group, one);
       failed(walk, `pack ${pack.id}`, error);
     }
   }

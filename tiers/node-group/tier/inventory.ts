@@ -190,11 +190,12 @@ export async function contentsOf({ context }: NodeGroup): Promise<GroupContents>
     );
     return [...new Set(lists.flat())];
   };
+  // In this order: a write under way is renamed from the one to the other.
+  const temporary = (await namesIn(TEMPORARY)).filter((name) => !name.startsWith('trial-'));
   let shards = 0;
   for (const prefix of await namesIn(SHARD_DIRECTORY)) {
     shards += (await namesIn(`${SHARD_DIRECTORY}/${prefix}`)).length;
   }
-  const temporary = (await namesIn(TEMPORARY)).filter((name) => !name.startsWith('trial-'));
   const segments = (await namesIn(SEGMENT_DIRECTORY)).length;
   return { segments, shards, temporary: temporary.length };
 }
