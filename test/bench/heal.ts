@@ -42,6 +42,10 @@ function cpuMs(pids: readonly number[]): number {
 class Load {
   readonly #child = fork(join(import.meta.dirname, 'load.ts'));
 
+  constructor() {
+    this.#child.setMaxListeners(0);
+  }
+
   run(firn: RunningFirn, work: Partial<LoadSpec>): Promise<LoadResult> {
     const { port, accessKey, secretKey } = firn;
     return new Promise((resolve, reject) => {
@@ -93,9 +97,9 @@ interface Refill {
 /** Empties a drive of the running appliance and waits until it is whole. */
 async function refill(firn: RunningFirn, drive: string): Promise<Refill> {
   const worker = firn.pids();
+  for (const name of readdirSync(drive)) rmSync(join(drive, name), { recursive: true });
   const before = cpuMs(worker);
   const begun = performance.now();
-  for (const name of readdirSync(drive)) rmSync(join(drive, name), { recursive: true });
   let noticedMs = 0;
   while (isHealing(drive)) {
     if (noticedMs === 0 && readdirSync(drive).includes('firn-drive.json')) {

@@ -260,7 +260,11 @@ export async function sealBehind(context: GroupContext, last: FoundHead): Promis
     const seat = context.seats[position] as Seat;
     try {
       const file = await seat.drive.open(segmentPath(head.segment), { mode: 'change' });
-      await file.resize(start + PIECE_HEAD_BYTES).finally(() => file.close());
+      try {
+        await file.resize(start + PIECE_HEAD_BYTES);
+      } finally {
+        await file.close();
+      }
     } catch (error) {
       seat.writeFailed(error);
     }
