@@ -1088,7 +1088,7 @@ function simulated(more: Options = {}): Simulated {
       settings: {
         segmentBytes: 128 * KiB,
         smallBytesMax: 16 * KiB,
-        stallMs: 30,
+        stallMs: 200,
         breakerMs: 60_000,
         ...more.settings,
       },
