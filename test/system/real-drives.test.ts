@@ -10,7 +10,6 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import type { ExecutionContext } from 'ava';
 import { adminCall } from '../admin-fetch.ts';
 import { startFirn, type RunningFirn } from '../firn-process.ts';
 import { LoopDrives, whyNoInjection, whyNoLoopDrives } from '../loop-drives.ts';
@@ -19,16 +18,22 @@ import { errorCode, s3Call, type S3Answer } from '../s3-fetch.ts';
 const MiB = 1024 * 1024;
 const DRIVES = 6;
 
-function unless(what: string, reason: string | undefined): typeof test | typeof test.skip {
-  if (reason === undefined) return test;
+function unless(
+  what: string,
+  reason: string | undefined,
+  how: typeof test | typeof test.serial = test,
+): typeof test | typeof test.skip {
+  if (reason === undefined) return how;
   if (process.env['CI']) throw new Error(`${what}: ${reason}`);
   process.stderr.write(`skipped, ${what}: ${reason}\n`);
   return test.skip;
 }
 
 const noLoops = whyNoLoopDrives();
+// Those that are busy all the time run one after the other, those that mostly wait side by side.
 const withLoops = unless('real drives', noLoops);
-const withInjection = unless('failing system calls', noLoops ?? whyNoInjection());
+const withPower = unless('power failures', noLoops, test.serial);
+const withInjection = unless('failing calls', noLoops ?? whyNoInjection(), test.serial);
 
 const md5 = (bytes: Uint8Array): string => createHash('md5').update(bytes).digest('hex');
 
@@ -191,16 +196,16 @@ async function until(what: () => Promise<boolean> | boolean, timeoutMs: number):
 /** So many more PUTs are acknowledged under this load. */
 const more = (load: { puts: () => number }, count: number): Promise<boolean> => {
   const from = load.puts();
-  return until(() => load.puts() >= from + count, 20_000);
+  return until(() => load.puts() >= from + count, 60_000);
 };
 
-withLoops(
+withPower(
   'killed, then without power, in the middle of writes: what was acknowledged is there',
   async (t) => {
     await withRig(96 * MiB, async (rig) => {
       for (const end of ['kill', 'power', 'power'] as const) {
         const load = rig.load(`${end}-${rig.acked.size}`, 8);
-        t.true(await more(load, 60), 'the load runs');
+        t.true(await more(load, 40), 'the load runs');
         if (end === 'power') rig.loops.powerOff(rig.mounts);
         await rig.firn.kill();
         await load.stop();
@@ -236,7 +241,7 @@ withLoops(
         t.true(await more(load, 50));
         rig.loops.turnReadOnly(rig.drives[1] as string);
         const free = rig.loops.fill(rig.drives[4] as string);
-        t.true(await more(load, 100));
+        t.true(await more(load, 60));
         t.deepEqual(rig.failures.splice(0), [], 'requests while one drive is read-only, one full');
         t.regex(await states(rig), /^up,failing,up,up,full,up$/, 'and firn drives says so');
 
@@ -350,11 +355,24 @@ function openOn(pid: number, drive: string): string[] {
   });
 }
 
-const scrubbed = async (t: ExecutionContext, rig: Rig): Promise<void> => {
+/** What a scrub that was asked for has counted. */
+async function scrubbed(rig: Rig): Promise<Record<string, number>> {
+  interface Scrub {
+    state: string;
+    counts: Record<string, number>;
+  }
   const { runId } = await adminCall<{ runId: string }>(rig.firn, 'POST', '/runs/scrub', {});
-  const isDone = async (): Promise<boolean> =>
-    (await adminCall<{ state: string }>(rig.firn, 'GET', `/runs/${runId}`)).state === 'done';
-  t.true(await until(isDone, 30_000), 'a scrub ends');
+  let run: Scrub = { state: '', counts: {} };
+  await until(async () => {
+    run = await adminCall<Scrub>(rig.firn, 'GET', `/runs/${runId}`);
+    return run.state === 'done' || run.state === 'failed';
+  }, 90_000);
+  return run.counts;
+}
+
+const errorsOf = async (rig: Rig, position: number): Promise<number> => {
+  const { drives } = await adminCall<{ drives: DriveView[] }>(rig.firn, 'GET', '/drives');
+  return drives.find((drive) => drive.position === position)?.errors ?? 0;
 };
 
 withInjection(
@@ -366,7 +384,7 @@ withInjection(
       await warm.stop();
       t.deepEqual(rig.failures.splice(0), []);
       const api = rig.firn.pids()[1] as number;
-      const faults = [
+      const faults: { drive?: number; faults: string[] }[] = [
         // One drive's segment: each write fails, finds no room, or says it wrote less than it did.
         { drive: 1, faults: ['pwrite64,pwritev,writev,write:error=EIO'] },
         { drive: 2, faults: ['pwrite64,pwritev,writev,write:error=ENOSPC'] },
@@ -375,15 +393,18 @@ withInjection(
         { faults: ['fdatasync,fsync:error=EIO:when=3+9'] },
       ];
       for (const [index, one] of faults.entries()) {
-        const only = 'drive' in one ? openOn(api, rig.drives[one.drive as number] as string) : [];
+        const only = one.drive === undefined ? [] : openOn(api, rig.drives[one.drive] as string);
         const release = await inject(api, one.faults, only);
         const load = rig.load(`fault-${index}`, 4);
-        await sleep(1500);
+        await until(() => load.puts() + rig.failures.length >= 20, 30_000);
         await load.stop();
         await release();
         const failures = rig.failures.splice(0);
+        if (one.drive !== undefined && index < 2) {
+          t.true((await errorsOf(rig, one.drive)) > 0, 'the fault was met, and is told');
+        }
         t.log(`${one.faults.join()}: ${load.puts()} acknowledged, ${failures.length} refused`);
-        if ('drive' in one) t.deepEqual(failures, [], 'one drive fails nobody');
+        if (one.drive !== undefined) t.deepEqual(failures, [], 'one drive fails nobody');
         else
           t.deepEqual(
             failures.filter((line) => !/ 50[037] |no answer/.test(line)),
@@ -394,7 +415,9 @@ withInjection(
       t.true(rig.acked.size > 60);
       await rig.firn.stop();
       await rig.restart();
-      await scrubbed(t, rig);
+      const { repaired = 0, lost = -1 } = await scrubbed(rig);
+      t.true(repaired > 0, 'what was written wrong was found');
+      t.is(lost, 0);
       t.deepEqual(await rig.differences(), [], 'after a restart and a scrub');
     });
   },
