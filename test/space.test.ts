@@ -4,7 +4,7 @@
 // back.
 
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -406,6 +406,42 @@ test('a Complete that read its parts before they moved loses, reads again, and n
     t.is(Buffer.compare(await wholeBytes(answer.body), body), 0);
   } finally {
     rig.close();
+  }
+});
+
+test('out of a group that is dying comes what can be read, and the rest keeps it from being called empty', async (t) => {
+  const house = await openHouse({ groups: ['g0', 'g1'], segmentOpenMs: 100 });
+  try {
+    const { store, tier, engine, directory } = house;
+    await engine.createBucket({ name: 'data', owner: 'root', region: 'us-east-1' });
+    const stored = new Map<string, Buffer>();
+    for (let i = 0; i < 80; i += 1) {
+      const body = randomBytes(1000);
+      await house.put(`k${i}`, body);
+      stored.set(`k${i}`, body);
+    }
+    await tier.look();
+    const before = await namedIn(house, 0);
+    const gone = driveFolders(directory, 'g0').slice(0, 3);
+    for (const folder of gone) renameSync(folder, `${folder}.gone`);
+    await tier.look();
+    const context = { store, clock: house.clock, random, tiers: engine.core.context.tiers };
+    await drainGroup(context, 'hot', 0);
+    await followGroups({ store }, tier);
+    house.clock.offsetMs += 10_000;
+    await house.run('groups');
+    const left = await namedIn(house, 0);
+    t.true(left.length > 0 && left.length < before.length, `${left.length} of ${before.length}`);
+    const { groups } = await groupsRow(store, 'hot');
+    t.is(groups[0]?.emptyAt, undefined);
+    for (const folder of gone) renameSync(`${folder}.gone`, folder);
+    await tier.look();
+    house.clock.offsetMs += GRACE_MS;
+    await house.run('groups');
+    t.deepEqual(await namedIn(house, 0), []);
+    for (const [key, body] of stored) t.true((await house.read(key)).equals(body), key);
+  } finally {
+    await house.dispose();
   }
 });
 

@@ -73,6 +73,7 @@ function newWork(task: Task, now: number): GroupWork {
     found: {},
     left: {},
     clean: [],
+    failed: 0,
     problems: [],
     movingSince: now,
     notBefore: 0,
@@ -204,6 +205,7 @@ export class GroupsWorker implements Worker {
       });
       addTo(work.found, page.found);
       addTo(work.moved, page.moved);
+      work.failed += page.failed;
       work.problems.push(...page.problems.slice(0, Math.max(0, 20 - work.problems.length)));
       run.cursor = page.next ?? '';
       if (page.next === undefined) break;
@@ -246,12 +248,13 @@ export class GroupsWorker implements Worker {
       return true;
     }
     await this.#markClean(run);
-    const isLeft = objectsIn(work.left) > 0;
+    const isLeft = objectsIn(work.left) > 0 || work.failed > 0;
     if (work.phase !== 'done') work.phase = isLeft ? 'moving' : 'settling';
     const moved = objectsIn(work.moved);
     // What it found can't be moved now: lost to other writers, unreadable, of a completing upload.
     const isStuck = isLeft && moved === run.movedBefore;
     run.movedBefore = moved;
+    work.failed = 0;
     if (isStuck) {
       await this.#wait(run, this.#waitMs);
       return false;
@@ -269,7 +272,8 @@ export class GroupsWorker implements Worker {
     for (const group of task.sources.keys()) {
       const entry = row.groups.find((one) => one.group === group);
       const wasClean = work.clean.includes(group) && (work.left[group]?.objects ?? 0) === 0;
-      if (entry === undefined || !wasClean || !(await this.#isClean(tier, group))) {
+      const isSure = wasClean && work.failed === 0;
+      if (entry === undefined || !isSure || !(await this.#isClean(tier, group))) {
         isDone = false;
         continue;
       }

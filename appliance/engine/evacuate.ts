@@ -15,7 +15,7 @@ import { compactPack } from './compact.ts';
 import type { Core } from './core.ts';
 import { loadParts, reread } from './history.ts';
 import { allVersions } from './inventory.ts';
-import { moveVersions, type MoveOptions, type MovingVersion } from './move.ts';
+import { moveVersions, type MoveCounts, type MoveOptions, type MovingVersion } from './move.ts';
 import { moveUploadParts } from './move-parts.ts';
 import { holdsParts } from './named.ts';
 import { partPages } from './upload-rows.ts';
@@ -24,6 +24,10 @@ const PAGE_ROWS = 200;
 const BATCH = 64;
 const BATCH_BYTES = 64 * MiB;
 const PROBLEMS_MAX = 20;
+/** In one page: so many drives are away that it is better to wait. */
+const UNAVAILABLE_MAX = 50;
+/** About one version, upload or pack: the others go on. */
+const PASSING = new Set(['Corrupt', 'FormatUnknown', 'TierMissing', 'DriveUnavailable']);
 
 export interface Evacuation {
   tier: string;
@@ -117,10 +121,9 @@ function mayLeave({ task, result }: Walk, group: number, onItsWay = 0): boolean 
 }
 
 function failed({ result }: Walk, subject: string, error: unknown): void {
-  if (!isFirnError(error) || !['Corrupt', 'FormatUnknown', 'TierMissing'].includes(error.code)) {
-    throw error;
-  }
+  if (!isFirnError(error) || !PASSING.has(error.code)) throw error;
   result.failed += 1;
+  if (error.code === 'DriveUnavailable' && result.failed > UNAVAILABLE_MAX) throw error;
   if (result.problems.length < PROBLEMS_MAX) result.problems.push(`${subject}: ${error.code}`);
 }
 
@@ -195,12 +198,24 @@ async function ofObjects(walk: Walk, rows: readonly Row<ObjectDocument>[]): Prom
 
 async function moveBatch(walk: Walk, leaving: readonly MovingVersion[]): Promise<void> {
   const { core, task, options, result } = walk;
-  const { problems, failed: unread } = await moveVersions(core, leaving, {
+  const move = {
     kind: 'rebalance',
     tier: task.tier,
     ...(task.avoidGroups === undefined ? {} : { avoidGroups: task.avoidGroups }),
     ...options,
-  });
+  } as const;
+  let counts: MoveCounts;
+  try {
+    counts = await moveVersions(core, leaving, move);
+  } catch (error) {
+    // One that too few drives are left for must not keep the others in a group that is dying.
+    if (!isFirnError(error, 'DriveUnavailable')) throw error;
+    const [only] = leaving;
+    if (leaving.length === 1 && only !== undefined) return failed(walk, only.object, error);
+    for (const one of leaving) await moveBatch(walk, [one]);
+    return;
+  }
+  const { problems, failed: unread } = counts;
   result.failed += unread;
   const stuck = new Set(problems.map(({ object, versionId }) => `${object}\n${versionId}`));
   for (const { object, code } of problems) {

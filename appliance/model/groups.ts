@@ -73,7 +73,8 @@ export interface GroupWork {
   left: Record<string, InGroup>;
   /** Groups whose drives held nothing when this pass began. */
   clean: number[];
-  /** What this pass could not read or move, named with the error. */
+  /** How much this pass could not read or move, and the first of it named with the error. */
+  failed: number;
   problems: string[];
   /** Engine ms: the first move, and before when a look finds nothing new. */
   movingSince: number;
