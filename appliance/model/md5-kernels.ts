@@ -235,7 +235,7 @@ function lanes(groups: number): WasmFunction {
 
 /**
  * Addresses of data and of the states (16 bytes each: A, B, C, D), and lane 0's end. All lanes
- * advance by as many blocks as lane 0. Several idle lanes may share one state, never a busy one's.
+ * advance by as many blocks as lane 0. A lane given the data and state of another changes nothing.
  */
 export interface Md5Kernels {
   /** (data, state, end) */

@@ -33,10 +33,9 @@ const COMPANY_BYTES = 4096;
 /** 0x80, zeros and the length: at most a block and 8 bytes more. */
 const PADDING_BYTES_MAX = 72;
 
-/** One state for each ring and each lane of small bodies, one for idle lanes. */
+/** One state for each ring and each lane of small bodies. */
 const STATES_AT = MD5_SCRATCH_BYTES;
 const LANE_STATES_AT = STATES_AT + STREAMS_MAX * MD5_STATE_BYTES;
-const IDLE_STATE_AT = LANE_STATES_AT + LANES * MD5_STATE_BYTES;
 /** Copies of small bodies lie a ring apart, plus an odd distance (see RINGS_AT). */
 const STAGE_BYTES = 16_384;
 const STAGES_AT = 8192;
@@ -319,8 +318,10 @@ export class Md5Lanes {
       const data: number[] = [];
       const states: number[] = [];
       for (let lane = 0; lane < lanes; lane++) {
-        data.push((runs[lane] ?? first).data);
-        states.push(runs[lane]?.state ?? IDLE_STATE_AT);
+        // An idle lane does what the first does.
+        const run = runs[lane] ?? first;
+        data.push(run.data);
+        states.push(run.state);
       }
       kernel(...data, ...states, end);
     }
