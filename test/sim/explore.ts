@@ -77,7 +77,8 @@ export async function explore(
       seen.add(print);
       explored.states += 1;
       const where = `SEED=${world.seed} CASE=${name}:${p}:${choice} (${step.name})`;
-      const deep = options.only !== undefined || explored.states % options.recoverEvery === 0;
+      const isDue = explored.states % options.recoverEvery === 0;
+      const deep = options.only !== undefined || isDue || (isMark && choice === 1);
       await checkState(world, replay, { remains, p, where, deep, afterwards: options.afterwards });
       if (deep) explored.recovered += 1;
     }
@@ -138,8 +139,13 @@ async function bearsOne(
   const acked = [...of.found].filter(
     ([key, effect]) => effect !== 'absent' && world.model.isAcked(key, p, effect),
   );
-  const draw = new Seeded(mixed(world.seed, p, 77));
-  await bearsLoss(replay.lifeOf(remains), new Map(acked), [draw.below(remains.images.length)]);
+  // Just answered: whichever drive it is. Later one of them.
+  const isAnswer = of.state.where.includes('/answered/');
+  const any = new Seeded(mixed(world.seed, p, 77)).below(remains.images.length);
+  for (const position of remains.images.keys()) {
+    if (!isAnswer && position !== any) continue;
+    await bearsLoss(replay.lifeOf(remains), new Map(acked), [position]);
+  }
 }
 
 /** I1, I2, I3, I5: what a read finds is what may be there. */

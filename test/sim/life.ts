@@ -10,6 +10,7 @@ import type { EngineContext } from '../../appliance/engine/context.ts';
 import type { Engine } from '../../appliance/engine/engine.ts';
 import { loadParts } from '../../appliance/engine/history.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
+import { GRACE_MS } from '../../appliance/model/limits.ts';
 import { objectId } from '../../appliance/model/ids.ts';
 import type { ObjectDocument } from '../../appliance/model/object.ts';
 import type { Packer } from '../../appliance/model/packer.ts';
@@ -52,6 +53,7 @@ export interface LifeOptions {
   settings: Partial<NodeGroupTierSettings>;
   seed: number;
   scheduler?: Scheduler;
+  graceMs?: number;
 }
 
 const codecs = new Map<string, Codec>();
@@ -89,6 +91,7 @@ export class Life {
   readonly archive: SimCloud;
   readonly random: Seeded;
   readonly options: LifeOptions;
+  storeId = 'store-1';
   hot!: DriveTier;
   engine!: Engine;
   #serial = 0;
@@ -133,7 +136,7 @@ export class Life {
       {
         clock: this.clock,
         random: this.random,
-        storeId: 'store-1',
+        storeId: this.storeId,
         role,
         processName: name,
         openDrive: (path) => byPath.get(path) as SimDrive,
@@ -145,7 +148,7 @@ export class Life {
     const { store, clock, random } = this;
     const context: EngineContext = contextOf(
       { store, clock, tiers },
-      { random, classes: CLASSES, packer },
+      { random, classes: CLASSES, packer, graceMs: this.options.graceMs ?? GRACE_MS },
     );
     return { hot, engine: buildEngine(context) };
   }

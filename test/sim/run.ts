@@ -4,7 +4,12 @@ import { explore, type Explored, type ExploreOptions } from './explore.ts';
 import { removeSpool } from './life.ts';
 import { SimTime } from './time.ts';
 import { World, type WorldOptions } from './world.ts';
-import { WORKLOADS, type Workload } from './workloads.ts';
+import { DAMAGE } from './damage.ts';
+import { MUTANTS } from './mutants.ts';
+import { slowReader, WORKLOADS, type Workload } from './workloads.ts';
+
+/** The last ones are not crashed, but watched for what they throw. */
+export const ALL_WORKLOADS: readonly Workload[] = [...WORKLOADS, slowReader, ...DAMAGE];
 
 export async function crash(
   workload: Workload,
@@ -29,10 +34,30 @@ export async function crash(
   }
 }
 
-if (import.meta.main) {
+/** Exit codes of a child that runs a mutant. */
+export const CAUGHT = 7;
+export const SURVIVED = 0;
+
+async function runMutant(name: string, seeds: number): Promise<number> {
+  const mutant = MUTANTS.find((one) => one.name === name);
+  if (mutant === undefined) throw new Error(`no mutant ${name}`);
+  for (let seed = 1; seed <= seeds; seed += 1) {
+    for (const workload of ALL_WORKLOADS) {
+      if (!mutant.workloads.includes(workload.name)) continue;
+      const more = { ...mutant.lies, choices: 12, recoverEvery: 8 };
+      const error = await crash(workload, seed, more).catch((thrown: unknown) => thrown);
+      if (!(error instanceof Error)) continue;
+      console.log(`${name}: caught in ${workload.name}, seed ${seed}: ${error.message}`);
+      return CAUGHT;
+    }
+  }
+  return SURVIVED;
+}
+
+async function runByHand(): Promise<void> {
   const [name, p, choice] = (process.env['CASE'] ?? '').split(':');
   const seed = Number(process.env['SEED'] ?? 1);
-  for (const workload of WORKLOADS) {
+  for (const workload of ALL_WORKLOADS) {
     if (name !== undefined && name !== '' && workload.name !== name) continue;
     const begun = Date.now();
     const done = await crash(workload, seed, p === undefined ? {} : { only: `${p}:${choice}` });
@@ -41,5 +66,11 @@ if (import.meta.main) {
         `${done.points.size} points, ${Date.now() - begun} ms`,
     );
   }
+}
+
+if (import.meta.main) {
+  const mutant = process.env['MUTANT'];
+  if (mutant === undefined) await runByHand();
+  else process.exitCode = await runMutant(mutant, 3);
   removeSpool();
 }

@@ -231,6 +231,9 @@ function inDoubt(): FirnError {
   });
 }
 
+/** How long a commit that is not flushed may be lost. */
+const UNFLUSHED_EVENTS = 12;
+
 /** What the store holds after a crash: all that was acknowledged, and any of what was in flight. */
 export class StoreReplay {
   #tables: Tables;
@@ -252,8 +255,9 @@ export class StoreReplay {
       if (step.begin >= p) break;
       this.#open.push(step);
     }
-    const ended = this.#open.filter((step) => step.end < p).toSorted((a, b) => a.end - b.end);
-    this.#open = this.#open.filter((step) => step.end >= p);
+    const durable = this.#lies.unflushed === true ? p - UNFLUSHED_EVENTS : p;
+    const ended = this.#open.filter((step) => step.end < durable).toSorted((a, b) => a.end - b.end);
+    this.#open = this.#open.filter((step) => step.end >= durable);
     for (const step of ended) {
       if (!step.failed) this.#tables = withChange(this.#tables, step.change, step.revision);
     }
@@ -266,7 +270,7 @@ export class StoreReplay {
       const kept = draw.next() < 0.5;
       note(kept ? 1 : 0);
       const row = tables.get(step.change.table)?.get(step.change.id);
-      if (kept && fits(step.change, row, this.#lies)) {
+      if (kept && !step.failed && fits(step.change, row, this.#lies)) {
         tables = withChange(tables, step.change, `9${String(i).padStart(11, '0')}`);
       }
     }

@@ -22,6 +22,7 @@ export interface WorldOptions {
   driveLies?: DriveLies;
   storeLies?: StoreLies;
   cloudLies?: SimCloud['lies'];
+  graceMs?: number;
 }
 
 export interface PutMore {
@@ -60,7 +61,14 @@ export class World {
       at: NOON,
     };
     const { scheduler } = this;
-    this.life = new Life(remains, { code, seed, scheduler, settings: options.settings ?? {} });
+    const { settings = {}, graceMs } = options;
+    this.life = new Life(remains, {
+      code,
+      seed,
+      scheduler,
+      settings,
+      ...(graceMs === undefined ? {} : { graceMs }),
+    });
     scheduler.clock = () => this.life.clock.at;
     Object.assign(this.life.store.lies, options.storeLies);
     Object.assign(this.life.cold.lies, options.cloudLies);

@@ -1,0 +1,207 @@
+// Safeguards taken out one by one, each of which some simulated run must miss. A port that lies, or a
+// patch of the product's own text, which must apply exactly once: a mutant can't rot unseen.
+
+import type { WorldOptions } from './world.ts';
+
+export interface Mutant {
+  name: string;
+  /** Workloads that must notice, the likeliest first. */
+  workloads: string[];
+  lies?: WorldOptions;
+  patches?: { file: string; from: string; to: string }[];
+}
+
+const SHARD_WRITER = 'tiers/node-group/shard/shard-writer.ts';
+const OPEN_SEGMENT = 'tiers/node-group/segment/open-segment.ts';
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: 'segments are not synced',
+    workloads: ['put-small'],
+    lies: { driveLies: { sync: true } },
+  },
+  {
+    name: 'fdatasync of shard files removed',
+    workloads: ['put-large'],
+    patches: [
+      { file: SHARD_WRITER, from: '(lane) => lane.file.sync(),', to: '() => Promise.resolve(),' },
+    ],
+  },
+  {
+    name: 'fsync of the directory of shard files removed',
+    workloads: ['put-large'],
+    patches: [
+      { file: SHARD_WRITER, from: 'await lane.seat.drive.syncDirectory(directory);', to: '' },
+    ],
+  },
+  {
+    name: 'fsync of the directory of segments removed',
+    workloads: ['put-small'],
+    patches: [
+      {
+        file: OPEN_SEGMENT,
+        from: 'await seat.drive.syncDirectory(SEGMENT_DIRECTORY);',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'metadata is acknowledged before it is durable',
+    workloads: ['put-small'],
+    lies: { storeLies: { unflushed: true } },
+  },
+  {
+    name: 'checksum of a record not checked',
+    workloads: ['rot'],
+    patches: [
+      {
+        file: 'tiers/node-group/segment/format.ts',
+        from: 'return checksum64(body) === bytes.readBigUInt64LE(24) ? body : undefined;',
+        to: 'return body;',
+      },
+    ],
+  },
+  {
+    name: 'checksums of blocks of shard files not checked',
+    workloads: ['rot'],
+    patches: [
+      {
+        file: 'tiers/node-group/shard/lane-reads.ts',
+        from: 'return blocksRight(target, footer.table, first);',
+        to: 'return true;',
+      },
+    ],
+  },
+  {
+    name: 'id and lane of a shard file not checked',
+    workloads: ['misdirected'],
+    patches: [
+      {
+        file: 'tiers/node-group/shard/lane-reads.ts',
+        from: 'footer.id !== this.#location.id || footer.lane !== lane',
+        to: 'false',
+      },
+    ],
+  },
+  {
+    name: 'identity of a drive not checked',
+    workloads: ['strangers'],
+    patches: [
+      {
+        file: 'tiers/node-group/drive/enrol.ts',
+        from: 'if (wrong !== undefined) return',
+        to: 'if (wrong?.name === "never") return',
+      },
+      {
+        file: 'tiers/node-group/drive/enrol.ts',
+        from: 'if (one.identity.replaces === place.drive) continue;',
+        to: 'continue;',
+      },
+    ],
+  },
+  {
+    name: 'acknowledged with k lanes durable',
+    workloads: ['drives-fail-at-once'],
+    patches: [
+      {
+        file: 'tiers/node-group/segment/commit-queue.ts',
+        from: 'lengths.filter((length) => length > 0).length + 1',
+        to: 'lengths.filter((length) => length > 0).length',
+      },
+    ],
+  },
+  {
+    name: 'a partial acknowledgement puts nothing on the heal list',
+    workloads: ['drives-fail'],
+    patches: [
+      {
+        file: 'appliance/engine/garbage.ts',
+        from: '!needsHeal(location)) continue;',
+        to: 'needsHeal(location) || true) continue;',
+      },
+    ],
+  },
+  {
+    name: 'insert if absent became put',
+    workloads: ['two-writers'],
+    lies: { storeLies: { insertPuts: true } },
+  },
+  {
+    name: 'replace without comparing revisions',
+    workloads: ['two-writers'],
+    lies: { storeLies: { replaceBlind: true } },
+  },
+  {
+    name: 'what was copied is not read back',
+    workloads: ['transition'],
+    lies: { cloudLies: { damages: true } },
+    patches: [
+      {
+        file: 'appliance/engine/move.ts',
+        from: 'if (isSame(stored) && isSame(found)) return;',
+        to: 'return;',
+      },
+    ],
+  },
+  {
+    name: 'lease not looked at before a side effect',
+    workloads: ['late-worker'],
+    patches: [
+      {
+        file: 'appliance/engine/lease.ts',
+        from: 'if (row === undefined || !this.#isOurs(row)) throw this.#lost();',
+        to: 'if (row === undefined || !this.#isOurs(row)) return;',
+      },
+    ],
+  },
+  { name: 'no grace', workloads: ['slow-reader'], lies: { graceMs: 4000 } },
+  {
+    name: 'candidates are freed without another look',
+    workloads: ['put-large'],
+    patches: [
+      {
+        file: 'appliance/engine/collect.ts',
+        from: 'if (await isNamed(core, value, await look())) {',
+        to: 'if ((await isNamed(core, value, await look())) && id === "") {',
+      },
+    ],
+  },
+  {
+    name: 'a restored copy that ends takes the archived bytes with it',
+    workloads: ['restore'],
+    patches: [
+      {
+        file: 'appliance/engine/relocate.ts',
+        from: "restore === 'none' ? rest :",
+        to: "restore === 'none' ? { ...rest, parts: [] } :",
+      },
+    ],
+  },
+  {
+    name: 'short writes are not looped',
+    workloads: ['put-small'],
+    lies: { driveLies: { shortBytes: 300 } },
+  },
+  {
+    name: 'a Complete that was decided is committed again',
+    workloads: ['multipart'],
+    patches: [
+      {
+        file: 'appliance/engine/multipart-end.ts',
+        from: 'if (before !== undefined) {',
+        to: "if (before === '') {",
+      },
+    ],
+  },
+  {
+    name: 'a freed segment is not marked before its files go',
+    workloads: ['compaction'],
+    patches: [
+      {
+        file: 'tiers/node-group/tier/node-group.ts',
+        from: 'await this.notes.markFreed(segment);',
+        to: '',
+      },
+    ],
+  },
+];
