@@ -29,6 +29,7 @@ import type { Turn, Worker } from '../workers/base/worker.ts';
 import { CollectWorker } from '../workers/collect.ts';
 import { CompactWorker } from '../workers/compact.ts';
 import { GroupsWorker } from '../workers/groups.ts';
+import { SweepWorker } from '../workers/sweep.ts';
 
 const MiB = 1024 * 1024;
 const STORE_ID = '0'.repeat(32);
@@ -77,12 +78,15 @@ class SizedDrive extends LocalDrive {
     const write = file.write.bind(file);
     file.write = async (bytes, position) => {
       const code = this.#faults.writeError;
-      if (code !== undefined && path.startsWith('segments/')) throw Object.assign(new Error(code), { code });
+      if (code !== undefined && path.startsWith('segments/'))
+        throw Object.assign(new Error(code), { code });
       return write(bytes, position);
     };
     return file;
   }
 }
+
+export type WorkerName = 'collect' | 'compact' | 'groups' | 'sweep';
 
 export interface HouseOptions {
   /** Groups by the names of their folders. */
@@ -105,7 +109,7 @@ export interface House {
   log: string[];
   clock: { offsetMs: number; wall(): number; now(): number };
   /** Runs a worker once, under a lease, without rests. */
-  run(worker: 'collect' | 'compact' | 'groups'): Promise<void>;
+  run(worker: WorkerName): Promise<void>;
   groupsWorker(): GroupsWorker;
   put(key: string, body: Uint8Array): Promise<void>;
   read(key: string): Promise<Buffer>;
@@ -209,7 +213,7 @@ class OpenHouse implements House {
 
   #note = (level: string, message: string): void => void this.log.push(`${level} ${message}`);
 
-  async run(name: 'collect' | 'compact' | 'groups'): Promise<void> {
+  async run(name: WorkerName): Promise<void> {
     const { store, engine } = this;
     const { core } = engine;
     const guard = new ClockGuard({ store, wall: () => 0, sandbox: true });
@@ -219,6 +223,7 @@ class OpenHouse implements House {
       collect: () => new CollectWorker(core, guard),
       compact: () => new CompactWorker(core, tiers, settings),
       groups: () => this.groupsWorker(),
+      sweep: () => new SweepWorker(core, tiers, settings),
     };
     const holder = `test-${Date.now()}-${Math.random()}`;
     const lease = await takeLease(core.context, { name, holder, durationMs: 60_000 });

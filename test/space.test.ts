@@ -721,6 +721,55 @@ test('of 20,000 small objects four in five are deleted, and the room comes back 
   }
 });
 
+test('notes of the dead that are lost are made up for by the sweep, and nothing is read for that', async (t) => {
+  const house = await openHouse({ segmentBytes: 2 * MiB, segmentOpenMs: 100 });
+  try {
+    await house.engine.createBucket({ name: 'data', owner: 'root', region: 'us-east-1' });
+    const body = randomBytes(20_000);
+    const keys = Array.from({ length: 120 }, (_, i) => `k${i}`);
+    await Promise.all(keys.map((key) => house.put(key, body)));
+    await Promise.all(keys.filter((_, i) => i % 6 !== 0).map((key) => house.remove(key)));
+    const before = house.heldIn('g0');
+    let looked = 0;
+    const records = house.tier.records.bind(house.tier);
+    house.tier.records = (...of) => {
+      looked += 1;
+      return records(...of);
+    };
+    const loseNotes = (): void => {
+      for (const folder of driveFolders(house.directory, 'g0')) {
+        rmSync(join(folder, 'dead'), { recursive: true, force: true });
+      }
+    };
+    house.clock.offsetMs += GRACE_MS + 3_600_000;
+    await house.run('collect');
+    await sleep(500);
+    loseNotes();
+    await house.run('compact');
+    t.is(looked, 0, 'nobody knows of the dead');
+    await house.run('sweep');
+    t.is(looked, 0, 'the sweep reads no segment');
+    for (let i = 0; i < 3; i += 1) {
+      await house.run('compact');
+      house.clock.offsetMs += GRACE_MS + 3_600_000;
+      await house.run('collect');
+      await sleep(500);
+      loseNotes();
+      await house.run('sweep');
+    }
+    const after = house.heldIn('g0');
+    t.true(after < before * 0.5, `${before} before, ${after} after`);
+    const read = looked;
+    await house.run('compact');
+    t.is(looked, read, 'what lives is left alone');
+    for (const [i, key] of keys.entries()) {
+      if (i % 6 === 0) t.true((await house.read(key)).equals(body), key);
+    }
+  } finally {
+    await house.dispose();
+  }
+});
+
 test('full drives are compacted from the reserve, and one that refuses meanwhile costs nothing', async (t) => {
   const driveBytes = 20 * MiB;
   const options = { driveBytes, segmentBytes: 2 * MiB, segmentOpenMs: 150 };

@@ -155,7 +155,7 @@ class AgendaWorkers implements Workers {
     const others: Worker[] = [
       new RestoreWorker(core, (look) => this.#watch.restoreLooked(look)),
       new RestoreExpiry(core, this.#guard),
-      new SweepWorker(core, this.#guard, log),
+      new SweepWorker(core, groups, { guard: this.#guard, log }),
       new UploadsWorker(core, log),
       moving,
       new MovesWorker(core),

@@ -1,11 +1,12 @@
 // Empties and frees containers that hold mostly dead bytes: segments of node groups, and packs in
-// tiers that are read at once. Reading a segment costs 64 MiB, so one is looked at only when what
-// is noted dead says that less than half of it can live (its size is known by the heads of its
-// batches), or a week has passed (what a crashed PUT left is in no note). The deadest come first:
-// they cost nothing and give the most. The danger is a full drive: then segments that are a fifth
-// dead are emptied too, out of the reserve that only workers write to; without room nothing is
-// moved, and what is wholly dead is freed all the same. Packs of staged tiers are never emptied, as
-// that would cost a retrieval: they go when nothing lives.
+// tiers that are read at once. Reading a segment costs 64 MiB a drive, so one is looked at only when
+// it is known to be mostly dead: by the notes of what was deleted (its size is known by the heads of
+// its batches), or by the sweep, which sees once a day what lives in each (what a crashed PUT left
+// is in no note). Where no sweep ran for a week it is read. The deadest come first: they cost
+// nothing and give the most. The danger is a full drive: then segments that are a fifth dead are
+// emptied too, out of the reserve that only workers write to; without room nothing is moved, and
+// what is wholly dead is freed all the same. Packs of staged tiers are never emptied, as that would
+// cost a retrieval: they go when nothing lives.
 
 import { compactPack, compactSegment, LIVE_SHARE_MIN } from '../appliance/engine/compact.ts';
 import type { Core } from '../appliance/engine/core.ts';
@@ -18,6 +19,7 @@ import type { Checkpoint } from '../appliance/model/records.ts';
 import type { NodeGroupTier, SegmentInfo } from '../appliance/model/node-group.ts';
 import { readCheckpoint, removeCheckpoint, saveCheckpoint } from './base/checkpoints.ts';
 import type { ClockGuard } from './base/clock-guard.ts';
+import { segmentRowId, sweptRowId } from './segment-rows.ts';
 import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 const PAGE_ROWS = 500;
@@ -81,6 +83,8 @@ export class CompactWorker implements Worker {
   /** Segments worth a look, the deadest first. */
   async #due(tier: NodeGroupTier, turn: Turn): Promise<Due[]> {
     const full = await fullGroups(tier);
+    const swept = await readCheckpoint(this.#core.context.store, sweptRowId(tier.name));
+    const sweptAt = swept?.updatedAt ?? 0;
     const due: Due[] = [];
     let looked = 0;
     for await (const info of tier.segments()) {
@@ -88,16 +92,20 @@ export class CompactWorker implements Worker {
       if (looked % SEGMENTS_PAGE === 0) await turn.rest();
       if (!info.settled) continue;
       const liveShareMin = full.has(info.group) ? LIVE_SHARE_FULL : LIVE_SHARE_MIN;
-      const one = await this.#isDue({ tier, info, liveShareMin });
+      const one = await this.#isDue({ tier, info, liveShareMin }, sweptAt);
       if (one !== undefined) due.push(one);
     }
     return due.toSorted((a, b) => a.liveShare - b.liveShare);
   }
 
-  async #isDue(of: Pick<Due, 'tier' | 'info' | 'liveShareMin'>): Promise<Due | undefined> {
+  /** `sweptAt`: up to then all documents were counted, and what is mostly dead was marked. */
+  async #isDue(
+    of: Pick<Due, 'tier' | 'info' | 'liveShareMin'>,
+    sweptAt: number,
+  ): Promise<Due | undefined> {
     const { store, clock, graceMs } = this.#core.context;
     const { tier, info, liveShareMin } = of;
-    const row = `segment/${tier.name}/${info.group}/${info.segment}`;
+    const row = segmentRowId(tier.name, info);
     const last = await readCheckpoint(store, row);
     const at = clock.now();
     // Its records have at least about as many bytes as its log is long: less dead is surely less
@@ -117,12 +125,13 @@ export class CompactWorker implements Worker {
     const lived = last?.counts['liveBytes'] ?? bytes;
     const liveShare = bytes === 0 ? 1 : Math.max(0, lived - newlyDead) / bytes;
     // Kept for want of room, or before the drives were full.
-    const isNew = newlyDead > 0 || last?.cursor === 'kept';
+    const isNew = newlyDead > 0 || last?.cursor === 'kept' || last?.cursor === 'swept';
     const isDead = bytes > 0 && isNew && liveShare < liveShareMin;
     // Emptied before, or held: what was moved out is dead once its grace is over.
     const waits = last?.cursor === 'emptied' || last?.cursor === 'held';
     const isEmpty = waits && at - last.updatedAt > graceMs;
-    const isOld = at - (last?.updatedAt ?? info.openedAt) >= LOOK_AGAIN_MS;
+    const lookedAt = Math.max(last?.updatedAt ?? info.openedAt, sweptAt);
+    const isOld = at - lookedAt >= LOOK_AGAIN_MS;
     return isDead || isEmpty || isOld ? { ...of, row, last, liveShare } : undefined;
   }
 

@@ -4,8 +4,11 @@
 
 import { sweep } from '../appliance/engine/sweep.ts';
 import type { Core } from '../appliance/engine/core.ts';
+import type { Location } from '../appliance/model/location.ts';
+import type { NodeGroupTier } from '../appliance/model/node-group.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
 import type { ClockGuard } from './base/clock-guard.ts';
+import { LiveBytes, noteLive } from './segment-rows.ts';
 import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 export class SweepWorker implements Worker {
@@ -14,9 +17,16 @@ export class SweepWorker implements Worker {
   readonly #core: Core;
   readonly #guard: ClockGuard;
   readonly #log: WorkerLog;
+  readonly #tiers: readonly NodeGroupTier[];
 
-  constructor(core: Core, guard: ClockGuard, log: WorkerLog) {
+  /** `tiers`: those whose segments it counts on its way. */
+  constructor(
+    core: Core,
+    tiers: readonly NodeGroupTier[],
+    { guard, log }: { guard: ClockGuard; log: WorkerLog },
+  ) {
     this.#core = core;
+    this.#tiers = tiers;
     this.#guard = guard;
     this.#log = log;
   }
@@ -30,8 +40,12 @@ export class SweepWorker implements Worker {
       await this.#guard.check();
       const { lease, signal } = turn;
       const between = (): Promise<void> => turn.rest();
-      const counts = await sweep(this.#core, { lease, signal, between });
+      const beganAt = this.#core.context.clock.now();
+      const live = new LiveBytes();
+      const seen = (location: Location): void => live.add(location);
+      const counts = await sweep(this.#core, { lease, signal, between, seen });
       turn.report({ ...counts });
+      for (const tier of this.#tiers) await noteLive(this.#core, tier, { live, beganAt, turn });
     } catch (error) {
       if (!isFirnError(error, 'GuardRail')) throw error;
       this.#log('error', `the orphan sweep stopped: ${error.message}`, { hint: error.hint });

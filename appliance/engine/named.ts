@@ -3,7 +3,7 @@
 // cannot be read is named. The order is part of the protocol: the upload first and then the
 // document, because a Complete takes names from the one to the other, never back.
 
-import type { Pack } from '../model/location.ts';
+import type { Location, Pack } from '../model/location.ts';
 import { isFirnError } from '../model/errors.ts';
 import { objectId } from '../model/ids.ts';
 import type { MetadataStore, Row } from '../model/metadata-store.ts';
@@ -15,6 +15,13 @@ export interface Names {
   locations: Set<string>;
   /** Ids of rows of `blocks`. */
   blocks: Set<string>;
+  /** Told of each location too, perhaps twice. */
+  seen?: (location: Location) => void;
+}
+
+function addLocation(names: Names, location: Location): void {
+  names.locations.add(location.id);
+  names.seen?.(location);
 }
 
 const PACK_PREFIX = 'pack/';
@@ -43,19 +50,19 @@ export async function addUploadNames(
 ): Promise<void> {
   const { completing, state, uploadId } = upload;
   if (state === 'completing' && completing !== undefined) {
-    for (const part of completing.parts) names.locations.add(part.location.id);
+    for (const part of completing.parts) addLocation(names, part.location);
     const { partsBlock } = completing;
     if (partsBlock !== undefined) {
       names.blocks.add(partsBlock);
       const block = await store.get<Block>('blocks', partsBlock);
       if (block?.value.kind !== 'parts') throw new BlockMissing(partsBlock);
-      for (const part of block.value.parts) names.locations.add(part.location.id);
+      for (const part of block.value.parts) addLocation(names, part.location);
     }
   }
   if (!holdsParts(upload)) return;
   for await (const rows of partPages(store, uploadId)) {
     for (const { value } of rows) {
-      for (const location of locationsOfPart(value)) names.locations.add(location.id);
+      for (const location of locationsOfPart(value)) addLocation(names, location);
     }
   }
 }
@@ -67,8 +74,8 @@ export async function addVersionNames(
   names: Names,
 ): Promise<void> {
   if (version.partsBlock !== undefined) names.blocks.add(version.partsBlock);
-  for (const part of await loadParts(store, version)) names.locations.add(part.location.id);
-  for (const location of version.restore?.copy ?? []) names.locations.add(location.id);
+  for (const part of await loadParts(store, version)) addLocation(names, part.location);
+  for (const location of version.restore?.copy ?? []) addLocation(names, location);
 }
 
 /** Adds what a document names, history and all. May throw BlockMissing: read the document again. */
@@ -88,7 +95,7 @@ export async function addDocumentNames(
 
 /** Adds what the row of a pack names: its blob and the lists of its members. */
 export function addPackNames(pack: Pack, names: Names): void {
-  names.locations.add(pack.blob.id);
+  addLocation(names, pack.blob);
   for (const block of pack.members ?? []) names.blocks.add(block);
 }
 

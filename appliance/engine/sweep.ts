@@ -10,7 +10,7 @@
 import { FirnError } from '../model/errors.ts';
 import { locationBirth, objectId } from '../model/ids.ts';
 import { MiB } from '../model/limits.ts';
-import type { Pack } from '../model/location.ts';
+import type { Location, Pack } from '../model/location.ts';
 import type { MetadataStore, Row, Table } from '../model/metadata-store.ts';
 import type { Block, ObjectDocument, Upload, UploadPart } from '../model/object.ts';
 import type { Garbage } from '../model/records.ts';
@@ -40,6 +40,8 @@ export interface SweepOptions {
   signal?: AbortSignal;
   /** Called between pages: rests, renews, throws when asked to stop. */
   between?: () => Promise<void>;
+  /** Told of each location that something names, perhaps twice. */
+  seen?: (location: Location) => void;
 }
 
 export interface SweepCounts {
@@ -120,7 +122,11 @@ function addAll(named: IdSet, names: Names): void {
   for (const id of names.blocks) named.add(id);
 }
 
-const noNames = (): Names => ({ locations: new Set(), blocks: new Set() });
+const noNames = ({ seen }: SweepOptions): Names => ({
+  locations: new Set(),
+  blocks: new Set(),
+  ...(seen === undefined ? {} : { seen }),
+});
 
 /**
  * Uploads first, documents after them: a Complete that commits in between has taken its names from
@@ -131,27 +137,31 @@ async function gatherNames(core: Core, named: IdSet, { options, counts }: Pass):
   const live = new Set<string>();
   for await (const rows of pages<Upload>(store, 'uploads', options)) {
     for (const row of rows) {
-      addAll(named, await uploadNames(store, row));
+      addAll(named, await uploadNames(store, row, options));
       if (holdsParts(row.value)) live.add(row.value.uploadId);
     }
   }
   counts.partRows += await dropLostPartRows(core, live, options);
   for await (const rows of pages<ObjectDocument>(store, 'objects', options)) {
-    for (const row of rows) addAll(named, await documentNames(store, row));
+    for (const row of rows) addAll(named, await documentNames(store, row, options));
   }
   for await (const rows of pages<Pack>(store, 'packs', options)) {
     for (const { value } of rows) {
-      const names = noNames();
+      const names = noNames(options);
       addPackNames(value, names);
       addAll(named, names);
     }
   }
 }
 
-async function uploadNames(store: MetadataStore, row: Row<Upload>): Promise<Names> {
+async function uploadNames(
+  store: MetadataStore,
+  row: Row<Upload>,
+  options: SweepOptions,
+): Promise<Names> {
   let upload: Upload | undefined = row.value;
   return reread(row.id, async () => {
-    const names = noNames();
+    const names = noNames(options);
     upload ??= (await store.get<Upload>('uploads', row.id))?.value;
     const read = upload;
     upload = undefined;
@@ -160,10 +170,14 @@ async function uploadNames(store: MetadataStore, row: Row<Upload>): Promise<Name
   });
 }
 
-async function documentNames(store: MetadataStore, row: Row<ObjectDocument>): Promise<Names> {
+async function documentNames(
+  store: MetadataStore,
+  row: Row<ObjectDocument>,
+  options: SweepOptions,
+): Promise<Names> {
   let document: ObjectDocument | undefined = row.value;
   return reread(row.id, async () => {
-    const names = noNames();
+    const names = noNames(options);
     document ??= (await store.get<ObjectDocument>('objects', row.id))?.value;
     const read = document;
     document = undefined;
