@@ -393,6 +393,7 @@ async function serveAdmin(
     codes: codesOf(config),
     health,
     durability: config.durability,
+    ...(config.metadata === 'lmdb' ? { metadataPath: config.data } : {}),
     driveReports: async () =>
       (
         await Promise.all([

@@ -396,9 +396,11 @@ export function codesOf(config: Config): Map<string, GroupCode> {
 
 /** Asks drives for their health while the primary runs: it serves no data, so it may wait. */
 export function watchHealth(config: Config, own: Own, log: Logger): HealthWatch {
-  const paths = Object.values(config.tiers).flatMap((tier) =>
+  const drives = Object.values(config.tiers).flatMap((tier) =>
     tier.kind === 'node-group' ? [...tier.groups.flat(), ...tier.spares] : [],
   );
+  // Metadata die with the drive that they lie on.
+  const paths = [...drives, config.data];
   const health = new HealthWatch({
     paths,
     wall: () => own.clock.wall(),

@@ -299,7 +299,15 @@ const canned: Record<string, object> = {
       },
     ],
     groups: [
-      { tier: 'hot', group: 0, code: '4+2', whole: 5, losable: 1, advice: ['Put it back.'] },
+      {
+        tier: 'hot',
+        group: 0,
+        code: '4+2',
+        whole: 5,
+        devices: null,
+        losable: 1,
+        advice: ['Put it back.'],
+      },
     ],
     notes: ['smartctl is not installed.'],
   },

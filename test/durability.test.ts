@@ -523,16 +523,38 @@ test('a dying drive is named by slot and serial, and is called safe to pull only
   t.is(spared?.advice.length, 1);
   t.regex(
     spared?.advice[0] ?? '',
-    /^Replace drive 3 \(slot 5 of enclosure 6:0:8:0, serial ZL2A0002, sdc, \/srv\/3\): the drive says .* It is safe to pull now: the group can lose 2 more\.$/,
+    /^Drive sdc \(slot 5 of enclosure 6:0:8:0, serial ZL2A0002\), drive 3 here, warns of its end: the drive says .*, 3 more signs\. Replace it; it is safe to pull now\. The group can lose 2 more\.$/,
   );
   const states = { 0: 'missing', 5: 'healing' } as const;
   const [bare] = (await drivesAnswerOf(optionsOf({ health, states }))).groups;
   t.like(bare, { whole: 4, losable: 0 });
-  t.regex(bare?.advice[0] ?? '', /^Drive 0 \(\/srv\/0\) is missing: .* can lose no more\. Pull no/);
-  t.regex(bare?.advice[1] ?? '', /^Do not pull drive 3 .* yet/);
-  const shared = Object.fromEntries(single(6).map((_, i) => [i, healthOf('sda', 'nvme-healthy')]));
-  const [one] = (await drivesAnswerOf(optionsOf({ health: shared }))).groups;
-  t.regex(one?.advice[0] ?? '', /^All 6 drives lie on sda: losing it loses everything/);
+  t.regex(
+    bare?.advice[0] ?? '',
+    /^Drive 0 is missing: .* at \/srv\/0; .* can lose no more\. Pull no/,
+  );
+  t.regex(bare?.advice[1] ?? '', /Do not pull it yet: hot group 0 could not spare it/);
+});
+
+test('a dying drive that more lies on than can be spared is never called safe to pull', async (t) => {
+  const on = (positions: number[]): Record<number, PathHealth> =>
+    Object.fromEntries(positions.map((one) => [one, healthOf('sda', 'ata-dying')]));
+  const advice = async (options: AdminOptions): Promise<string> =>
+    (await drivesAnswerOf(options)).groups.flatMap((group) => group.advice).join('\n');
+  const all = await advice(optionsOf({ health: on([0, 1, 2, 3, 4, 5]) }));
+  t.regex(all, /^All 6 drives lie on sda: losing it loses everything/);
+  t.regex(all, /Do not pull it: hot group 0 has 6 drives on it and can lose 2\. Copy/);
+  t.is(all.split('warns of its end').length, 2, 'said once');
+  const three = await advice(optionsOf({ health: on([0, 1, 2]) }));
+  t.regex(three, /^Drives 0, 1, 2 lie on sda and die together\./);
+  t.regex(three, /Do not pull it: hot group 0 has 3/);
+  t.regex(await advice(optionsOf({ health: on([0, 1]) })), /safe to pull now/);
+  const lame = { states: { 5: 'healing' as const }, health: on([0, 1]) };
+  t.regex(await advice(optionsOf(lame)), /Do not pull it yet/);
+  const metadataPath = '/srv/0';
+  t.regex(
+    await advice({ ...optionsOf({ health: on([0]) }), metadataPath }),
+    /Do not pull it: the data folder with the metadata lies on it/,
+  );
 });
 
 test('what one process found out about a drive is told, though the others have not noticed', async (t) => {
@@ -557,7 +579,7 @@ test('drives read on a terminal as a person needs them', async (t) => {
   );
   t.regex(lines[2] ?? '', /S64FNE0R500001 +41 °C +3 % +0 errors, 100 % spare +██░░░░░░ 931 GiB/);
   t.regex(lines[5] ?? '', /ZL2A0002 +61 °C +184 realloc, 8 pending/);
-  t.regex(lines[8] ?? '', /^ {2}→ Replace drive 3/);
+  t.regex(lines[8] ?? '', /^ {2}→ Drive sdc \(slot 5/);
   const bare = drivesText(await drivesAnswerOf(optionsOf()), screen);
   t.notRegex(bare, /TEMP|WEAR|MEDIA|SLOT/, 'no columns of what nobody knows');
 });

@@ -45,7 +45,7 @@ export interface FoundDevice {
   drives: string[];
 }
 
-/** Undefined where the path lies on no block device of this host (tmpfs, NFS, a pool of its own). */
+/** Undefined where the path lies on no block device of this host: tmpfs, NFS, a pool. */
 export async function deviceOf(tree: DeviceTree, path: string): Promise<FoundDevice | undefined> {
   const { major, minor, real } = await tree.numbersOf(path);
   const direct = await sysDirectory(tree, `${major}:${minor}`);

@@ -1,6 +1,7 @@
-// Reads what `smartctl --json` says of one drive (its own JSON schema, format 1.x, smartmontools 7.0
-// and newer). Drives tell very different things: everything is optional here, and a field of an
-// unexpected type counts as absent, because a warning made of rubbish costs more trust than none.
+// Reads what `smartctl --json` says of one drive (its own JSON schema, format 1.x, smartmontools
+// 7.0 and newer). Drives tell very different things: everything is optional here, and a field of
+// an unexpected type counts as absent, because a warning made of rubbish costs more trust than
+// none.
 
 import type { HealthSilence, SmartReading } from '../model/drive-health.ts';
 
@@ -61,10 +62,16 @@ function attributesOf(json: unknown): Map<number, Attribute> {
 }
 
 /** Makers give wear of flash under several ids; the name says whether it is that. */
-const WEAR_NAMES =
-  /^(Media_Wearout_Indicator|Wear_Leveling_Count|SSD_Life_Left|Percent_Lifetime_Remain|Remaining_Lifetime_Perc|Perc_Rated_Life_Remain)$/;
+const WEAR_NAMES = new Set([
+  'Media_Wearout_Indicator',
+  'Wear_Leveling_Count',
+  'SSD_Life_Left',
+  'Percent_Lifetime_Remain',
+  'Remaining_Lifetime_Perc',
+  'Perc_Rated_Life_Remain',
+]);
 
-/** The drive's own percentage (device statistics, page 7), or a normalized attribute from 100 down. */
+/** The drive's own percentage (device statistics, page 7), or an attribute from 100 down. */
 function ataWear(json: unknown, attributes: ReadonlyMap<number, Attribute>): number | undefined {
   const told = numberAt(json, 'endurance_used', 'current_percent');
   if (told !== undefined) return told;
@@ -79,7 +86,7 @@ function ataWear(json: unknown, attributes: ReadonlyMap<number, Attribute>): num
     }
   }
   for (const { name, value } of attributes.values()) {
-    if (value !== undefined && value <= 100 && WEAR_NAMES.test(name)) return 100 - value;
+    if (value !== undefined && value <= 100 && WEAR_NAMES.has(name)) return 100 - value;
   }
   return undefined;
 }

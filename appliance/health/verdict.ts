@@ -1,11 +1,12 @@
 // Which readings are a warning, and how grave. A drive is to be replaced while its group still has
 // redundancy, so warnings come at the first sign: in studies of large fleets a drive with one such
-// sign fails within weeks far more often than one without.
+// sign fails within weeks far more often than one without (Pinheiro, Weber, Barroso: Failure Trends
+// in a Large Disk Drive Population, FAST 2007).
 //
 // | sign | from | grave from | why |
 // |---|---|---|---|
-// | failing | the drive says so | always | SMART status (ACS-3, SBC-4): the maker's own thresholds |
-// | reallocated | 1 sector | two signs | 14 times likelier to fail in 60 days (Pinheiro et al., FAST 2007) |
+// | failing | the drive says so | always | SMART status: the maker's own thresholds |
+// | reallocated | 1 sector | two signs | 14 times likelier to fail in 60 days (FAST 2007) |
 // | pending | 1 sector | two signs | 16 times, in the same study |
 // | uncorrectable | 1 error | two signs | 21 to 39 times (offline and scan errors), same study |
 // | wear | 90 % | 100 % | NVMe 1.4 figure 94: 100 is the endurance its maker promises |

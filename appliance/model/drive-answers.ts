@@ -50,6 +50,8 @@ export interface DrivesAnswer {
     code: string | null;
     /** Drives that hold all they should. */
     whole: number;
+    /** Whole drives of the host that they lie on; null: not known of all. */
+    devices: number | null;
     /** How many more drives may go without loss; negative: something is lost already. */
     losable: number | null;
     /** What to do, a line each; empty when there is nothing to do. */

@@ -52,6 +52,7 @@ export const drivesAnswer = z.object({
       group: count,
       code: z.string().nullable(),
       whole: count,
+      devices: count.nullable(),
       losable: z.int().nullable(),
       advice: z.array(z.string()),
     }),

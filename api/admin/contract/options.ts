@@ -48,6 +48,8 @@ export interface AdminOptions {
   health?: DriveHealth;
   /** What durability is computed with, where it is not measured. Default: 1.5 %, 24 h. */
   durability?: DurabilitySettings;
+  /** Where metadata lie on this host; absent: on others. */
+  metadataPath?: string;
   /** Devices that each hold all metadata; absent: one for LMDB, not known for MongoDB. */
   metadataCopies?: { devices: number; note: string };
   /** Why Firn does not serve right now, one reason each; empty when everything does. */

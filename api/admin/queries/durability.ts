@@ -1,7 +1,8 @@
-// `firn durability`: the model's figure for the drives as they stand, and everything that it stands
-// on. The danger it answers is a claim: a figure without its assumptions, or one that leaves out what
-// really loses data, makes people keep no second copy. So the first line says the worst, and what is
-// assumed, what is measured and what is not in the figure are parts of the answer.
+// `firn durability`: the model's figure for the drives as they stand, and everything that it
+// stands on. The danger it answers is a claim: a figure without its assumptions, or one that
+// leaves out what really loses data, makes people keep no second copy. So the first line says the
+// worst, and what is assumed, what is measured and what is not in the figure are parts of the
+// answer.
 
 import type { DurabilityAnswer } from '../../../appliance/model/drive-answers.ts';
 import { DAY_MS } from '../../../appliance/model/clock.ts';
@@ -18,7 +19,8 @@ import { MiB } from '../../../appliance/model/limits.ts';
 import type { DriveInfo } from '../../../appliance/model/node-group.ts';
 import type { AdminOptions, DurabilitySettings, GroupCode } from '../contract/options.ts';
 import { timeOf } from '../contract/rows.ts';
-import { driveInfos, isWhole } from './drives.ts';
+import { isWhole } from './advice.ts';
+import { driveInfos } from './drives.ts';
 import { lastPass, upkeepOf } from './heal.ts';
 
 const DEFAULTS: DurabilitySettings = { afrPercent: 1.5, replaceHours: 24 };
@@ -215,7 +217,8 @@ function statementOf(tiers: readonly Tier[], metadata: DurabilityAnswer['metadat
     const lie =
       group.devices === 1
         ? `all ${group.drives} drives of ${tier} group ${group.group} lie on one device`
-        : `the ${group.drives} drives of ${tier} group ${group.group} lie on ${group.devices} devices`;
+        : `the ${group.drives} drives of ${tier} group ${group.group} lie on ` +
+          `${group.devices} devices`;
     return (
       `One device can take everything with it: ${lie}${more}. ` +
       `Parity protects nothing there: ${figure(group.nines)} nines a year, as one bare drive.`
@@ -300,7 +303,8 @@ function capsOf(
     for (const { group, drives, devices, devicesLosable, drivesDown } of groups) {
       if (devices < drives) {
         caps.push(
-          `${tier} group ${group}: ${drives} drives on ${devices} device${devices === 1 ? '' : 's'}, ` +
+          `${tier} group ${group}: ${drives} drives on ${devices} ` +
+            `device${devices === 1 ? '' : 's'}, ` +
             (devicesLosable === 0
               ? 'none of which may die.'
               : `${devicesLosable} of which may die at once.`),
@@ -318,8 +322,8 @@ function capsOf(
     caps.push(`Metadata: ${metadata.note}. Lose that device and no object has its name.`);
   } else if (metadata.nines === null) caps.push(`Metadata is not computed: ${metadata.note}.`);
   caps.push(
-    'Common causes are in no figure here: fire, theft, ransomware, an operator, a bad batch, a bug. ' +
-      'If one of them comes once in 100,000 years, no claim above 5.0 nines holds.',
+    'Common causes are in no figure here: fire, theft, ransomware, an operator, a bad batch, ' +
+      'a bug. If one of them comes once in 100,000 years, no claim above 5.0 nines holds.',
   );
   const warned = [...(options.health?.report().byPath.values() ?? [])]
     .flatMap(({ drives }) => drives)

@@ -1,5 +1,5 @@
-// How drives read on a terminal: a table a group, what to do below it. A column that no drive of the
-// group has anything for is left out: six folders of a laptop have no temperature.
+// How drives read on a terminal: a table a group, what to do below it. A column that no drive of
+// the group has anything for is left out: six folders of a laptop have no temperature.
 
 import type { DriveAnswer, DrivesAnswer, PhysicalAnswer } from '../../model/drive-answers.ts';
 import { barText } from './bar.ts';
@@ -141,13 +141,15 @@ function painted(row: string, drive: DriveAnswer, paint: Screen['paint']): strin
 }
 
 function headText(
-  { tier, group, code, whole, losable }: DrivesAnswer['groups'][number],
+  { tier, group, code, whole, devices, losable }: DrivesAnswer['groups'][number],
   drives: number,
   paint: Screen['paint'],
 ): string {
   const name = paint.bold(`${tier} group ${group}`);
   const state = whole === drives ? `all ${drives} drives whole` : `${whole} of ${drives} whole`;
   const parts = [name, ...(code === null ? [] : [code]), state];
+  const isShared = devices !== null && devices < drives;
+  if (isShared) parts.push(paint.red(`on ${countOf(devices, 'device')}`));
   if (losable !== null) {
     const text =
       losable > 0

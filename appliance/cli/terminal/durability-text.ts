@@ -1,5 +1,5 @@
-// How durability reads on a terminal: the worst in the first line, the figures, then everything that
-// they stand on. Nobody is to see the figure without that.
+// How durability reads on a terminal: the worst in the first line, the figures, then everything
+// that they stand on. Nobody is to see the figure without that.
 
 import type { DurabilityAnswer } from '../../model/drive-answers.ts';
 import { countText, durationText } from './human.ts';

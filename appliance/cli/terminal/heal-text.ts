@@ -1,5 +1,5 @@
-// How the state of redundancy reads on a terminal: is everything whole, if not what is being done and
-// when it will be.
+// How the state of redundancy reads on a terminal: is everything whole, if not what is being done
+// and when it will be.
 
 import type { HealAnswer } from '../../model/drive-answers.ts';
 import { barText } from './bar.ts';
