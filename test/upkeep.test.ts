@@ -642,6 +642,33 @@ test.serial(
   },
 );
 
+test.serial('a bad sector is read around, and cured by a scrub that writes it', async (t) => {
+  for (const size of [900, 60_000]) {
+    const sim = simulated({ breakerMs: 1 });
+    const tier = await opened(sim.paths, sim.options);
+    const { location } = await put(tier, sampleBytes(size, 1));
+    await tier.close();
+    if (location.kind === 'remote') return t.fail();
+    const medium = sim.media[driveOf(location, location.kind === 'segment' ? location.lane : 0)];
+    if (medium === undefined) return t.fail();
+    const path = pathOf('', location);
+    medium.faults = [{ operation: 'read', code: 'EIO', path }];
+    medium.wrote = (written) => {
+      // Written in place, or another file that takes its name.
+      if (written === path || written.startsWith('tmp/')) medium.faults = [];
+    };
+    const deps = { ...sim.options.deps, role: 'worker' } as const;
+    const worker = await opened(sim.paths, { ...sim.options, deps });
+    await isRight(t, worker, location, sampleBytes(size, 1));
+    const { repaired, lost } = await finished(worker.scrub());
+    t.deepEqual(lost, []);
+    t.is(repaired, 1);
+    t.deepEqual(medium.faults, []);
+    t.is((await finished(worker.scrub())).repaired, 0);
+    await worker.close();
+  }
+});
+
 test.serial(
   'a drive whose reads fail is read around, and what it holds is not called damaged',
   async (t) => {

@@ -44,7 +44,7 @@ export class Seat {
   #outUntil = 0;
   #outNote = '';
   #noSpaceUntil = 0;
-  #readErrors: number[] = [];
+  #readErrors: { at: number; where: string | undefined }[] = [];
   #slowSince = 0;
 
   constructor(drive: Drive, position: number, limits: SeatLimits) {
@@ -148,12 +148,16 @@ export class Seat {
     this.rest('a write did not end in time');
   }
 
-  /** Reads may fail on one bad sector: a few in a minute are borne. */
-  readFailed(error: unknown): void {
+  /**
+   * Reads may fail on one bad sector: a few in a minute are borne. `where`: of one place only the
+   * first counts, as who repairs it must read it again.
+   */
+  readFailed(error: unknown, where?: string): void {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return;
     this.errors += 1;
-    this.#countReadError(`reads failed: ${error instanceof Error ? error.message : String(error)}`);
+    const note = `reads failed: ${error instanceof Error ? error.message : String(error)}`;
+    this.#countReadError(note, where);
   }
 
   /** A read took so long that decoding from the others was done first. */
@@ -161,10 +165,11 @@ export class Seat {
     this.#countReadError('reads did not end in time');
   }
 
-  #countReadError(note: string): void {
+  #countReadError(note: string, where?: string): void {
     const now = performance.now();
-    this.#readErrors = this.#readErrors.filter((at) => at > now - READ_ERRORS_WINDOW_MS);
-    this.#readErrors.push(now);
+    this.#readErrors = this.#readErrors.filter(({ at }) => at > now - READ_ERRORS_WINDOW_MS);
+    if (where !== undefined && this.#readErrors.some((one) => one.where === where)) return;
+    this.#readErrors.push({ at: now, where });
     if (this.#readErrors.length >= READ_ERRORS_MAX) this.rest(note);
   }
 

@@ -3,7 +3,9 @@
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { BlobLocation } from '../../../appliance/model/location.ts';
+import type { Seat } from '../drive/seat.ts';
 import { bits } from './context.ts';
+import type { LaneOrder } from './lane-order.ts';
 
 /** What became of each lane that should hold bytes (bit masks). */
 export interface LaneStates {
@@ -24,6 +26,19 @@ export function addStates(states: LaneStates, more: Readonly<LaneStates>): void 
   states.damaged |= more.damaged;
   states.absent |= more.absent;
   states.down |= more.down;
+}
+
+/**
+ * Of lanes that could not be read those of drives that answer otherwise: a bad sector. It is cured
+ * by being written, as the device then takes another for it; left alone it is one loss that nobody
+ * counts.
+ */
+export function unreadOf(seats: readonly Seat[], order: LaneOrder, down: number): number {
+  let unread = 0;
+  for (const [lane, position] of order.positions.entries()) {
+    if (((down >> lane) & 1) === 1 && seats[position]?.trusted === true) unread |= 1 << lane;
+  }
+  return unread;
 }
 
 export const isAbsent = (error: unknown): boolean =>

@@ -38,7 +38,7 @@ export async function readPiece(
     }
   } catch (error) {
     if (isAbsent(error)) return 'absent';
-    seat.readFailed(error);
+    seat.readFailed(error, `${at.segment}/${at.start}`);
     return 'down';
   }
 }

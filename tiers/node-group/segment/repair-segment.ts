@@ -8,7 +8,7 @@ import { lanesOf } from '../codec/field.ts';
 import { TEMPORARY } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
 import { bits, type GroupContext } from '../group/context.ts';
-import { addStates, noLanes, type LaneStates } from '../group/missing.ts';
+import { addStates, noLanes, unreadOf, type LaneStates } from '../group/missing.ts';
 import { checksum64 } from '../../checksum.ts';
 import {
   extentElsewhere,
@@ -65,12 +65,13 @@ export async function repairBatch(
   try {
     const wanted = lanesInUse(found) | found.order.lost;
     const states = await loadLanes(context, found, slot, wanted);
-    const wrong = states.absent | states.damaged;
+    const unread = unreadOf(context.seats, found.order, states.down);
+    const wrong = states.absent | states.damaged | unread;
     const bytes = bytesOf(context, found);
     if (wrong === 0) return { states, repaired: 0, lost: false, bytes };
     if (!rebuildLanes(context, found, slot, { good: states.good, want: wrong })) {
       // With drives away it may be whole again when they are back.
-      return { states, repaired: 0, lost: states.down === 0, bytes };
+      return { states, repaired: 0, lost: (states.down & ~unread) === 0, bytes };
     }
     const only = position === undefined ? -1 : 1 << (found.order.lanes[position] as number);
     const repaired = await writeLanes(context, found, slot, wrong & only);

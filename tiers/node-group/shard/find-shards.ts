@@ -49,7 +49,7 @@ async function lookAt(
       await file.close();
     }
   } catch (error) {
-    seat.readFailed(error);
+    seat.readFailed(error, id);
     return undefined;
   }
 }

@@ -66,7 +66,7 @@ async function* checkLane(
     }
   } catch (error) {
     if (isAbsent(error)) return 'absent';
-    seat.readFailed(error);
+    seat.readFailed(error, found.location.id);
     return 'down';
   }
   return yield* checkPieces(context, found, lane);

@@ -12,7 +12,7 @@ import { bits, nameOf, type GroupContext } from '../group/context.ts';
 import { Hedge, LARGE_HEDGE_MS_MIN } from '../group/hedge.ts';
 import { DRIVES_UP_MIN, LaneOrders } from '../group/lane-order.ts';
 import { OpenFiles } from '../group/open-files.ts';
-import { unreadable, noLanes } from '../group/missing.ts';
+import { unreadable, noLanes, unreadOf } from '../group/missing.ts';
 import type { Codec } from '../codec/codec.ts';
 import { CommitQueue } from '../segment/commit-queue.ts';
 import { SEGMENT_DIRECTORY } from '../segment/format.ts';
@@ -230,9 +230,9 @@ export class NodeGroup {
       throw unreadable(location, noLanes(), 1);
     }
     const { states, repaired, lost } = await repairBatch(context, found);
-    const wrong = states.absent | states.damaged;
+    const wrong = states.absent | states.damaged | states.down;
     if (lost) throw unreadable(location, states, found.order.data.length);
-    return states.down === 0 && (wrong & ~repaired) === 0 ? 'whole' : 'partial';
+    return (wrong & ~repaired) === 0 ? 'whole' : 'partial';
   }
 
   async healShardLocation(location: ShardLocation): Promise<'whole' | 'partial'> {
@@ -246,9 +246,10 @@ export class NodeGroup {
       throw unreadable(location, states, bits(context.orders.of(location.id, 0).inUse));
     }
     const states = await run(checkShards(context, found));
-    const wrong = states.absent | states.damaged;
+    const unread = unreadOf(context.seats, found.order, states.down);
+    const wrong = states.absent | states.damaged | unread;
     const repaired = wrong === 0 ? 0 : await run(rebuildShards(context, found, wrong));
-    return states.down === 0 && (wrong & ~repaired) === 0 ? 'whole' : 'partial';
+    return ((wrong | states.down) & ~repaired) === 0 ? 'whole' : 'partial';
   }
 }
 

@@ -5,6 +5,7 @@
 import type { Seat } from '../drive/seat.ts';
 import { isFirnError } from '../../../appliance/model/errors.ts';
 import { bits, type GroupContext } from '../group/context.ts';
+import { unreadOf } from '../group/missing.ts';
 import { extentElsewhere, type FoundHead } from '../segment/batch.ts';
 import { SEGMENT_DIRECTORY } from '../segment/format.ts';
 import { segmentPath } from '../segment/open-segment.ts';
@@ -61,7 +62,8 @@ async function* scrubShards(context: GroupContext, id: string, report: Report): 
     return;
   }
   const states = yield* checkShards(context, found);
-  const wrong = states.damaged | states.absent;
+  const unread = unreadOf(context.seats, found.order, states.down);
+  const wrong = states.damaged | states.absent | unread;
   if (wrong === 0) return;
   try {
     report.repaired += bits(yield* rebuildShards(context, found, wrong));
