@@ -640,6 +640,7 @@ test('a new group is filled from the full one, resting and going on, until they 
       await two.run('compact');
     }
     await tier.look();
+    t.is((await tier.fill()).length, 2);
     const rooms = await tier.rooms();
     const fills = rooms.map(fillOf);
     const spread = Math.abs((fills[0] ?? 0) - (fills[1] ?? 0)) * 100;

@@ -190,7 +190,7 @@ export async function drainGroup(
   group: number,
 ): Promise<GroupsRow> {
   const tier = driveTier(context, name);
-  const rooms = await tier.rooms();
+  const rooms = await tier.fill();
   const since = context.clock.now();
   return changeGroups(context.store, name, (row) => {
     const entry = entryOf(row, group);

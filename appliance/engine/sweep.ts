@@ -215,14 +215,20 @@ async function sweepTier(core: Core, tier: Tier, { named, options, counts }: Swe
   const orphans: ListedBlob[] = [];
   let bytes = 0;
   let looked = 0;
-  for await (const blob of tier.list({ withoutSegments: true })) {
+  const isFine = (id: string): boolean => locationBirth(id) > old || named.has(id);
+  // Of what is named no head is read: a million large objects cost their folders, not 4 M reads.
+  const skip = (id: string): boolean => {
+    if (!isFine(id)) return false;
+    looked += 1;
+    return true;
+  };
+  for await (const blob of tier.list({ withoutSegments: true, skip })) {
     looked += 1;
     if (looked % PAGE_ROWS === 0) {
       options.signal?.throwIfAborted();
       await options.between?.();
     }
-    const { id } = blob.location;
-    if (locationBirth(id) > old || named.has(id)) continue;
+    if (isFine(blob.location.id)) continue;
     orphans.push(blob);
     bytes += blob.sizeBytes;
   }

@@ -153,6 +153,8 @@ export interface NodeGroupTier extends Tier {
   setDraining(groups: ReadonlySet<number>): void;
   /** Walks the drives, at most a twentieth of the time. */
   rooms(): Promise<GroupRoom[]>;
+  /** The same by what the devices say alone: what is held is not told apart. */
+  fill(): Promise<GroupRoom[]>;
   /** Looks at the drives that are present; throws where a directory can't be read. */
   contentsOf(group: number): Promise<GroupContents>;
 

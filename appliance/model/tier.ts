@@ -91,6 +91,11 @@ export interface ListedBlob {
 export interface ListOptions {
   /** Leave out records of segments: those are freed by segment, never one by one. */
   withoutSegments?: boolean;
+  /**
+   * Ids that the caller knows all about: left out before anything of them is read, where the tier
+   * can. A tier that can't lists them.
+   */
+  skip?: (id: string) => boolean;
 }
 
 export interface Tier {

@@ -46,7 +46,7 @@ async function look(options: Sources, tier: NodeGroupTier): Promise<Seen> {
   return {
     tier,
     row,
-    rooms: await tier.rooms(),
+    rooms: await tier.fill(),
     drives: await tier.drives(),
     work: kept?.value.data as GroupWork | undefined,
     now: options.clock.now(),

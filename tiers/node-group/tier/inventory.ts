@@ -3,7 +3,7 @@
 // room and isn't.
 
 import type { DriveRoom, GroupContents, GroupRoom } from '../../../appliance/model/node-group.ts';
-import type { ListedBlob, TierUsage } from '../../../appliance/model/tier.ts';
+import type { ListedBlob, ListOptions, TierUsage } from '../../../appliance/model/tier.ts';
 import { TEMPORARY } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
 import type { GroupContext } from '../group/context.ts';
@@ -12,12 +12,17 @@ import { findShards, idsIn, shardDirectories, shardIds } from '../shard/find-sha
 import { SHARD_DIRECTORY } from '../shard/format.ts';
 import type { NodeGroup } from './node-group.ts';
 
-/** Large objects of a group, also those of which only one drive has a file. */
+/**
+ * Large objects of a group, also those of which only one drive has a file. What is skipped is not
+ * opened: its name in the folder is all that is read of it.
+ */
 export async function* listShards(
   context: GroupContext,
+  skip: ListOptions['skip'],
 ): AsyncGenerator<ListedBlob, void, undefined> {
   for await (const ids of shardIds(context.seats)) {
     for (const id of ids) {
+      if (skip?.(id) === true) continue;
       const found = await findShards(context, id);
       if (found === undefined) continue;
       const { owner } = found.head;
@@ -97,6 +102,41 @@ async function heldBy(seat: Seat): Promise<Held> {
 
 const heldBytes = (held: Held): number =>
   held.segmentBytes + held.shardBytes + held.journalBytes + held.otherBytes;
+
+/**
+ * Room of each group by what the devices say, without a look at files: undefined where drives share
+ * a device.
+ */
+export function quickRooms(groups: readonly NodeGroup[]): GroupRoom[] | undefined {
+  const usages = groups.flatMap(({ context }) => context.seats.map(({ usage }) => usage));
+  const devices = usages.filter((usage) => usage !== undefined).map(({ device }) => device);
+  if (new Set(devices).size < devices.length) return undefined;
+  return groups.map((group) => {
+    const drives = group.context.seats.map(({ position, drive, usage }): DriveRoom => {
+      const { capacityBytes, freeBytes } = usage ?? { capacityBytes: 0, freeBytes: 0 };
+      const heldBytes = capacityBytes - freeBytes;
+      return { position, path: drive.path, capacityBytes, freeBytes, heldBytes };
+    });
+    const sum = (of: (one: DriveRoom) => number): number =>
+      drives.reduce((total, one) => total + of(one), 0);
+    return {
+      group: group.context.group,
+      dataShare: group.context.code.k / group.context.code.n,
+      writable: group.writable && !group.draining,
+      draining: group.draining,
+      capacityBytes: sum((one) => one.capacityBytes),
+      freeBytes: sum((one) => one.freeBytes),
+      heldBytes: sum((one) => one.heldBytes),
+      segmentBytes: 0,
+      shardBytes: 0,
+      journalBytes: 0,
+      otherBytes: 0,
+      deadBytes: 0,
+      blobs: 0,
+      drives,
+    };
+  });
+}
 
 /**
  * Room of each group. Drives that share a device share its room: each gets an equal part of it, and

@@ -53,7 +53,7 @@ import { GeneratorJob, type Report, type Work } from '../upkeep/step-job.ts';
 import { gather } from './gather.ts';
 import { NodeGroup } from './node-group.ts';
 import { chooseGroup } from './placement.ts';
-import { contentsOf, listShards, roomsOf, usageOf } from './inventory.ts';
+import { contentsOf, listShards, quickRooms, roomsOf, usageOf } from './inventory.ts';
 
 /** Ranges up to this come back as bytes instead of a stream. */
 const WHOLE_BYTES_MAX = 256 * 1024;
@@ -87,7 +87,7 @@ export class DriveTier implements NodeGroupTier {
     );
     const { arenaBytes } = this.#settings;
     // Stripes being sent to clients, beside the arena.
-    this.#buffers = new StripeBuffers(arenaBytes / 2);
+    this.#buffers = new StripeBuffers(arenaBytes / 4);
     const codec =
       deps.codec ?? new Codec(code, new Arena({ lanes: code.n, laneBytes, arenaBytes }));
     this.#groups = settings.drives.map(
@@ -208,6 +208,10 @@ export class DriveTier implements NodeGroupTier {
     return usageOf(await this.rooms());
   }
 
+  async fill(): Promise<GroupRoom[]> {
+    return quickRooms(this.#groups) ?? (await this.rooms());
+  }
+
   rooms(): Promise<GroupRoom[]> {
     const begun = performance.now();
     if (this.#rooms !== undefined && this.#rooms.until > begun) return this.#rooms.value;
@@ -239,7 +243,7 @@ export class DriveTier implements NodeGroupTier {
   }
 
   async *list(options?: ListOptions): AsyncGenerator<ListedBlob, void, undefined> {
-    for (const { context } of this.#groups) yield* listShards(context);
+    for (const { context } of this.#groups) yield* listShards(context, options?.skip);
     if (options?.withoutSegments === true) return;
     for (const group of this.#groups) {
       for (const segment of await group.segmentIds()) {
