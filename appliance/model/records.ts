@@ -132,8 +132,9 @@ export interface UpkeepState {
   /** Absent while it does not run. Counts are of the whole run, `place` is where it is now. */
   running?: {
     startedAt: number;
-    /** When it came to the place. */
+    /** When it came to the place, and bytes since. */
     partStartedAt?: number;
+    partBytes?: number;
     checked: number;
     bytes: number;
     repaired: number;

@@ -63,7 +63,9 @@ export class UpkeepProgress {
       repaired: progress.repaired,
       lost: progress.lost.length,
       ...(place === undefined ? {} : { place }),
-      ...(this.#part === undefined ? {} : { partStartedAt: this.#part.startedAt }),
+      ...(this.#part === undefined
+        ? {}
+        : { partStartedAt: this.#part.startedAt, partBytes: progress.bytes - this.#part.bytes }),
     });
   }
 

@@ -18,6 +18,7 @@ import { driveInfos } from './drives.ts';
 
 /** A row says that it runs; if nobody wrote it for so long, who ran it is dead. */
 const STALE_MS = 60_000;
+const PACE_MS_MIN = 1000;
 
 export interface Upkeep {
   running: NonNullable<UpkeepState['running']> | undefined;
@@ -103,14 +104,16 @@ function refillOf(drive: { group: number; position: number }, heal: Upkeep | und
     return { share: null, startedAt: null, bytes: null, bytesPerSecond: null, endsAt: null };
   }
   const startedAt = running.partStartedAt ?? running.startedAt;
-  const elapsedMs = Math.max(1, heal.updatedAt - startedAt);
-  // From the first hundredth on the share says more than nothing.
-  const leftMs = place.share < 0.01 ? undefined : (elapsedMs * (1 - place.share)) / place.share;
+  const bytes = running.partBytes ?? running.bytes;
+  const elapsedMs = heal.updatedAt - startedAt;
+  // The first moments say nothing of a pace.
+  const isEarly = elapsedMs < PACE_MS_MIN || place.share < 0.01;
+  const leftMs = isEarly ? undefined : (elapsedMs * (1 - place.share)) / place.share;
   return {
     share: place.share,
     startedAt: timeOf(startedAt),
-    bytes: running.bytes,
-    bytesPerSecond: (running.bytes / elapsedMs) * 1000,
+    bytes,
+    bytesPerSecond: isEarly ? null : (bytes / elapsedMs) * 1000,
     endsAt: leftMs === undefined ? null : timeOf(heal.updatedAt + leftMs),
   };
 }
@@ -135,13 +138,14 @@ function scrubOf(
   const pass = lastPass(ended, groups);
   const sum = (of: (part: EndedUpkeep) => number): number =>
     (pass ?? []).reduce((all, part) => all + of(part), 0);
-  const seconds = running === undefined ? 0 : Math.max(1, updatedAt - running.startedAt) / 1000;
+  const elapsedMs = running === undefined ? 0 : updatedAt - running.startedAt;
   return {
     tier,
     isRunning: running !== undefined,
     group: running?.place?.group ?? null,
     share: running?.place?.share ?? null,
-    bytesPerSecond: running === undefined ? null : running.bytes / seconds,
+    bytesPerSecond:
+      running === undefined || elapsedMs < PACE_MS_MIN ? null : (running.bytes / elapsedMs) * 1000,
     repaired: running?.repaired ?? 0,
     lost: running?.lost ?? 0,
     last:

@@ -61,7 +61,7 @@ function driveText(drive: Drive, paint: Screen['paint'], now: number): string {
   if (share === null) {
     const grave = drive.state !== 'healing' && drive.state !== 'full';
     const state = grave ? paint.red(drive.state) : paint.yellow(drive.state);
-    const next = drive.state === 'healing' ? ', its turn comes next' : '';
+    const next = drive.state === 'healing' ? ', waits for its next look' : '';
     return `  ${name} is ${state}${next}  ${paint.dim(drive.path)}`;
   }
   const parts = [name, barred(share)];
