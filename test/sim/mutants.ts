@@ -183,17 +183,6 @@ export const MUTANTS: readonly Mutant[] = [
     lies: { driveLies: { shortBytes: 300 } },
   },
   {
-    name: 'a Complete that was decided is committed again',
-    workloads: ['multipart'],
-    patches: [
-      {
-        file: 'appliance/engine/multipart-end.ts',
-        from: 'if (before !== undefined) {',
-        to: "if (before === '') {",
-      },
-    ],
-  },
-  {
     name: 'a freed segment is not marked before its files go',
     workloads: ['compaction'],
     patches: [

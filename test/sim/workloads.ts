@@ -228,19 +228,21 @@ const multipart: Workload = {
       await Promise.all([complete(world, two, [1]), complete(world, two, [2])]);
       await world.remove('upload-2');
     });
-    const four = await uploadOf(world, 'upload-4', [400]);
-    await world.phase('multipart-complete-late', async () => {
-      // The same Complete by another process, still on its way when the object is deleted again.
-      const { key, uploadId, parts } = four;
-      const request = { bucket: BUCKET, key, uploadId, owner: 'root', parts };
-      const late = world.life.process('api-2').engine.completeUpload(request);
-      const done = late.catch((error: unknown) => {
-        if (!isFirnError(error)) throw error;
+    // The same Complete by another process, still on its way when the object is deleted again.
+    const { engine: other } = world.life.process('api-2');
+    for (const key of ['upload-4', 'upload-5', 'upload-6', 'upload-7']) {
+      const upload = await uploadOf(world, key, [60]);
+      await world.phase('multipart-complete-late', async () => {
+        const { uploadId, parts } = upload;
+        const late = other.completeUpload({ bucket: BUCKET, key, uploadId, owner: 'root', parts });
+        const done = late.catch((error: unknown) => {
+          if (!isFirnError(error)) throw error;
+        });
+        await complete(world, upload, [1]);
+        await world.remove(key);
+        await done;
       });
-      await complete(world, four, [1]);
-      await world.remove('upload-4');
-      await done;
-    });
+    }
     const three = await uploadOf(world, 'upload-3', [300]);
     await world.phase('multipart-abort', () =>
       engine.abortUpload({ bucket: BUCKET, key: three.key, uploadId: three.uploadId }),
