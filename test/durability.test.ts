@@ -451,6 +451,29 @@ test('each drive is asked once a round; a warning is told once, and again when i
   t.is(watch.report().byPath.get('/srv/one')?.drives[0]?.smart?.serial, 'ZL2A0002');
 });
 
+test('a directory that hangs holds up no round, and is not asked again while it hangs', async (t) => {
+  const tree = system();
+  const asked: string[] = [];
+  const { numbersOf } = tree;
+  tree.numbersOf = (path) => {
+    asked.push(path);
+    return path === '/srv/one' ? new Promise(() => undefined) : numbersOf(path);
+  };
+  const watch = new HealthWatch({
+    paths: ['/srv/one', '/srv/mirror'],
+    wall: () => 1000,
+    warned: () => undefined,
+    noted: () => undefined,
+    tree,
+    ask: () => Promise.resolve(readSmart(samples['ata-healthy'])),
+    patienceMs: 50,
+  });
+  await watch.look();
+  await watch.look();
+  t.is(watch.report().byPath.get('/srv/mirror')?.drives.length, 2);
+  t.is(asked.filter((path) => path === '/srv/one').length, 1);
+});
+
 // ── What people are told ──
 
 const START = Date.parse('2026-11-24T06:00:00Z');

@@ -3,6 +3,7 @@
 // drive that announces its death for weeks and nobody asks. Readers get the last round and never
 // wait for one.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type {
   DriveHealth,
   HealthReport,
@@ -15,6 +16,7 @@ import { smartctl, type AskDrive } from './smartctl.ts';
 import { judge } from './verdict.ts';
 
 const ROUND_MS = 30 * 60_000;
+const PATIENCE_MS = 5000;
 
 export interface HealthWatchOptions {
   /** Directories of drives. */
@@ -28,6 +30,8 @@ export interface HealthWatchOptions {
   tree?: DeviceTree;
   ask?: AskDrive;
   roundMs?: number;
+  /** How long a directory may take to say where it lies. */
+  patienceMs?: number;
 }
 
 export class HealthWatch implements DriveHealth {
@@ -36,6 +40,8 @@ export class HealthWatch implements DriveHealth {
   readonly #ask: AskDrive;
   readonly #known = new Map<string, PhysicalDrive>();
   readonly #said = new Set<string>();
+  /** Asked where they lie, and not answered yet. */
+  readonly #hanging = new Set<string>();
   #report: HealthReport = { byPath: new Map(), notes: [] };
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> | undefined;
@@ -74,7 +80,7 @@ export class HealthWatch implements DriveHealth {
     const found = new Map<string, FoundDevice | undefined>();
     for (const path of this.#options.paths) {
       // A drive that is away keeps the device it was last seen on.
-      const device = await deviceOf(this.#tree, path).catch(() => null);
+      const device = await this.#deviceOf(path);
       if (device !== null) found.set(path, device);
     }
     const slots = await slotsOf(this.#tree);
@@ -93,6 +99,17 @@ export class HealthWatch implements DriveHealth {
       readAt: this.#options.wall(),
     };
     for (const note of this.#report.notes) this.#note(note);
+  }
+
+  /** Null: it is away, or does not answer: a drive that hangs holds up no other, nor a round. */
+  async #deviceOf(path: string): Promise<FoundDevice | undefined | null> {
+    if (this.#hanging.has(path)) return null;
+    this.#hanging.add(path);
+    const looked = deviceOf(this.#tree, path)
+      .catch(() => null)
+      .finally(() => this.#hanging.delete(path));
+    const late = sleep(this.#options.patienceMs ?? PATIENCE_MS, null, { ref: false });
+    return await Promise.race([looked, late]);
   }
 
   async #askOne(
