@@ -6,9 +6,9 @@
 import type { DriveFile } from '../../../appliance/model/drive.ts';
 import { newLocationId } from '../../../appliance/model/ids.ts';
 import type { Slot } from '../codec/arena.ts';
-import { awayNow, type GroupContext } from '../group/context.ts';
+import { awayNow, bits, type GroupContext } from '../group/context.ts';
 import type { Seat } from '../drive/seat.ts';
-import { inTime } from '../group/in-time.ts';
+import { inTime, type Peers } from '../group/in-time.ts';
 import { settleLanes, type Durability, type LaneWrite } from '../group/durable.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
 import type { OpenFile } from '../group/open-files.ts';
@@ -63,6 +63,7 @@ export class OpenSegment {
       const away = awayNow(context);
       const id = newLocationId(context.clock, context.random);
       const order = context.orders.of(id, away);
+      const peers: Peers = { done: 0, need: bits(order.inUse) / 2 };
       const made = await Promise.all(
         order.positions.map(async (position, lane) => {
           if (((order.inUse >> lane) & 1) === 0) return undefined;
@@ -72,10 +73,12 @@ export class OpenSegment {
             await file.close();
             await seat.drive.remove(segmentPath(id));
           };
-          return inTime(making, context.settings.stallMs, late).catch((error: unknown) => {
-            seat.writeFailed(error);
-            return undefined;
-          });
+          return inTime(making, { ms: context.settings.stallMs, peers, late }).catch(
+            (error: unknown) => {
+              seat.writeFailed(error);
+              return undefined;
+            },
+          );
         }),
       );
       const whole = made.every((file, lane) => (file !== undefined) === inMask(order.inUse, lane));

@@ -16,7 +16,7 @@ import { roundToGroup } from '../codec/codec.ts';
 import { TEMPORARY } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
 import { awayNow, tooFewDrives, type GroupContext } from '../group/context.ts';
-import { inTime } from '../group/in-time.ts';
+import { inTime, type Peers } from '../group/in-time.ts';
 import { settleLanes, type Durability, type LaneWrite } from '../group/durable.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
 import { STRIPE_BYTES, STRIPE_LARGE_BYTES, STRIPE_LARGE_FROM } from '../settings.ts';
@@ -122,7 +122,10 @@ export class ShardWriter {
       const wanted = this.#order.positions
         .map((position, lane) => ({ lane, seat: context.seats[position] as Seat }))
         .filter(({ lane }) => ((this.#order.inUse >> lane) & 1) === 1);
-      const made = await Promise.all(wanted.map(({ lane, seat }) => this.#create(lane, seat)));
+      const peers: Peers = { done: 0, need: wanted.length / 2 };
+      const made = await Promise.all(
+        wanted.map(({ lane, seat }) => this.#create(lane, seat, peers)),
+      );
       const lanes = made.filter((lane) => lane !== undefined);
       this.#lanes = lanes;
       if (lanes.length === wanted.length) return;
@@ -130,16 +133,17 @@ export class ShardWriter {
     }
   }
 
-  async #create(lane: number, seat: Seat): Promise<Lane | undefined> {
+  async #create(lane: number, seat: Seat, peers: Peers): Promise<Lane | undefined> {
     serial += 1;
     const temporary = `${TEMPORARY}/${this.#context.nonce}-${serial}`;
     try {
       const { directWrites: direct, stallMs } = this.#context.settings;
       const opening = seat.drive.open(temporary, { mode: 'create', direct });
-      const file = await inTime(opening, stallMs * STALL_FACTOR, async (late) => {
-        await late.close();
+      const late = async (file: DriveFile): Promise<void> => {
+        await file.close();
         await seat.drive.remove(temporary);
-      });
+      };
+      const file = await inTime(opening, { ms: stallMs * STALL_FACTOR, peers, late });
       const more = { end: 0, tail: Promise.resolve(), tables: [], failed: false, named: false };
       return { lane, seat, file, temporary, ...more };
     } catch (error) {
