@@ -93,7 +93,7 @@ export class ScrubWorker implements Worker {
     let savedAt = performance.now();
     const job = tier.scrub(pass.cursor === '' ? {} : { after: pass.cursor });
     try {
-      await stepThrough(this.#core, job, {
+      const lost = await stepThrough(this.#core, job, {
         ...own,
         stepped: async (progress) => {
           const before = at.cursor;
@@ -108,6 +108,7 @@ export class ScrubWorker implements Worker {
           return false;
         },
       });
+      at = { ...at, counts: { ...at.counts, lost: pass.counts.lost + lost } };
     } finally {
       await this.#save(tier, at);
     }
@@ -194,9 +195,9 @@ interface Progress {
 
 /**
  * Takes a job of a tier to its end, a step at a time, resting between them. Its counts are added to
- * `total` when it is done; the job is stopped also when a step or the lease fails.
+ * `total` when it is done; the job is stopped also when a step or the lease fails. How many losses.
  */
-export async function stepThrough(core: Core, job: StepJob, own: StepOptions): Promise<void> {
+export async function stepThrough(core: Core, job: StepJob, own: StepOptions): Promise<number> {
   const { turn, total, tier, log } = own;
   let isWhole = false;
   try {
@@ -210,8 +211,9 @@ export async function stepThrough(core: Core, job: StepJob, own: StepOptions): P
         const lost = [...progress.lost, ...(await lostOf(core, tier, progress.suspects))];
         Object.assign(total, sumOf(total, { ...progress, lost }));
         turn.report(total);
+        await own.progress.stepped({ ...progress, lost });
         alarm(log, tier.name, lost);
-        return;
+        return lost.length;
       }
       await turn.rest();
     }
