@@ -51,6 +51,8 @@ export function bytesBelow(folder: string): number {
 export interface DriveFaults {
   /** Writes into segments fail so. */
   writeError: string | undefined;
+  /** How often a file of a large object was opened. */
+  shardOpens: number;
 }
 
 /** A folder that counts as a drive of this size. */
@@ -74,6 +76,7 @@ class SizedDrive extends LocalDrive {
     path: string,
     options: { mode: DriveOpenMode; durable?: boolean },
   ): Promise<DriveFile> {
+    if (path.startsWith('shards/')) this.#faults.shardOpens += 1;
     const file = await super.open(path, options);
     const write = file.write.bind(file);
     file.write = async (bytes, position) => {
@@ -133,7 +136,7 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
   };
   const store = buildMetadata({ dataDirectory: directory, clock, random, processName: 'test' });
   await store.open();
-  const faults: DriveFaults = { writeError: undefined };
+  const faults: DriveFaults = { writeError: undefined, shardOpens: 0 };
   const lists = names.map((name) => driveFolders(directory, name));
   const of = { store: STORE_ID, tier: 'hot' };
   const listed = await Promise.all(

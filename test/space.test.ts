@@ -28,6 +28,8 @@ import { moveIntoPacks } from '../appliance/engine/pack-move.ts';
 import type { GroupUsageAnswer, GroupsAnswer } from '../appliance/model/answers.ts';
 import { GRACE_MS } from '../appliance/model/limits.ts';
 import type { Location, Pack } from '../appliance/model/location.ts';
+import { newLocationId } from '../appliance/model/ids.ts';
+import type { Garbage } from '../appliance/model/records.ts';
 import type { GroupRoom } from '../appliance/model/node-group.ts';
 import type { ObjectDocument, Upload, UploadPart, Version } from '../appliance/model/object.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
@@ -766,6 +768,38 @@ test('notes of the dead that are lost are made up for by the sweep, and nothing 
     for (const [i, key] of keys.entries()) {
       if (i % 6 === 0) t.true((await house.read(key)).equals(body), key);
     }
+  } finally {
+    await house.dispose();
+  }
+});
+
+test('a sweep opens no file of what is named, and still finds what nobody names', async (t) => {
+  const house = await openHouse({ driveBytes: 200 * MiB });
+  try {
+    const { id } = await house.engine.createBucket({
+      name: 'data',
+      owner: 'root',
+      region: 'us-east-1',
+    });
+    for (let i = 0; i < 12; i += 1) await house.put(`k${i}`, randomBytes(400_000));
+    house.clock.offsetMs += GRACE_MS + 3_600_000;
+    house.faults.shardOpens = 0;
+    await house.run('sweep');
+    t.is(house.faults.shardOpens, 0);
+    const orphan = newLocationId(clock, random);
+    await house.tier.put({
+      id: orphan,
+      body: randomBytes(400_000),
+      owner: { bucketId: id, key: 'gone' },
+    });
+    house.faults.shardOpens = 0;
+    await house.run('sweep');
+    t.true(house.faults.shardOpens > 0 && house.faults.shardOpens <= 6);
+    const [row] = await house.store.range<Garbage>({ table: 'garbage', limit: 2 });
+    t.is(row?.id, orphan);
+    house.clock.offsetMs += GRACE_MS + 3_600_000;
+    await house.run('collect');
+    t.is((await house.tier.contentsOf(0)).shards, 12);
   } finally {
     await house.dispose();
   }
