@@ -14,6 +14,7 @@ import {
 import { FirnError } from '../../appliance/model/errors.ts';
 import { authorize, confirmBucket } from './access/authorize.ts';
 import { noteAccess, type AccessLog } from './access-log.ts';
+import { Admission, bytesHeld, type Admitted } from './admission.ts';
 import type { FormPayload } from './body/form-payload.ts';
 import { Payload } from './body/payload.ts';
 import { StallGuard } from './body/stall-guard.ts';
@@ -33,7 +34,7 @@ import { writeAnswer, writeError, type Exchange } from './answer/respond.ts';
 import type { RequestRecord, S3Settings } from './input/settings.ts';
 import { AUTH_PARAMETERS } from './signature/claim.ts';
 import { verifyRequest } from './signature/verify.ts';
-import { isBelow, parseTarget, type Target } from './input/target.ts';
+import { bucketNamed, isBelow, parseTarget, type Target } from './input/target.ts';
 import { VISITOR, website } from './website/website.ts';
 
 export type Handler = (incoming: IncomingMessage, response: ServerResponse) => void;
@@ -47,6 +48,7 @@ export interface Application {
   continueHandler: Handler;
   /** For answers to what was no request: a new id. */
   newRequestId(): string;
+  close(): void;
 }
 
 class S3Koa extends Koa {
@@ -67,13 +69,17 @@ export interface Beside {
 
 export function buildApplication(settings: S3Settings, beside: Beside = {}): Application {
   const guard = new StallGuard(settings.stallMs);
+  const admission = new Admission(settings.admission);
   const newRequestId = requestIds(settings);
   const koa = new S3Koa();
   // What goes wrong is answered and observed here; Koa's own way is to print it.
   koa.on('error', () => undefined);
   koa.use(async (context) => {
     const { req: incoming, res: response } = context;
-    await serve({ settings, guard, ...beside }, { incoming, response, id: newRequestId() });
+    await serve(
+      { settings, guard, admission, ...beside },
+      { incoming, response, id: newRequestId() },
+    );
   });
   const callback = koa.callback();
   const handler: Handler = (incoming, response) => {
@@ -86,6 +92,7 @@ export function buildApplication(settings: S3Settings, beside: Beside = {}): App
       handler(incoming, response);
     },
     newRequestId,
+    close: () => admission.close(),
   };
 }
 
@@ -121,12 +128,22 @@ interface Served {
 interface Serving extends Beside {
   settings: S3Settings;
   guard: StallGuard;
+  admission: Admission;
 }
 
-async function serve(
-  { settings, guard, accessLog, actions }: Serving,
-  { incoming, response, id }: Arrived,
-): Promise<void> {
+/** Nothing about other origins: to find out would cost what is being saved. */
+const NO_MORE: readonly string[] = [];
+
+function enter({ settings, admission }: Serving, exchange: Exchange): Admitted | undefined {
+  const { url = '', method = '', headers } = exchange.incoming;
+  const bucket = bucketNamed(url, headers.host ?? '', settings.domain);
+  const admitted = admission.enter(bucket, bytesHeld(method, headers['content-length']));
+  if (admitted === undefined) exchange.more = NO_MORE;
+  return admitted;
+}
+
+async function serve(serving: Serving, { incoming, response, id }: Arrived): Promise<void> {
+  const { settings, accessLog } = serving;
   const startedAt = performance.now();
   const url = incoming.url as string;
   const exchange: Exchange = {
@@ -139,8 +156,10 @@ async function serve(
   const served: Served = {};
   const outcome = { status: 0, code: undefined as string | undefined, sentBytes: 0 };
   let fault: unknown;
+  const admitted = enter(serving, exchange);
   try {
-    const answer = await answerOf({ settings, guard, actions }, { exchange, served });
+    if (admitted === undefined) throw new FirnError('SlowDown', 'Too many requests in flight.');
+    const answer = await answerOf(serving, { exchange, served });
     outcome.status = answer.status;
     outcome.code = served.action?.code;
     fault = served.action?.fault;
@@ -150,7 +169,8 @@ async function serve(
     const visible = visibleError(error);
     outcome.status = visible.status;
     outcome.code = visible.code;
-    if (visible.fault) fault = error;
+    // To be refused at the door is nobody's fault; a line of log for each would be more load.
+    if (visible.fault && admitted !== undefined) fault = error;
     try {
       await addCors(settings, { exchange, served });
       outcome.sentBytes = await writeError(exchange, visible);
@@ -160,6 +180,7 @@ async function serve(
       response.destroy();
     }
   }
+  admitted?.leave();
   const durationMs = performance.now() - startedAt;
   settings.observe?.({
     ...outcome,

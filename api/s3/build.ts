@@ -26,7 +26,10 @@ export function buildS3(given: S3Settings & Pick<Beside, 'actions'>): S3 {
   const accessLog = accessLogMs === undefined ? undefined : new AccessLog(settings, accessLogMs);
   const application = buildApplication(settings, { accessLog, actions });
   return {
-    close: async () => await accessLog?.close(),
+    close: async () => {
+      application.close();
+      await accessLog?.close();
+    },
     handler: application.handler,
     attach: (server) => attachTo(server, application, settings),
   };

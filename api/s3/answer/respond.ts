@@ -10,13 +10,16 @@ import type { Body } from '../../../appliance/model/tier.ts';
 import { errorXml, type VisibleError } from './errors.ts';
 import { endInTurn } from './leave.ts';
 import { endBegun, hasBegun } from './patience.ts';
+import { letGo } from '../body/let-go.ts';
 import type { Answer } from '../request/request.ts';
 
 /** A reader that takes nothing for this long is gone. */
 const SEND_STALL_MS = 60_000;
 /** Of a refused body, how much and how long is read on, so that the refusal is seen. */
 const DRAIN_BYTES_MAX = 4 * 1024 * 1024;
-const DRAIN_MS_MAX = 1000;
+const DRAIN_MS_MAX = 5000;
+/** A body this small is swallowed without ado, and its connection kept. */
+const SWALLOWED_BYTES_MAX = 64 * 1024;
 
 export interface Exchange {
   id: string;
@@ -80,7 +83,8 @@ export async function writeError(exchange: Exchange, visible: VisibleError): Pro
     bytes = Buffer.from(errorXml(visible, exchange.resource, exchange.id), 'utf8');
     headers.push('Content-Type', 'application/xml', 'Content-Length', String(bytes.length));
   }
-  await finish(exchange, { status: visible.status, headers, ...(bytes && { bytes }) });
+  const swallows = visible.code === 'SlowDown';
+  await finish(exchange, { status: visible.status, headers, swallows, ...(bytes && { bytes }) });
   return bytes?.length ?? 0;
 }
 
@@ -88,14 +92,18 @@ interface Finished {
   status: number;
   headers: string[];
   bytes?: Buffer;
+  /** The client comes back in a moment: its connection is kept, where that costs little. */
+  swallows?: boolean;
 }
 
 async function finish(exchange: Exchange, answer: Finished): Promise<void> {
   const { incoming, response } = exchange;
   if (response.destroyed || response.socket?.destroyed === true) return;
-  if (incoming.complete) {
+  const swallows = answer.swallows === true && isShort(exchange);
+  if (incoming.complete || swallows) {
     response.writeHead(answer.status, answer.headers);
     endInTurn(response, answer.bytes);
+    if (swallows) incoming.resume();
     return;
   }
   // Part of the body is still to come. Closing at once would reset the connection, and the client,
@@ -112,6 +120,12 @@ async function finish(exchange: Exchange, answer: Finished): Promise<void> {
   response.end();
 }
 
+/** What is left of its body is read and thrown away faster than a new connection is made. */
+function isShort({ incoming, expectsContinue }: Exchange): boolean {
+  const length = incoming.headers['content-length'];
+  return !expectsContinue && length !== undefined && Number(length) <= SWALLOWED_BYTES_MAX;
+}
+
 function drain(incoming: IncomingMessage): Promise<void> {
   if (incoming.destroyed || incoming.readableEnded) return Promise.resolve();
   return new Promise((resolve) => {
@@ -123,6 +137,7 @@ function drain(incoming: IncomingMessage): Promise<void> {
     };
     const count = (piece: Buffer): void => {
       bytes += piece.length;
+      letGo(piece);
       if (bytes > DRAIN_BYTES_MAX) done();
     };
     const timer = setTimeout(done, DRAIN_MS_MAX);

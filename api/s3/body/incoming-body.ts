@@ -7,7 +7,7 @@ import { FirnError } from '../../../appliance/model/errors.ts';
 import type { Awaited, StallGuard } from './stall-guard.ts';
 
 /** Pieces taken in before the socket is paused. */
-const QUEUE_BYTES_MAX = 256 * 1024;
+const QUEUE_BYTES_MAX = 128 * 1024;
 
 export class IncomingBody implements Awaited {
   readonly #incoming: IncomingMessage;

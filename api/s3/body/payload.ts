@@ -21,6 +21,7 @@ import type { RequestHeaders } from '../input/request-headers.ts';
 import { ChunkedDecoder } from '../signature/aws-chunked.ts';
 import type { Identity } from '../signature/verify.ts';
 import { IncomingBody, incomplete } from './incoming-body.ts';
+import { letGo } from './let-go.ts';
 import { checkChecksumValue, planPayload, type PayloadPlan } from './payload-plan.ts';
 import type { StallGuard } from './stall-guard.ts';
 
@@ -222,16 +223,6 @@ export class Payload {
     }
     this.#verified = { algorithm, type: 'FULL_OBJECT', value: actual };
   }
-}
-
-/**
- * Frees a piece whose reader has asked for the next one, and so is done with it. Left to the
- * collector, 64 KiB a piece set off a marking of the whole heap every 64 MiB: a fifth of a large
- * PUT's CPU; and the allocator now hands out the same bytes again while they are in the cache.
- */
-function letGo(piece: Buffer): void {
-  const { buffer } = piece;
-  if (piece.length === buffer.byteLength && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 function checkSha256(expected: string, actual: string | undefined): void {

@@ -77,6 +77,14 @@ function namesOfPath(rawPath: string): { bucket: string | undefined; rawKey: str
   return { bucket: decodeComponent(rawPath.slice(1, slash)), rawKey: rawPath.slice(slash + 1) };
 }
 
+/** The bucket that a request seems to be about, before anything of it is checked; '' for none. */
+export function bucketNamed(url: string, host: string, domain: string | undefined): string {
+  const own = domain === undefined ? undefined : bucketOfHost(host, domain);
+  if (own !== undefined) return own;
+  const end = url.slice(1, 65).search(/[/?]/);
+  return url.slice(1, end < 0 ? 65 : end + 1);
+}
+
 function bucketOfHost(host: string, domain: string): string | undefined {
   const colon = host.lastIndexOf(':');
   const name = (colon < 0 ? host : host.slice(0, colon)).toLowerCase();

@@ -115,13 +115,17 @@ export class LaneReads {
     const begun = performance.now();
     const reading = this.#read(lane, stretches, seat);
     const run: LaneRun = {
-      ...{ lane, state: undefined, late: false, done: false, fault: undefined },
+      lane,
+      state: undefined,
+      late: false,
+      done: false,
+      fault: undefined,
       decided: reading,
-      ended: reading.then(() => {
+      ended: reading.then((state) => {
         run.done = true;
         this.#context.largeHedge.took(performance.now() - begun);
         // It was slow once, and does not hang.
-        if (run.late && run.state === 'good' && seat.trusted) this.#slow &= ~(1 << lane);
+        if (run.late && state === 'good' && seat.trusted) this.#slow &= ~(1 << lane);
       }),
     };
     run.decided = this.#decide(run, reading, seat);

@@ -7,13 +7,17 @@
 import type { ByteRange } from '../../../appliance/model/tier.ts';
 import type { Filled, ShardReader, Span } from './shard-reader.ts';
 
-const LEAN_BYTES = 256 * 1024;
+const LEAN_BYTES = 64 * 1024;
+const POOLED_BYTES_MIN = 256 * 1024;
+/** Lean buffers kept for who comes next; one a reader, beyond the pool's bound. */
+const LEAN_KEPT_MAX = 256;
 
 /** Buffers of stripes, kept for reuse. */
 export class StripeBuffers {
   readonly #bytesMax: number;
   #bytes = 0;
   readonly #free = new Map<number, Buffer[]>();
+  readonly #lean: Buffer[] = [];
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
@@ -33,6 +37,14 @@ export class StripeBuffers {
   #forget(): void {
     for (const [size, kept] of this.#free) this.#bytes -= size * kept.length;
     this.#free.clear();
+  }
+
+  takeLean(): Buffer {
+    return this.#lean.pop() ?? Buffer.allocUnsafeSlow(LEAN_BYTES);
+  }
+
+  giveLean(buffer: Buffer): void {
+    if (this.#lean.length < LEAN_KEPT_MAX) this.#lean.push(buffer);
   }
 
   give(buffer: Buffer): void {
@@ -80,7 +92,7 @@ export class ShardStream {
     const length = Math.min(inStripe.length, this.#stepBytes - (from % this.#stepBytes));
     const pooled = this.#buffers.take(Math.min(this.#stepBytes, roundUp(length)));
     if (pooled === undefined && pooledOnly) return undefined;
-    this.#lean ??= pooled === undefined ? Buffer.allocUnsafeSlow(LEAN_BYTES) : undefined;
+    if (pooled === undefined) this.#lean ??= this.#buffers.takeLean();
     const buffer = pooled ?? (this.#lean as Buffer);
     const target = buffer.subarray(0, Math.min(length, buffer.length));
     this.#at += target.length;
@@ -148,6 +160,8 @@ export class ShardStream {
       const left = [...steps, ...(ahead?.steps ?? [])];
       await ahead?.read.catch(() => undefined);
       for (const step of left) this.#end(step, true);
+      if (this.#lean !== undefined) this.#buffers.giveLean(this.#lean);
+      this.#lean = undefined;
     }
   }
 
@@ -165,7 +179,7 @@ export class ShardStream {
 
 /** Few sizes, so that buffers find a second use. */
 function roundUp(bytes: number): number {
-  let size = LEAN_BYTES;
+  let size = POOLED_BYTES_MIN;
   while (size < bytes) size *= 2;
   return size;
 }
