@@ -31,7 +31,7 @@ import { lookAtPack } from './pack-members.ts';
 /** Emptied below this share of living bytes. */
 export const LIVE_SHARE_MIN = 0.5;
 const LOOKS_IN_FLIGHT = 64;
-const BATCH = 64;
+const BATCH = 256;
 
 export type CompactOptions = Pick<MoveOptions, 'lease' | 'signal' | 'avoidGroups'> & {
   /** Why; by default to compact. */

@@ -21,7 +21,7 @@ import { holdsParts } from './named.ts';
 import { partPages } from './upload-rows.ts';
 
 const PAGE_ROWS = 200;
-const BATCH = 64;
+const BATCH = 256;
 const BATCH_BYTES = 64 * MiB;
 const PROBLEMS_MAX = 20;
 /** In one page: so many drives are away that it is better to wait. */
