@@ -32,6 +32,7 @@ import {
 } from '../appliance/model/node-group.ts';
 import type { Stored } from '../appliance/model/tier.ts';
 import { codeOf } from '../tiers/node-group/codec/field.ts';
+import { Seat } from '../tiers/node-group/drive/seat.ts';
 import { LaneOrders } from '../tiers/node-group/group/lane-order.ts';
 import type { NodeGroupDependencies, NodeGroupTierSettings } from '../tiers/node-group/settings.ts';
 import { DriveTier } from '../tiers/node-group/tier/node-group-tier.ts';
@@ -716,3 +717,58 @@ test.serial('a drive says that it fills up before it is full', async (t) => {
   t.is((await fill(0.96)).state, 'full');
   await tier.close();
 });
+
+test.serial(
+  'a drive five times slower than its peers rests after a minute, and not for a moment',
+  (t) => {
+    const now = performance.now.bind(performance);
+    let laterMs = 0;
+    performance.now = () => now() + laterMs;
+    try {
+      const limits = { warnShare: 0.85, fullShare: 0.95, reserveShare: 0.98, breakerMs: 30_000 };
+      const seat = new Seat(new SimulatedDrive('slow', new Medium()), 0, limits);
+      seat.arrived({
+        format: 1,
+        drive: 'd',
+        store: 's',
+        tier: 'hot',
+        group: 0,
+        position: 0,
+        code: '4+2',
+      });
+      const take = (ms: number): void => {
+        for (let i = 0; i < 60; i += 1) seat.wrote(ms);
+      };
+      const judge = (forMs: number): void => {
+        for (let past = 0; past < forMs; past += 2000) {
+          seat.judgeSlowness(30);
+          laterMs += 2000;
+        }
+      };
+      take(300);
+      judge(50_000);
+      t.is(seat.state, 'up');
+      // One fast while and the minute begins anew.
+      take(40);
+      judge(4000);
+      take(300);
+      judge(50_000);
+      t.is(seat.state, 'up');
+      judge(16_000);
+      t.is(seat.state, 'failing');
+      t.regex(seat.note, /writes take 300 ms, those of its peers 30/);
+      laterMs += 31_000;
+      t.true(seat.dueForTrial);
+      // Slow beside fast peers is no fault as long as it is fast enough.
+      seat.recovered();
+      take(45);
+      for (let i = 0; i < 100; i += 1) {
+        seat.judgeSlowness(1);
+        laterMs += 2000;
+      }
+      t.is(seat.state, 'up');
+    } finally {
+      performance.now = now;
+    }
+  },
+);

@@ -45,7 +45,7 @@ const S3_ERRORS: Record<S3Code, ErrorRow> = {
   IllegalVersioningConfigurationException: row(400, 'The versioning configuration is invalid.'),
   IncompleteBody: row(400, 'You did not provide the number of bytes that you announced.'),
   IncorrectNumberOfFilesInPostRequest: row(400, 'A POST form needs exactly one file.'),
-  InsufficientCapacity: row(507, 'There is not enough room to store this.'),
+  InsufficientCapacity: row(503, 'There is not enough room to store this.'),
   InternalError: INTERNAL,
   InvalidAccessKeyId: row(403, 'The access key id you provided does not exist.'),
   InvalidArgument: row(400, 'Invalid argument.'),
