@@ -2,15 +2,15 @@
 
 import {
   rolledUpPrefixes,
-  contentsXml,
   decodeToken,
   encodeToken,
+  listingAnswer,
   listParametersOf,
   OwnerNames,
   wantsRestoreStatus,
 } from '../request/listing.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
-import { element, optional, xmlDocument } from '../xml/write.ts';
+import { element, optional } from '../xml/write.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
   const { query, settings, bucket } = request;
@@ -24,26 +24,20 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const owners = query.get('fetch-owner') === 'true' ? new OwnerNames(request) : undefined;
   await owners?.load(page.entries.map(({ version }) => version.owner));
   const options = { parameters, owners, restoreStatus: wantsRestoreStatus(request) };
-  const contents = page.entries.map((entry) => contentsXml(entry, options)).join('');
   const next = page.next === undefined ? undefined : encodeToken(page.next);
-  return {
-    status: 200,
-    xml: xmlDocument(
-      'ListBucketResult',
-      element('Name', bucket) +
-        element('Prefix', show(prefix)) +
-        (startAfter === undefined ? '' : element('StartAfter', show(startAfter))) +
-        optional('ContinuationToken', token) +
-        optional('NextContinuationToken', next) +
-        element('KeyCount', page.entries.length + page.prefixes.length) +
-        element('MaxKeys', limit) +
-        (delimiter === '' ? '' : element('Delimiter', show(delimiter))) +
-        (encoded ? element('EncodingType', 'url') : '') +
-        element('IsTruncated', next !== undefined) +
-        contents +
-        rolledUpPrefixes(page.prefixes, parameters),
-    ),
-  };
+  const before =
+    element('Name', bucket) +
+    element('Prefix', show(prefix)) +
+    (startAfter === undefined ? '' : element('StartAfter', show(startAfter))) +
+    optional('ContinuationToken', token) +
+    optional('NextContinuationToken', next) +
+    element('KeyCount', page.entries.length + page.prefixes.length) +
+    element('MaxKeys', limit) +
+    (delimiter === '' ? '' : element('Delimiter', show(delimiter))) +
+    (encoded ? element('EncodingType', 'url') : '') +
+    element('IsTruncated', next !== undefined);
+  const rolledUp = rolledUpPrefixes(page.prefixes, parameters);
+  return listingAnswer({ before, entries: page.entries, after: rolledUp }, options);
 }
 
 export const listObjectsV2: Operation = {

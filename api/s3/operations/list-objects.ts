@@ -2,13 +2,13 @@
 
 import {
   rolledUpPrefixes,
-  contentsXml,
+  listingAnswer,
   listParametersOf,
   OwnerNames,
   wantsRestoreStatus,
 } from '../request/listing.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
-import { element, optional, xmlDocument } from '../xml/write.ts';
+import { element, optional } from '../xml/write.ts';
 
 async function run(request: OwnedRequest): Promise<Answer> {
   const { query, settings, bucket } = request;
@@ -20,25 +20,19 @@ async function run(request: OwnedRequest): Promise<Answer> {
   const owners = new OwnerNames(request);
   await owners.load(page.entries.map(({ version }) => version.owner));
   const options = { parameters, owners, restoreStatus: wantsRestoreStatus(request) };
-  const contents = page.entries.map((entry) => contentsXml(entry, options)).join('');
   // Without a delimiter the last key is where to go on, and S3 leaves it at that.
   const nextMarker = delimiter !== '' && page.next !== undefined ? show(page.next) : undefined;
-  return {
-    status: 200,
-    xml: xmlDocument(
-      'ListBucketResult',
-      element('Name', bucket) +
-        element('Prefix', shownPrefix(prefix, show)) +
-        element('Marker', show(marker)) +
-        optional('NextMarker', nextMarker) +
-        element('MaxKeys', limit) +
-        (delimiter === '' ? '' : element('Delimiter', show(delimiter))) +
-        (encoded ? element('EncodingType', 'url') : '') +
-        element('IsTruncated', page.next !== undefined) +
-        contents +
-        rolledUpPrefixes(page.prefixes, parameters),
-    ),
-  };
+  const before =
+    element('Name', bucket) +
+    element('Prefix', shownPrefix(prefix, show)) +
+    element('Marker', show(marker)) +
+    optional('NextMarker', nextMarker) +
+    element('MaxKeys', limit) +
+    (delimiter === '' ? '' : element('Delimiter', show(delimiter))) +
+    (encoded ? element('EncodingType', 'url') : '') +
+    element('IsTruncated', page.next !== undefined);
+  const rolledUp = rolledUpPrefixes(page.prefixes, parameters);
+  return listingAnswer({ before, entries: page.entries, after: rolledUp }, options);
 }
 
 /**

@@ -14,9 +14,15 @@ import type {
 import type { ListedVersion } from '../../../appliance/model/requests.ts';
 import { encodePath } from '../../../appliance/model/signature.ts';
 import { isEnforced } from './ownership.ts';
-import { integerParameter, invalidArgument, type OwnedRequest, type S3Request } from './request.ts';
+import {
+  integerParameter,
+  invalidArgument,
+  type Answer,
+  type OwnedRequest,
+  type S3Request,
+} from './request.ts';
 import type { Query } from '../input/target.ts';
-import { element, escapeText, wrap } from '../xml/write.ts';
+import { element, escapeText, LongXml, wrap } from '../xml/write.ts';
 
 export interface ListParameters {
   prefix: string;
@@ -122,14 +128,35 @@ export interface EntryOptions {
   restoreStatus: boolean;
 }
 
-/** Contents of ListObjects and ListObjectsV2. */
-export function contentsXml(entry: ListedVersion, options: EntryOptions): string {
+function contentsXml(entry: ListedVersion, options: EntryOptions): string {
   const { version } = entry;
   const checksum = checksumAlgorithmXml(version.checksum);
   const owner = options.owners === undefined ? '' : options.owners.xml(version.owner);
   const restore = options.restoreStatus ? restoreStatusXml(version.restore) : '';
   // One template: every seam in it is a piece that the answer's bytes are gathered from again.
   return `<Contents><Key>${escapeText(options.parameters.show(entry.key))}</Key><LastModified>${timeText(version.lastModified)}</LastModified><ETag>&quot;${version.etag}&quot;</ETag>${checksum}<Size>${version.sizeBytes}</Size>${owner}<StorageClass>${version.storageClass}</StorageClass>${restore}</Contents>`;
+}
+
+export interface Listed {
+  /** XML before the entries, and behind them. */
+  before: string;
+  entries: readonly ListedVersion[];
+  after: string;
+}
+
+const ENTRY_BYTES_EXPECTED = 330;
+const PIECE_BYTES_EXPECTED = 20 * 1024;
+
+/** The answer of ListObjects and ListObjectsV2. */
+export function listingAnswer({ before, entries, after }: Listed, options: EntryOptions): Answer {
+  const bytesExpected = PIECE_BYTES_EXPECTED + entries.length * ENTRY_BYTES_EXPECTED;
+  const document = new LongXml('ListBucketResult', bytesExpected);
+  document.add(before);
+  for (const entry of entries) document.add(contentsXml(entry, options));
+  document.add(after);
+  const body = document.end();
+  const headers = ['Content-Type', 'application/xml'];
+  return { status: 200, headers, body, sizeBytes: body.length };
 }
 
 /** Written once: nearly every entry of a list has one of them. */

@@ -41,3 +41,49 @@ export const XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n';
 export function xmlDocument(name: string, content: string, attributes = S3_NAMESPACE): string {
   return `${XML_DECLARATION}<${name}${attributes}>${content}</${name}>`;
 }
+
+/** Characters that are encoded by one call: few calls, and texts that are still in the cache. */
+const PIECE_CHARACTERS = 4096;
+/** Of UTF-8, for a UTF-16 unit. */
+const BYTES_A_CHARACTER_MAX = 3;
+
+/**
+ * A document that is encoded as it grows. A listing of 1,000 keys as one text is joined, flattened
+ * and encoded in turn, 300 KB each time: a fifth of the whole request.
+ */
+export class LongXml {
+  readonly #name: string;
+  #bytes: Buffer;
+  #length = 0;
+  #text: string;
+
+  constructor(name: string, bytesExpected: number) {
+    this.#name = name;
+    this.#bytes = Buffer.allocUnsafeSlow(bytesExpected);
+    this.#text = `${XML_DECLARATION}<${name}${S3_NAMESPACE}>`;
+  }
+
+  add(xml: string): void {
+    this.#text += xml;
+    if (this.#text.length >= PIECE_CHARACTERS) this.#encode();
+  }
+
+  /** The whole document. */
+  end(): Buffer {
+    this.#text += `</${this.#name}>`;
+    this.#encode();
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  #encode(): void {
+    const text = this.#text;
+    this.#text = '';
+    const needed = this.#length + text.length * BYTES_A_CHARACTER_MAX;
+    if (needed > this.#bytes.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(needed, 2 * this.#bytes.length));
+      larger.set(this.#bytes.subarray(0, this.#length));
+      this.#bytes = larger;
+    }
+    this.#length += this.#bytes.write(text, this.#length, 'utf8');
+  }
+}
