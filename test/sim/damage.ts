@@ -5,7 +5,7 @@
 import { isFirnError } from '../../appliance/model/errors.ts';
 import { GRACE_MS } from '../../appliance/model/limits.ts';
 import { bearsLoss } from './checks.ts';
-import { emptyImage, Inode, thawed, type Image } from './drive.ts';
+import { bytesOfFile, emptyImage, Inode, thawed, type Image } from './drive.ts';
 import { BUCKET, Life, type Remains } from './life.ts';
 import { isSame, type Effect } from './model.ts';
 import { collectAll, finished } from './recovery.ts';
@@ -88,8 +88,9 @@ const rot: Workload = {
       const images = imagesOf(world);
       const drives = 1 + (round % 3);
       for (const image of some(world, images, drives)) {
-        for (const [path, { data }] of image.names) {
-          if (!isData(path) || data.length === 0) continue;
+        for (const [path, inode] of image.names) {
+          if (!isData(path) || inode.data.length === 0) continue;
+          const data = bytesOfFile(inode);
           const flips = 1 + draw.below(4);
           for (let i = 0; i < flips; i += 1) {
             const at = draw.below(data.length);
@@ -118,7 +119,7 @@ const misdirected: Workload = {
         const shards = [...one.names.keys()].filter((path) => path.startsWith('shards/'));
         swap(one, one, [shards[0] ?? '', shards[1 + world.draw.below(shards.length - 1)] ?? '']);
         const pieces = [...one.names].filter(([path]) => path.startsWith('segments/'));
-        for (const [, { data }] of pieces) data.copyWithin(512, 0, 512);
+        for (const [, inode] of pieces) bytesOfFile(inode).copyWithin(512, 0, 512);
       } else {
         const shared = [...one.names.keys()].filter((path) => isData(path) && two.names.has(path));
         for (const path of shared) swap(one, two, [path, path]);

@@ -18,6 +18,8 @@ export class Inode {
   modifiedMs: number;
   /** Shared by many states: whoever writes has taken the wrong one. */
   frozen = false;
+  /** The bytes are another's too: copied before they are changed. */
+  lent = false;
 
   constructor(data: Buffer, modifiedMs: number) {
     this.data = data;
@@ -46,19 +48,27 @@ export function snapshotOf({ names, directories }: Image): DriveSnapshot {
 
 export const emptyImage = (): Image => ({ names: new Map(), directories: new Set() });
 
-/** Own files, so that what is done to them is done to nobody else's. */
+/** Own files, so that what is done to them through a drive is done to nobody else's. */
 export function thawed(image: Image): Image {
   const known = new Map<Inode, Inode>();
   const names = new Map<string, Inode>();
   for (const [path, inode] of image.names) {
     let own = known.get(inode);
     if (own === undefined) {
-      own = new Inode(Buffer.from(inode.data), inode.modifiedMs);
+      own = new Inode(inode.data, inode.modifiedMs);
+      own.lent = true;
       known.set(inode, own);
     }
     names.set(path, own);
   }
   return { names, directories: new Set(image.directories) };
+}
+
+/** Bytes of a file that may be changed at hand, past its drive. */
+export function bytesOfFile(inode: Inode): Buffer {
+  if (inode.lent) inode.data = Buffer.from(inode.data);
+  inode.lent = false;
+  return inode.data;
 }
 
 export type DriveStep = Step &
@@ -178,8 +188,15 @@ class SimFile implements DriveFile {
 
   #alter(next: () => Buffer): void {
     if (this.#inode.frozen) throw new Error(`a state that only is read was written: ${this.#path}`);
+    this.#own();
     this.#inode.data = next();
     this.#inode.modifiedMs = this.#drive.now();
+  }
+
+  #own(): void {
+    if (!this.#inode.lent) return;
+    this.#inode.data = Buffer.from(this.#inode.data);
+    this.#inode.lent = false;
   }
 
   async stat(): Promise<DriveStat> {

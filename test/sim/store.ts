@@ -93,6 +93,7 @@ export class SimStore implements MetadataStore {
 
   async open(): Promise<void> {}
   async close(): Promise<void> {}
+  async settled(): Promise<void> {}
   healthy(): boolean {
     return true;
   }
