@@ -10,6 +10,7 @@ import { loadMasterKey, loadNamedKeys, saveNamedKeys, secretOf } from './config.
 import type { Config } from './config.ts';
 import type { TierConfig } from './settings.ts';
 import { buildMetadata } from './appliance/metadata/build.ts';
+import type { CommitJournal } from './appliance/metadata/lmdb/commit-queue.ts';
 import { DAY_MS } from './appliance/model/clock.ts';
 import type { Random } from './appliance/model/clock.ts';
 import { FirnError } from './appliance/model/errors.ts';
@@ -59,8 +60,10 @@ export interface Own {
   random: Random;
 }
 
-export function metadataOf(config: Config, own: Own): MetadataStore {
+/** `journal`: where the commits of a child of an embedded store become durable. */
+export function metadataOf(config: Config, own: Own, journal?: CommitJournal): MetadataStore {
   return buildMetadata({
+    ...(journal === undefined || config.metadata !== 'lmdb' ? {} : { journal }),
     ...(config.metadata === 'lmdb' ? {} : { url: config.metadata }),
     dataDirectory: config.data,
     clock: own.clock,
@@ -69,7 +72,7 @@ export function metadataOf(config: Config, own: Own): MetadataStore {
   });
 }
 
-interface FromStore {
+export interface FromStore {
   store: MetadataStore;
   storeId: string;
 }
@@ -101,7 +104,7 @@ async function buildTiers(
   return tiers;
 }
 
-async function buildDrives(
+export async function buildDrives(
   name: string,
   settings: Extract<TierConfig, { kind: 'node-group' }>,
   { own, store, storeId, hot }: { own: Own; hot: boolean } & FromStore,
@@ -116,6 +119,7 @@ async function buildDrives(
       drives: settings.groups,
       groups: await placesOfGroups(store, name, { lists: settings.groups, storeId }),
       smallBytesMax: settings.smallBytesMax,
+      directWrites: settings.directWrites,
       spares: settings.spares,
       spareAfterMs: settings.spareAfterMinutes * 60_000,
     },

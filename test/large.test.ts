@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import test from 'ava';
-import { Admission, bytesHeld } from '../api/s3/admission.ts';
+import { Admission, bytesHeld } from '../api/s3/input/admission.ts';
 import type { Drive, DriveFile } from '../appliance/model/drive.ts';
 import { KiB, MiB } from '../appliance/model/limits.ts';
 import type { ShardLocation } from '../appliance/model/location.ts';

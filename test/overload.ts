@@ -1,6 +1,6 @@
 // More requests at once than an appliance takes, from many connections of one process, and what
-// became of each: its status and error code, or how its connection ended. Bodies of all sizes, GETs
-// and LISTs; who is told to slow down waits a moment, as SDKs do, and comes back.
+// became of each: its status and error code, or how its connection ended. Bodies of all sizes,
+// GETs and LISTs; who is told to slow down waits a moment, as SDKs do, and comes back.
 
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';

@@ -14,7 +14,7 @@ import {
 import { FirnError } from '../../appliance/model/errors.ts';
 import { authorize, confirmBucket } from './access/authorize.ts';
 import { noteAccess, type AccessLog } from './access-log.ts';
-import { Admission, bytesHeld, type Admitted } from './admission.ts';
+import { Admission, bytesHeld, type Admitted } from './input/admission.ts';
 import type { FormPayload } from './body/form-payload.ts';
 import { Payload } from './body/payload.ts';
 import { StallGuard } from './body/stall-guard.ts';

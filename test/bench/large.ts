@@ -1,7 +1,7 @@
-// Large objects and lost drives beside their limits: GET of 64 MiB beside node:http that sends from
-// memory, PUT beside node:http that throws the body away and beside MD5 alone, reads with m drives
-// gone beside the same reads of a whole group. Two appliances hold the same objects, one of them
-// without two of its six drives; rounds of all are interleaved.
+// Large objects and lost drives beside their limits: GET of 64 MiB beside node:http that sends
+// from memory, PUT beside node:http that throws the body away and beside MD5 alone, reads with m
+// drives gone beside the same reads of a whole group. Two appliances hold the same objects, one
+// of them without two of its six drives; rounds of all are interleaved.
 
 import { fork } from 'node:child_process';
 import { createHash } from 'node:crypto';

@@ -1,5 +1,5 @@
-// Four times the requests that an appliance lets in, for a few seconds: whoever is not served is told
-// to slow down, in a whole answer; memory stays bounded; and after it all is as before.
+// Four times the requests that an appliance lets in, for a few seconds: whoever is not served is
+// told to slow down, in a whole answer; memory stays bounded; and after it all is as before.
 
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,7 +9,7 @@ import { startFirn } from '../firn-process.ts';
 import { anonymousBytes, apiPids, headOf, mixture, prepare, press, type Aim } from '../overload.ts';
 
 const RSS_MAX = 300 * MiB;
-/** Of one process, and of one bucket in it: api/s3/admission.ts. */
+/** Of one process, and of one bucket in it: api/s3/input/admission.ts. */
 const LET_IN = 384;
 const LET_IN_OF_BUCKET = 288;
 

@@ -8,7 +8,7 @@ import type { NamedKeys } from '../../../appliance/model/encryption.ts';
 import type { Version } from '../../../appliance/model/object.ts';
 import type { NotificationRule } from '../../../appliance/model/notification.ts';
 import type { ObjectStore } from '../../../appliance/model/requests.ts';
-import type { AdmissionLimits } from '../admission.ts';
+import type { AdmissionLimits } from './admission.ts';
 import type { AccessRequest, Principal, Verdict } from '../../../policies/access/policy.ts';
 
 export interface Secret {

@@ -1,8 +1,8 @@
-// Reads stretches of the lanes of one large object, verified, for as long as one read of it lasts.
-// The danger is a drive that hangs: whoever waits for it waits for ever, and whoever does not must
-// not touch the buffer that it may still write into. So a read that takes longer than twice the 95th
-// percentile of recent ones is called late: others are asked beside it, its lane comes last from
-// then on, and what it was given stays its own until it has ended.
+// Reads stretches of the lanes of one large object, verified, for as long as one read of it
+// lasts. The danger is a drive that hangs: whoever waits for it waits for ever, and whoever does
+// not must not touch the buffer that it may still write into. So a read that takes longer than
+// twice the 95th percentile of recent ones is called late: others are asked beside it, its lane
+// comes last from then on, and what it was given stays its own until it has ended.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { ShardLocation } from '../../../appliance/model/location.ts';

@@ -1,8 +1,8 @@
-// Hands out a large range as a stream, 1 MiB a step, into reused buffers. What is likely in memory is
-// read when its turn comes, without leaving the thread; else four steps are read together, and the
-// next four while they are being sent. The buffers come from one bounded pool a tier; when it is
-// empty (many slow clients), a reader goes on in small steps with a buffer of its own, so nobody
-// waits for nobody.
+// Hands out a large range as a stream, 1 MiB a step, into reused buffers. What is likely in
+// memory is read when its turn comes, without leaving the thread; else four steps are read
+// together, and the next four while they are being sent. The buffers come from one bounded pool a
+// tier; when it is empty (many slow clients), a reader goes on in small steps with a buffer of
+// its own, so nobody waits for nobody.
 
 import type { ByteRange } from '../../../appliance/model/tier.ts';
 import type { Filled, ShardReader, Span } from './shard-reader.ts';

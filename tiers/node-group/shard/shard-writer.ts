@@ -1,10 +1,10 @@
-// Writes one large object as a shard file a drive: bytes are copied from the socket's chunks straight
-// into the lanes of a slot, each stripe coded and summed there while it is in the cache, and written
-// from there. A slot takes as many stripes as fit its lanes, four where memory allows: a quarter of
-// the calls, and a third less CPU a write. Several slots an object (one fills while others are
-// written), one write in flight a file. The files stand under temporary names until all their bytes
-// are durable; then they get their name, and the name is made durable too, because a synced file
-// whose directory is not synced may come back nameless.
+// Writes one large object as a shard file a drive: bytes are copied from the socket's chunks
+// straight into the lanes of a slot, each stripe coded and summed there while it is in the cache,
+// and written from there. A slot takes as many stripes as fit its lanes, four where memory
+// allows: a quarter of the calls, and a third less CPU a write. Several slots an object (one
+// fills while others are written), one write in flight a file. The files stand under temporary
+// names until all their bytes are durable; then they get their name, and the name is made durable
+// too, because a synced file whose directory is not synced may come back nameless.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { DriveFile } from '../../../appliance/model/drive.ts';

@@ -1,12 +1,13 @@
-// Who is let in. Beyond what a process can serve, each further request makes all others slower and
-// takes memory until something breaks; so it is refused at the door, before its signature is
+// Who is let in. Beyond what a process can serve, each further request makes all others slower
+// and takes memory until something breaks; so it is refused at the door, before its signature is
 // checked or its body read, by 503 SlowDown (20 µs; SDKs come back by themselves). Three bounds:
-// requests in flight of the process, those of one bucket (a hot bucket is throttled before it hurts
-// others), and bytes that bodies may hold beside the stripe buffers. The first two move by AIMD:
-// while turns of the event loop take too long they shrink by a quarter, else they grow again step by
-// step. Up to 256 in flight nobody is ever refused, however slow the machine, but for bytes.
+// requests in flight of the process, those of one bucket (a hot bucket is throttled before it
+// hurts others), and bytes that bodies may hold beside the stripe buffers. The first two move by
+// AIMD: while turns of the event loop take too long they shrink by a quarter, else they grow
+// again step by step. Up to 256 in flight nobody is ever refused, however slow the machine, but
+// for bytes.
 
-import { KiB, MiB } from '../../appliance/model/limits.ts';
+import { KiB, MiB } from '../../../appliance/model/limits.ts';
 
 export interface AdmissionLimits {
   /** The process's limit moves between these. */
