@@ -33,6 +33,10 @@ export async function command(argv: readonly string[]): Promise<number> {
       await serve(config === undefined ? [] : ['--config', config]);
       return await new Promise<number>(() => undefined);
     },
+    rebuild: async (config, progress) => {
+      const { rebuild } = await import('./embedded.ts');
+      return await rebuild(config, progress);
+    },
     demo: async (options, own) => {
       const { runDemo } = await import('./deploy/demo/demo.ts');
       return await runDemo(options, own);

@@ -24,13 +24,14 @@ import {
 import type { Config } from './config.ts';
 import { DAY_MS } from './appliance/model/clock.ts';
 import { FirnError } from './appliance/model/errors.ts';
+import { holdData, openJournal, type PrimaryJournal } from './embedded.ts';
 import type { MetadataStore } from './appliance/model/metadata-store.ts';
 import type { MetricsSnapshot } from './api/metrics.ts';
 import { isNodeGroupTier, type DriveInfo } from './appliance/model/node-group.ts';
 import { Accounts, type AccountsContext } from './appliance/engine/accounts.ts';
 import { Identities } from './appliance/engine/identities.ts';
 import { Capacities } from './appliance/engine/capacity.ts';
-import { runChild } from './appliance/process/child.ts';
+import { journalLink, runChild } from './appliance/process/child.ts';
 import { EngineClock, SystemRandom } from './appliance/process/clock.ts';
 import type { DriveHealth } from './appliance/model/drive-health.ts';
 import { Supervisor } from './appliance/process/supervisor.ts';
@@ -96,7 +97,7 @@ function runPart(config: Config, part: 'api' | 'worker', name: string): void {
   runChild({
     async start(go) {
       clock.offsetMs = go.clockOffsetMs;
-      const store = metadataOf(config, own);
+      const store = metadataOf(config, own, journalLink);
       await store.open();
       const opened = await openAll(config, own, { store, storeId: go.storeId });
       const running =
@@ -246,6 +247,7 @@ async function runPrimary(config: Config): Promise<void> {
   };
   const log = loggerOf(config, own.name);
   let go = { storeId: '', clockOffsetMs: 0 };
+  let journal: PrimaryJournal | undefined;
   const supervisor = new Supervisor({
     children: [
       ...Array.from({ length: config.processes }, (_, index) => ({
@@ -257,23 +259,28 @@ async function runPrimary(config: Config): Promise<void> {
     environment: childEnvironment,
     go: () => ({ ...go, clockOffsetMs: own.clock.offsetMs }),
     log: (event, details) => log.warn(details, event),
+    committed: () => journal?.asked(),
+    ended: () => journal?.asked(),
   });
+  const held = holdData(config);
   supervisor.fork();
   // Also while it starts: a signal that came then must not be lost.
   let stop = (): Promise<void> => supervisor.stop(2000);
   onSignals(() => stop());
   try {
-    const store = metadataOf(config, own);
-    await store.open();
+    journal = await openJournal(config, own, { log, supervisor });
+    const store = journal?.embedded.store ?? metadataOf(config, own);
+    if (journal === undefined) await store.open();
     const storeId = await storeIdOf(store, own);
     if (config.debug.sandboxClock) own.clock.offsetMs = await clockOffsetOf(store);
     const accounts = new Accounts(accountsContext(config, own, store));
     await accounts.open();
     await ensureRoot(config, accounts);
     await prepareNamedKeys(config, own, store);
+    await journal?.begin(storeId);
     go = { storeId, clockOffsetMs: own.clock.offsetMs };
     const port = await supervisor.go();
-    // Only now: the children have founded the drives of a fresh store.
+    // Only now: the children have founded the other drives of a fresh store.
     const opened = await openAll(config, own, { store, storeId });
     const health = watchHealth(config, own, log);
     const admin = await serveAdmin(config, { own, opened, supervisor, log, health });
@@ -281,13 +288,16 @@ async function runPrimary(config: Config): Promise<void> {
       health.stop();
       // At once: a child that the same signal has ended must not be started again meanwhile.
       await Promise.all([closeServer(admin.server), supervisor.stop(STOP_MS)]);
+      await journal?.close();
       await opened.close();
+      held?.release();
     };
     greet(config, { port, adminPort: admin.port });
     await warnOfSharedDevices(opened);
     flushCompileCache();
   } catch (error) {
     await supervisor.stop(2000);
+    await journal?.close().catch(() => undefined);
     throw error;
   }
 }

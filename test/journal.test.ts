@@ -71,7 +71,7 @@ function compare(
 
 test('what was announced is there after the index is lost, and what was removed is not', async (t) => {
   const rig = newRig(6);
-  await rig.index.commit([['settings', 'store', recordOf('made before the journal')]]);
+  rig.index.commit([['settings', 'store', recordOf('made before the journal')]]);
   const journal = await Journal.found(optionsOf(rig));
   const told = new Map<string, string | undefined>();
   for (let i = 0; i < 300; i++) {

@@ -105,6 +105,8 @@ export class MemoryMetadataStore implements MetadataStore {
 
   async close(): Promise<void> {}
 
+  async settled(): Promise<void> {}
+
   healthy(): boolean {
     return true;
   }

@@ -341,7 +341,12 @@ test('a commit that failed and yet can be read fences the store', async (t) => {
     onFence: (cause) => fenced.push(cause),
   });
   const change = (): Promise<CommitResult> =>
-    queue.commit({ handle, id: 'k', record: encodeRecord('objects', { format: 1 }) });
+    queue.commit({
+      handle,
+      table: 'objects',
+      id: 'k',
+      record: encodeRecord('objects', { format: 1 }),
+    });
   await rejectsWith(t, change(), 'MetadataUnavailable');
   t.deepEqual(fenced, [failure]);
   isVisible = false;

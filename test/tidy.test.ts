@@ -74,7 +74,7 @@ const homes: Record<string, string[]> = {
   msgpackr: ['appliance/metadata/', 'tiers/', 'workers/'],
   '@node-rs/xxhash': ['tiers/'],
   'hash-wasm': ['tiers/'],
-  pino: ['api/', 'workers/', 'firn.ts', 'serve.ts', 'wiring.ts'],
+  pino: ['api/', 'workers/', 'firn.ts', 'serve.ts', 'wiring.ts', 'embedded.ts'],
   'prom-client': ['api/', 'workers/'],
   commander: ['appliance/cli/'],
   '@fastify/busboy': ['api/'],
@@ -288,7 +288,7 @@ test('nothing names a path of one machine or the host of a package registry', (t
 
 test('the tree is the house: nothing stands beside the rooms', (t) => {
   const known =
-    /^(appliance|tiers|policies|api|workers|deploy|test)\/|^\.ci\/|^(firn|firn\.ts|config\.ts|settings\.ts|serve\.ts|wiring\.ts|command\.ts|package\.json|package-lock\.json|tsconfig\.json|README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|LICENSE|\.[a-z.]+)$/;
+    /^(appliance|tiers|policies|api|workers|deploy|test)\/|^\.ci\/|^(firn|firn\.ts|config\.ts|settings\.ts|serve\.ts|wiring\.ts|command\.ts|embedded\.ts|package\.json|package-lock\.json|tsconfig\.json|README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|LICENSE|\.[a-z.]+)$/;
   t.deepEqual(
     files.filter((file) => !known.test(file)),
     [],

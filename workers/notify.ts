@@ -92,6 +92,8 @@ export class NotifyWorker implements Worker {
     let batch: Row<EventRow>[] = [];
     const send = async (): Promise<boolean> => {
       await turn.lease.check();
+      // Nobody is told of a change that a power failure could take back.
+      await this.#core.context.store.settled();
       if (!(await this.#post(name, webhook, { batch, signal: turn.signal }))) return false;
       await this.#remove(batch);
       told += batch.length;

@@ -26,6 +26,22 @@ export interface DemoOptions {
   metadata?: string;
 }
 
+/** What `rebuild` has found and made. */
+export interface RebuildReport {
+  storeId: string;
+  /** Begun by it: what knows only earlier ones is ignored from now on. */
+  epoch: number;
+  /** The last commit number. */
+  number: number;
+  snapshot: { number: number; sizeBytes: number };
+  logs: number;
+  logBytes: number;
+  rows: number;
+  /** Drives whose copies were read. */
+  from: string[];
+  seconds: number;
+}
+
 export interface CliIo {
   stdout: CliOutput;
   stderr: CliOutput;
@@ -41,4 +57,8 @@ export interface CliIo {
   /** Verbs that need more than a client; the front door passes them in. */
   serve?: (options: { config?: string }) => Promise<number>;
   demo?: (options: DemoOptions, io: CliIo) => Promise<number>;
+  rebuild?: (
+    config: string | undefined,
+    progress: (doneBytes: number, allBytes: number) => void,
+  ) => Promise<RebuildReport>;
 }

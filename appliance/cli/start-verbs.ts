@@ -3,7 +3,9 @@
 
 import type { Command } from 'commander';
 import { FirnError } from '../model/errors.ts';
-import { act, examples, textFlag } from './verb.ts';
+import { countOf, countText, sizeText } from './terminal/human.ts';
+import { Progress } from './terminal/progress.ts';
+import { act, examples, JSON_FLAG, textFlag } from './verb.ts';
 import type { Bench } from './verb.ts';
 
 export function addStartVerbs(program: Command, bench: Bench): void {
@@ -43,9 +45,10 @@ export function addStartVerbs(program: Command, bench: Bench): void {
     return 0;
   });
 
+  addRebuild(program, bench);
+
   for (const [verb, what] of [
     ['export', 'write buckets and keys back out of the cold archives'],
-    ['rebuild', 'make the metadata anew from packs and drives'],
   ] as const) {
     const command = program
       .command(verb, { hidden: true })
@@ -63,5 +66,46 @@ export function addStartVerbs(program: Command, bench: Bench): void {
 function notHere(verb: string): FirnError {
   return new FirnError('NotImplemented', `${verb} cannot be run from here`, {
     hint: `run ./firn ${verb} in the project's folder`,
+  });
+}
+
+function addRebuild(program: Command, bench: Bench): void {
+  const command = program
+    .command('rebuild')
+    .description(
+      'make the metadata anew from its journal on the drives; stop Firn first. What stands in the ' +
+        'metadata directory is replaced. Needs master.key as it was: back that up yourself',
+    )
+    .option(...JSON_FLAG);
+  examples(command, 'rebuild', 'rebuild --config /etc/firn.yaml --json');
+  act(command, bench, async ({ session, flags }) => {
+    const { io } = session;
+    if (io.rebuild === undefined) throw notHere('rebuild');
+    const progress = new Progress(io.stderr, {
+      label: 'metadata',
+      unit: 'bytes',
+      wall: io.wall,
+    });
+    const made = await io.rebuild(textFlag(flags, 'config'), (done, all) =>
+      progress.set(Math.min(done, all), all),
+    );
+    progress.end();
+    if (flags['json'] === true) {
+      session.print(JSON.stringify(made));
+      return 0;
+    }
+    const { snapshot, logs, logBytes, rows, from, seconds } = made;
+    session.print(
+      [
+        `store     ${made.storeId}`,
+        `snapshot  as of commit ${countText(snapshot.number)}, ${sizeText(snapshot.sizeBytes)}`,
+        `journal   ${countOf(logs, 'log')}, ${sizeText(logBytes)}, on ${countOf(from.length, 'drive')}:`,
+        ...from.map((path) => `            ${path}`),
+        `rows      ${countText(rows)}, up to commit ${countText(made.number)}`,
+        `epoch     ${made.epoch}: copies of earlier ones are ignored from now on`,
+        `Rebuilt in ${seconds.toFixed(1)} s. Start Firn.`,
+      ].join('\n'),
+    );
+    return 0;
   });
 }

@@ -146,6 +146,8 @@ async function attempt<A>(
   const answer = await commit.change(draft);
   const outcome = await draft.finish();
   if (outcome.kind === 'same') {
+    // The answer rests on what was read, which may be another's change of this moment (D3).
+    await store.settled();
     return { answer, changed: false, created: false, growth: NOTHING, revision: undefined };
   }
   const bound = namingBound(context, commit, outcome);

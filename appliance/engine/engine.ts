@@ -68,7 +68,7 @@ export class Engine implements ObjectStore {
   }
 
   createBucket(request: CreateBucket): Promise<Bucket> {
-    return createBucket(this.core, request);
+    return this.#settled(createBucket(this.core, request));
   }
 
   getBucket(name: string): Promise<Bucket> {
@@ -76,7 +76,7 @@ export class Engine implements ObjectStore {
   }
 
   deleteBucket(name: string): Promise<void> {
-    return deleteBucket(this.core, name);
+    return this.#settled(deleteBucket(this.core, name));
   }
 
   listBuckets(query: {
@@ -89,11 +89,11 @@ export class Engine implements ObjectStore {
   }
 
   updateBucket(name: string, change: (bucket: Bucket) => Bucket): Promise<Bucket> {
-    return updateBucket(this.core, name, change);
+    return this.#settled(updateBucket(this.core, name, change));
   }
 
   putObject(request: PutObject): Promise<PutAnswer> {
-    return putObject(this.core, request);
+    return this.#told(putObject(this.core, request));
   }
 
   getObject(request: GetObject): Promise<GetAnswer> {
@@ -105,15 +105,15 @@ export class Engine implements ObjectStore {
   }
 
   deleteObject(request: DeleteObject): Promise<DeleteAnswer> {
-    return deleteObject(this.core, request);
+    return this.#told(deleteObject(this.core, request));
   }
 
   updateVersion(request: UpdateVersion): Promise<HeadAnswer> {
-    return updateVersion(this.core, request);
+    return this.#settled(updateVersion(this.core, request));
   }
 
   copyObject(request: CopyObject): Promise<CopyAnswer> {
-    return copyObject(this.core, request);
+    return this.#settled(copyObject(this.core, request));
   }
 
   listObjects(query: ListQuery): Promise<ListAnswer> {
@@ -129,23 +129,23 @@ export class Engine implements ObjectStore {
   }
 
   createUpload(request: CreateUpload): Promise<Upload> {
-    return createUpload(this.core, request);
+    return this.#told(createUpload(this.core, request));
   }
 
   putPart(request: PutPart): Promise<PartAnswer> {
-    return putPart(this.core, request);
+    return this.#told(putPart(this.core, request));
   }
 
   copyPart(request: CopyPart): Promise<PartAnswer> {
-    return copyPart(this.core, request);
+    return this.#told(copyPart(this.core, request));
   }
 
   completeUpload(request: CompleteUpload): Promise<PutAnswer> {
-    return completeUpload(this.core, request);
+    return this.#settled(completeUpload(this.core, request));
   }
 
   abortUpload(name: UploadName): Promise<void> {
-    return abortUpload(this.core, name);
+    return this.#settled(abortUpload(this.core, name));
   }
 
   listUploads(query: ListUploadsQuery): Promise<ListUploadsAnswer> {
@@ -157,6 +157,23 @@ export class Engine implements ObjectStore {
   }
 
   restoreObject(request: RestoreObject): Promise<RestoreAnswer> {
-    return restoreObject(this.core, request);
+    return this.#settled(restoreObject(this.core, request));
+  }
+
+  /** A change that may be answered by what was only read: also that must be durable (D3). */
+  async #settled<T>(change: Promise<T>): Promise<T> {
+    const answer = await this.#told(change);
+    await this.core.context.store.settled();
+    return answer;
+  }
+
+  /** A change whose success is a commit of its own: a refusal rests on what was read (D3). */
+  async #told<T>(change: Promise<T>): Promise<T> {
+    try {
+      return await change;
+    } catch (error) {
+      await this.core.context.store.settled();
+      throw error;
+    }
   }
 }

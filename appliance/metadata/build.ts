@@ -12,6 +12,7 @@ import type {
 } from '../model/metadata-store.ts';
 import type { RangeQuery, Revision, Row, Table } from '../model/metadata-store.ts';
 import { FirnError } from '../model/errors.ts';
+import type { CommitJournal } from './lmdb/commit-queue.ts';
 import { LmdbMetadataStore } from './lmdb/lmdb-metadata-store.ts';
 import type {
   MongoMetadataStore,
@@ -25,15 +26,18 @@ export interface MetadataSettings {
   dataDirectory: string;
   clock: Clock;
   random: Random;
+  /** LMDB: the journal, in this process or in another. */
+  journal?: CommitJournal;
   /** Names this process in heartbeats and in the server's log. */
   processName: string;
 }
 
 /** Builds, opens nothing. */
 export function buildMetadata(settings: MetadataSettings): MetadataStore {
-  const { url, dataDirectory, clock, processName } = settings;
+  const { url, dataDirectory, clock, journal, processName } = settings;
   if (url !== undefined) return new DeferredMongoStore({ url, clock, processName });
-  return new LmdbMetadataStore({ directory: join(dataDirectory, 'metadata'), clock });
+  const directory = join(dataDirectory, 'metadata');
+  return new LmdbMetadataStore({ directory, clock, ...(journal && { journal }) });
 }
 
 /** The MongoDB store, its module and the driver loaded by open(). Passes everything on. */
@@ -98,6 +102,10 @@ class DeferredMongoStore implements MetadataStore {
 
   count(table: Table, bounds?: { from?: string; to?: string }): Promise<number> {
     return this.#opened().count(table, bounds);
+  }
+
+  settled(): Promise<void> {
+    return this.#opened().settled();
   }
 
   snapshot(): ReturnType<MetadataStore['snapshot']> {

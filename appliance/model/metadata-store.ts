@@ -16,7 +16,7 @@ export const TABLES = [
   'leases', // Lease
   'moves', // Move: intents
   'objects', // ObjectDocument, id = objectId()
-  'outbox', // reserved for the journal
+  'outbox', // the journal's own (lmdb/outbox.ts)
   'packs', // Pack
   'parts', // UploadPart
   'policy-sets', // PolicySet
@@ -131,6 +131,14 @@ export interface MetadataStore {
 
   /** Every row of every table as of one instant (LMDB) or as read in order (MongoDB). */
   snapshot(): AsyncIterable<{ table: Table; id: string; revision: Revision; value: object }>;
+
+  /**
+   * Resolves once everything that any read so far could have seen is durable. An answer to a
+   * changing request, a freed byte, a call to a cloud or an event that rests on a plain read waits
+   * for it (D3): on LMDB with a journal a read may show what a power failure would take back.
+   * Immediate elsewhere.
+   */
+  settled(): Promise<void>;
 
   /** Approximate health: true while commits can be acknowledged. */
   healthy(): boolean;

@@ -2,6 +2,7 @@
 // what the primary asks. A child whose primary died ends itself: two primaries over one set of
 // drives must never overlap.
 
+import { JournalLink } from './journal-link.ts';
 import type { ToChild, ToPrimary } from './messages.ts';
 
 export interface ChildDuties {
@@ -13,11 +14,15 @@ export interface ChildDuties {
   answer(what: string, argument: unknown): Promise<unknown>;
 }
 
+/** To the primary's journal, from this child. */
+export const journalLink = new JournalLink((number) => send({ kind: 'committed', number }));
+
+function send(message: ToPrimary): void {
+  // A primary that has just died is told of by `disconnect`, not by an error that nobody awaits.
+  if (process.connected) process.send?.(message, () => undefined);
+}
+
 export function runChild(duties: ChildDuties): void {
-  const send = (message: ToPrimary): void => {
-    // A primary that has just died is told of by `disconnect`, not by an error that nobody awaits.
-    if (process.connected) process.send?.(message, () => undefined);
-  };
   const alive = setInterval(() => send({ kind: 'alive' }), 1000);
   let stopping = false;
   const stop = async (): Promise<void> => {
@@ -52,7 +57,9 @@ export function runChild(duties: ChildDuties): void {
     }
   };
   process.on('message', (message: ToChild) => {
-    if (message.kind === 'go') void start(message);
+    if (message.kind === 'journaled') journalLink.heard(message.number);
+    else if (message.kind === 'unjournaled') journalLink.failed(message.reason);
+    else if (message.kind === 'go') void start(message);
     else if (message.kind === 'stop') void stop();
     else if (message.kind === 'ask') void answer(message);
     else if (message.kind === 'clock') {
@@ -60,7 +67,10 @@ export function runChild(duties: ChildDuties): void {
       send({ kind: 'answer', id: message.id });
     }
   });
-  process.on('disconnect', () => void stop());
+  process.on('disconnect', () => {
+    journalLink.failed('the primary process has ended');
+    void stop();
+  });
   // The terminal sends SIGINT to the whole group: the primary alone decides.
   process.on('SIGINT', () => undefined);
   process.on('SIGTERM', () => void stop());

@@ -14,6 +14,10 @@ export interface SupervisorOptions {
   environment: (role: Role, name: string) => Record<string, string>;
   go: () => { storeId: string; clockOffsetMs: number };
   log: (event: string, details: Record<string, unknown>) => void;
+  /** A child waits until the journal is up to this commit number. */
+  committed?: (number: number) => void;
+  /** A child has ended: what it committed last nobody else has announced. */
+  ended?: () => void;
   silentMs?: number;
 }
 
@@ -27,6 +31,8 @@ interface Child {
   restarts: number;
   startedAt: number;
   gone: boolean;
+  /** Up to this commit number it waits for the journal. */
+  waits: number;
 }
 
 export interface ChildStatus {
@@ -121,6 +127,20 @@ export class Supervisor {
     );
   }
 
+  /** Tells the children that wait for it. */
+  journaled(number: number): void {
+    for (const child of this.#children) {
+      if (child.waits === 0) continue;
+      this.#send(child, { kind: 'journaled', number });
+      if (child.waits <= number) child.waits = 0;
+    }
+  }
+
+  /** What waits for the journal is refused. */
+  unjournaled(reason: string): void {
+    for (const child of this.#children) this.#send(child, { kind: 'unjournaled', reason });
+  }
+
   /** Stops all; what has not ended after the time-out is killed. */
   async stop(timeoutMs: number): Promise<void> {
     this.#stopping = true;
@@ -152,6 +172,7 @@ export class Supervisor {
       restarts: 0,
       startedAt: Date.now(),
       gone: false,
+      waits: 0,
     };
     this.#listen(child);
     return child;
@@ -176,7 +197,10 @@ export class Supervisor {
   }
 
   #hear(child: Child, message: ToPrimary): void {
-    if (message.kind === 'ready') {
+    if (message.kind === 'committed') {
+      child.waits = message.number;
+      this.#options.committed?.(message.number);
+    } else if (message.kind === 'ready') {
       child.ready = true;
       child.everReady = true;
       if (message.port !== undefined) this.port = message.port;
@@ -199,6 +223,8 @@ export class Supervisor {
   #exited(child: Child, code: number | null, signal: string | null): void {
     child.ready = false;
     child.gone = true;
+    child.waits = 0;
+    this.#options.ended?.();
     if (this.#stopping) return;
     child.restarts += 1;
     this.#options.log('child ended', { name: child.name, code, signal, restarts: child.restarts });

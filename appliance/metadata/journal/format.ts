@@ -7,6 +7,7 @@
 // A block is 4 KiB, and no two batches share one: a drive that loses power while it writes spoils
 // at most the block that it writes, on all copies at once, and that must not be an old batch's.
 
+import assert from 'node:assert/strict';
 import { FirnError } from '../../model/errors.ts';
 import { TABLES, type Table } from '../../model/metadata-store.ts';
 import { Xxh3 } from '../../model/xxhash.ts';
@@ -21,7 +22,7 @@ const ENTRY_HEADER_BYTES = 8;
 const PAYLOAD_MAX = 2 ** 31;
 
 /** Numbers of tables on drives: for ever. A new table takes the next number. */
-const TABLE_CODES: Record<Table, number> = {
+export const TABLE_CODES: Record<Table, number> = {
   accounts: 1,
   blocks: 2,
   buckets: 3,
@@ -44,6 +45,15 @@ const TABLE_CODES: Record<Table, number> = {
   usage: 20,
 };
 const TABLES_BY_CODE = new Map<number, Table>(TABLES.map((table) => [TABLE_CODES[table], table]));
+
+/** Throws FormatUnknown for a table of a newer Firn. */
+export function tableOf(code: number): Table {
+  const table = TABLES_BY_CODE.get(code);
+  if (table !== undefined) return table;
+  throw new FirnError('FormatUnknown', `the journal has rows of an unknown table ${code}`, {
+    hint: 'run the version of Firn that wrote it, or a newer one',
+  });
+}
 
 export type FileKind = 'log' | 'snapshot';
 
@@ -236,16 +246,11 @@ export function* entriesOf(head: BatchHead, bytes: Buffer): Generator<Required<E
   const end = BATCH_HEADER_BYTES + head.payloadBytes;
   let at = BATCH_HEADER_BYTES;
   for (let i = 0; i < head.entries; i++) {
-    const code = bytes[at] ?? 0;
-    const table = TABLES_BY_CODE.get(code);
+    const table = tableOf(bytes[at] ?? 0);
     const idBytes = bytes.readUInt16BE(at + 2);
-    const recordBytes = bytes.readUInt32BE(at + 4);
     const record = at + ENTRY_HEADER_BYTES + idBytes;
-    if (table === undefined || record + recordBytes > end) {
-      throw new FirnError('FormatUnknown', `the journal has rows of an unknown table ${code}`, {
-        hint: 'run the version of Firn that wrote it, or a newer one',
-      });
-    }
+    const recordBytes = bytes.readUInt32BE(at + 4);
+    assert(record + recordBytes <= end, 'a batch that is whole holds its entries');
     yield {
       table,
       id: bytes.subarray(at + ENTRY_HEADER_BYTES, record),

@@ -15,7 +15,10 @@ import { isBeginningOf, surveyDrives } from './survey.ts';
 
 export interface JournalStatus {
   epoch: number;
+  /** Announced by this writer. */
   journaled: number;
+  /** The last commit number on all copies, announced or not. */
+  number: number;
   /** Paths of the drives that hold copies. */
   drives: string[];
   /** So many should. */
@@ -142,14 +145,15 @@ export class Journal {
   }
 
   status(): JournalStatus {
-    const { drives, logBytes, manifest } = this.#copies;
-    const { number, sizeBytes } = manifest.snapshot;
+    const { drives, logBytes, manifest, number } = this.#copies;
+    const { snapshot } = manifest;
     return {
       epoch: manifest.epoch,
       journaled: this.#journaled,
       drives: drives.map(({ path }) => path),
       copies: this.#options.copies,
-      snapshot: { number, sizeBytes },
+      number,
+      snapshot: { number: snapshot.number, sizeBytes: snapshot.sizeBytes },
       logBytes,
       fault: this.#fault?.cause,
     };

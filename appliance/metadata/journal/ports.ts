@@ -24,7 +24,7 @@ export interface JournalIndex {
   drop(upTo: number): void;
   /**
    * Replay: puts and removes these rows whatever stands there, and takes the state, in one
-   * transaction. Rows may be lent: they are copied before this returns its promise.
+   * transaction. Rows are lent until the promise resolves.
    */
   apply(entries: Iterable<Entry>, state: IndexState): Promise<void>;
   /** From now on revisions are drawn in this epoch; the number stays. Durable is not needed. */

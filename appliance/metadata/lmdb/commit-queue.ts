@@ -10,7 +10,8 @@
 import type { RootDatabase } from 'lmdb';
 import { FirnError } from '../../model/errors.ts';
 import type { Clock } from '../../model/clock.ts';
-import type { CommitResult, Revision } from '../../model/metadata-store.ts';
+import type { CommitResult, Revision, Table } from '../../model/metadata-store.ts';
+import { encodeOutbox, outboxKey, type Changed } from './outbox.ts';
 import { revisionOf, stampRevision } from './record.ts';
 
 /** One sub-database; ids are its keys, our own records its values. */
@@ -23,6 +24,7 @@ export interface TableHandle {
 
 export interface PendingChange {
   handle: TableHandle;
+  table: Table;
   id: string;
   /** The record to put; absent: remove. */
   record?: Buffer;
@@ -44,13 +46,24 @@ const CALLBACK_CHANGES_MAX = 512;
 const NO_OVERWRITE = { noOverwrite: true } as const;
 const CONFLICT: CommitResult = { outcome: 'conflict' };
 const EXPIRED: CommitResult = { outcome: 'expired' };
-const COUNTER_KEY = 'revision';
+export const COUNTER_KEY = 'revision';
+
+/** Where commits go to become durable; it may be of another process. */
+export interface CommitJournal {
+  /** Up to this commit number everything is on all copies. */
+  readonly journaled: number;
+  /** Resolves once it is up to this one; rejects where that can't be said any more. */
+  settled(number: number): Promise<void>;
+}
 
 export interface CommitQueueOptions {
   environment: RootDatabase;
   /** The sub-database of the store's own few values. */
   own: TableHandle;
   clock: Clock;
+  /** With a journal: its outbox. */
+  outbox?: TableHandle | undefined;
+  journal?: CommitJournal | undefined;
   /** A commit failed and yet its rows are visible: nothing read from here on may be trusted. */
   onFence(cause: Error): void;
 }
@@ -61,6 +74,8 @@ export class CommitQueue {
   #scheduled = false;
   #running = 0;
   #idle: (() => void)[] = [];
+  /** Commit numbers of the outbox rows that this process put, oldest first. */
+  #sent: number[] = [];
 
   constructor(options: CommitQueueOptions) {
     this.#options = options;
@@ -102,22 +117,33 @@ export class CommitQueue {
 
   async #commitBatch(batch: Waiting[]): Promise<void> {
     let applied = false;
+    let number = 0;
     try {
       await this.#options.environment.childTransaction(() => {
         applied = false;
-        this.#apply(batch);
+        number = this.#apply(batch);
         applied = true;
       });
     } catch (error) {
       this.#fail(batch, error as Error & { commitError?: Promise<unknown> }, applied);
       return;
     }
+    const { journal } = this.#options;
+    if (journal !== undefined && number > journal.journaled) {
+      try {
+        await journal.settled(number);
+      } catch (error) {
+        for (const change of batch) change.reject(error as Error);
+        return;
+      }
+    }
     for (const change of batch) change.resolve(change.result);
   }
 
-  /** Inside the write transaction. */
-  #apply(batch: Waiting[]): void {
+  /** Inside the write transaction. The commit number that it has seen. */
+  #apply(batch: Waiting[]): number {
     const { own, clock } = this.#options;
+    const changed: Changed[] = [];
     const counter = own.getBinaryFast(COUNTER_KEY);
     const epoch = counter?.readUInt16BE(0) ?? 1;
     let commit = counter?.readUIntBE(2, 6) ?? 0;
@@ -141,18 +167,33 @@ export class CommitQueue {
       if (record === undefined) {
         void handle.remove(id);
         change.result = { outcome: 'done', revision: '' };
+        changed.push(change);
         continue;
       }
       const revision = stampRevision(record, epoch, commit);
       if (expected !== undefined) void handle.put(id, record);
       else if (!putAbsent(handle, id, record)) continue;
       change.result = { outcome: 'done', revision };
+      changed.push(change);
     }
-    if (commit === before) return;
+    if (commit === before) return commit;
     const next = Buffer.allocUnsafe(8);
     next.writeUInt16BE(epoch, 0);
     next.writeUIntBE(commit, 2, 6);
     void own.put(COUNTER_KEY, next);
+    if (changed.length > 0) this.#send(commit, changed);
+    return commit;
+  }
+
+  /** Inside the write transaction: this one into the outbox, and out of it what is journaled. */
+  #send(commit: number, changed: readonly Changed[]): void {
+    const { outbox, journal } = this.#options;
+    if (outbox === undefined || journal === undefined) return;
+    void outbox.put(outboxKey(commit), encodeOutbox(changed));
+    const done = this.#sent.findIndex((number) => number > journal.journaled);
+    const count = done < 0 ? this.#sent.length : done;
+    for (const number of this.#sent.slice(0, count)) void outbox.remove(outboxKey(number));
+    this.#sent = [...this.#sent.slice(count), commit];
   }
 
   #fail(

@@ -16,8 +16,11 @@ import type {
 } from '../../model/metadata-store.ts';
 import type { RangeQuery, Revision, Row, Table } from '../../model/metadata-store.ts';
 import { checkId, checkRange, ID_BYTES_MAX, newerFormat } from '../base/rules.ts';
-import { CommitQueue, type PendingChange, type TableHandle } from './commit-queue.ts';
+import { CommitQueue } from './commit-queue.ts';
+import type { CommitJournal, PendingChange, TableHandle } from './commit-queue.ts';
 import { KeptRows } from './kept-rows.ts';
+import { LmdbIndex, type RawTable } from './lmdb-index.ts';
+import { OUTBOX } from './outbox.ts';
 import { decodeListing, decodeRecord, encodeRecord } from './record.ts';
 
 /** Version of the layout of the whole environment: tables, their names, the key order. */
@@ -39,6 +42,8 @@ export interface LmdbMetadataStoreOptions {
   /** Directory of the environment; made if missing. Not on a network file system. */
   directory: string;
   clock: Clock;
+  /** Makes commits durable in place of lmdb's own syncs (D); the directory is then an index. */
+  journal?: CommitJournal;
 }
 
 type Handle = Database<Buffer, Bound> & TableHandle;
@@ -79,7 +84,9 @@ export class LmdbMetadataStore implements MetadataStore {
   readonly name = 'lmdb';
   readonly #directory: string;
   readonly #clock: Clock;
+  readonly #journal: CommitJournal | undefined;
   #environment: RootDatabase | undefined;
+  #index: LmdbIndex | undefined;
   #tables = new Map<Table, Handle>();
   #queue: CommitQueue | undefined;
   #fence: Error | undefined;
@@ -88,6 +95,7 @@ export class LmdbMetadataStore implements MetadataStore {
   constructor(options: LmdbMetadataStoreOptions) {
     this.#directory = options.directory;
     this.#clock = options.clock;
+    this.#journal = options.journal;
   }
 
   async open(): Promise<void> {
@@ -112,8 +120,10 @@ export class LmdbMetadataStore implements MetadataStore {
       maxDbs: TABLES_MAX,
       maxReaders: READERS_MAX,
       mapSize: MAP_BYTES,
-      // Synced, then visible: nobody reads what a power failure could take back.
+      // Synced, then visible: nobody reads what a power failure could take back. With a journal
+      // nothing is synced here: what a power failure leaves is thrown away (directory-state.ts).
       overlappingSync: false,
+      ...(this.#journal === undefined ? {} : { noSync: true }),
       // Our own queue gathers a turn; lmdb's gathering leaves a rejection unhandled when a commit
       // fails.
       eventTurnBatching: false,
@@ -122,10 +132,14 @@ export class LmdbMetadataStore implements MetadataStore {
     const own = openHandle(environment, OWN);
     await checkStoreFormat(environment, own, this.#directory);
     for (const table of TABLES) this.#tables.set(table, openHandle(environment, table));
+    const raw = this.#tables as ReadonlyMap<Table, unknown> as ReadonlyMap<Table, RawTable>;
+    this.#index = new LmdbIndex({ environment, own: own as unknown as RawTable, tables: raw });
     this.#queue = new CommitQueue({
       environment,
       own,
       clock: this.#clock,
+      journal: this.#journal,
+      outbox: this.#journal && this.#tables.get(OUTBOX),
       onFence: (cause) => (this.#fence = cause),
     });
   }
@@ -137,6 +151,19 @@ export class LmdbMetadataStore implements MetadataStore {
     this.#queue = undefined;
     this.#tables = new Map();
     await environment?.close();
+  }
+
+  /** For the journal; only of an open store. */
+  get index(): LmdbIndex {
+    this.#check();
+    return this.#index as LmdbIndex;
+  }
+
+  async settled(): Promise<void> {
+    const journal = this.#journal;
+    if (journal === undefined) return;
+    const { number } = this.index.state();
+    if (number > journal.journaled) await journal.settled(number);
   }
 
   healthy(): boolean {
@@ -210,6 +237,7 @@ export class LmdbMetadataStore implements MetadataStore {
     const transaction = this.#fresh('objects').useReadTransaction();
     try {
       for (const table of TABLES) {
+        if (table === OUTBOX && this.#journal !== undefined) continue;
         const handle = this.#handle(table);
         let start = FIRST_ID;
         for (;;) {
@@ -235,7 +263,7 @@ export class LmdbMetadataStore implements MetadataStore {
   #pending(change: Change): PendingChange {
     const { table, id } = change;
     checkId(table, id);
-    const pending: PendingChange = { handle: this.#handle(table), id };
+    const pending: PendingChange = { handle: this.#handle(table), table, id };
     if (change.kind !== 'remove') pending.record = encodeRecord(table, change.value);
     if (change.kind !== 'insert') pending.expected = change.expected;
     return pending;

@@ -98,6 +98,9 @@ export class MongoMetadataStore implements MetadataStore {
     await opened?.client.close();
   }
 
+  /** Reads are of majority concern: what they show stays. */
+  async settled(): Promise<void> {}
+
   healthy(): boolean {
     return this.#opened?.heartbeat.isAlive() === true;
   }

@@ -1,0 +1,61 @@
+// How a child's commits get into the journal of its primary: one number each way over the IPC
+// channel, at most one message a turn. The child says up to where it waits, the primary up to where
+// all is on the drives; while a batch is written the next numbers gather. A child whose primary is
+// gone settles nothing any more: what it committed is journaled by the next primary, or never was.
+
+import { FirnError } from '../model/errors.ts';
+
+interface Waiting {
+  number: number;
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+export class JournalLink {
+  /** Up to here everything is on all copies. */
+  journaled = 0;
+  readonly #send: (number: number) => void;
+  #waiting: Waiting[] = [];
+  #highest = 0;
+  #scheduled = false;
+
+  /** `send` tells the primary up to which commit number somebody waits. */
+  constructor(send: (number: number) => void) {
+    this.#send = send;
+  }
+
+  /** Rejects with ServiceUnavailable where too few drives take the journal, or the primary ends. */
+  settled(number: number): Promise<void> {
+    if (number <= this.journaled) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ number, resolve, reject });
+      if (number > this.#highest) this.#highest = number;
+      if (this.#scheduled) return;
+      this.#scheduled = true;
+      setImmediate(() => {
+        this.#scheduled = false;
+        this.#send(this.#highest);
+      });
+    });
+  }
+
+  heard(journaled: number): void {
+    if (journaled <= this.journaled) return;
+    this.journaled = journaled;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const one of waiting) {
+      if (one.number <= journaled) one.resolve();
+      else this.#waiting.push(one);
+    }
+  }
+
+  /** Whoever waits is told that it can't be said; the change may be journaled all the same. */
+  failed(reason: string): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const one of waiting) {
+      one.reject(new FirnError('ServiceUnavailable', reason, { retryable: true }));
+    }
+  }
+}
