@@ -53,6 +53,8 @@ export interface DriveFaults {
   writeError: string | undefined;
   /** How often a file of a large object was opened. */
   shardOpens: number;
+  /** Files of segments that were opened. */
+  segmentsOpened: Set<string>;
 }
 
 /** A folder that counts as a drive of this size. */
@@ -77,6 +79,7 @@ class SizedDrive extends LocalDrive {
     options: { mode: DriveOpenMode; durable?: boolean },
   ): Promise<DriveFile> {
     if (path.startsWith('shards/')) this.#faults.shardOpens += 1;
+    if (path.startsWith('segments/')) this.#faults.segmentsOpened.add(path);
     const file = await super.open(path, options);
     const write = file.write.bind(file);
     file.write = async (bytes, position) => {
@@ -136,7 +139,11 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
   };
   const store = buildMetadata({ dataDirectory: directory, clock, random, processName: 'test' });
   await store.open();
-  const faults: DriveFaults = { writeError: undefined, shardOpens: 0 };
+  const faults: DriveFaults = {
+    writeError: undefined,
+    shardOpens: 0,
+    segmentsOpened: new Set(),
+  };
   const lists = names.map((name) => driveFolders(directory, name));
   const of = { store: STORE_ID, tier: 'hot' };
   const listed = await Promise.all(

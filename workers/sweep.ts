@@ -2,6 +2,7 @@
 // of ours, metadata that was restored) is an alarm for an operator, and no failure to be tried
 // again.
 
+import { Audit } from '../appliance/engine/audit.ts';
 import { sweep } from '../appliance/engine/sweep.ts';
 import type { Core } from '../appliance/engine/core.ts';
 import type { Location } from '../appliance/model/location.ts';
@@ -42,9 +43,19 @@ export class SweepWorker implements Worker {
       const between = (): Promise<void> => turn.rest();
       const beganAt = this.#core.context.clock.now();
       const live = new LiveBytes();
-      const seen = (location: Location): void => live.add(location);
+      const audit = new Audit(this.#core);
+      await audit.begin(this.#tiers);
+      const seen = (location: Location, object: string): void => {
+        live.add(location);
+        audit.see(location, object);
+      };
       const counts = await sweep(this.#core, { lease, signal, between, seen });
-      turn.report({ ...counts });
+      const lost = await audit.end();
+      turn.report({ ...counts, asked: audit.asked, lost: lost.length });
+      if (lost.length > 0) {
+        const message = `${lost.length} objects name bytes that are not there`;
+        this.#log('error', `durability alarm: ${message}`, { objects: lost.slice(0, 20) });
+      }
       for (const tier of this.#tiers) await noteLive(this.#core, tier, { live, beganAt, turn });
     } catch (error) {
       if (!isFirnError(error, 'GuardRail')) throw error;

@@ -20,7 +20,14 @@ import { garbageOfBlock } from './garbage.ts';
 import { reread } from './history.ts';
 import { IdSet } from './id-set.ts';
 import type { LeaseGuard } from './lease.ts';
-import { addDocumentNames, addPackNames, addUploadNames, holdsParts, type Names } from './named.ts';
+import {
+  addDocumentNames,
+  addPackNames,
+  addUploadNames,
+  holdsParts,
+  packObject,
+  type Names,
+} from './named.ts';
 
 const PAGE_ROWS = 1000;
 /** Share of a tier that may be orphaned before that looks like a defect of ours. */
@@ -40,8 +47,8 @@ export interface SweepOptions {
   signal?: AbortSignal;
   /** Called between pages: rests, renews, throws when asked to stop. */
   between?: () => Promise<void>;
-  /** Told of each location that something names, perhaps twice. */
-  seen?: (location: Location) => void;
+  /** Told of each location that something names, perhaps twice, and of the document that does. */
+  seen?: (location: Location, object: string) => void;
 }
 
 export interface SweepCounts {
@@ -122,10 +129,10 @@ function addAll(named: IdSet, names: Names): void {
   for (const id of names.blocks) named.add(id);
 }
 
-const noNames = ({ seen }: SweepOptions): Names => ({
+const noNames = ({ seen }: SweepOptions, object: string): Names => ({
   locations: new Set(),
   blocks: new Set(),
-  ...(seen === undefined ? {} : { seen }),
+  ...(seen === undefined ? {} : { seen: (location) => seen(location, object) }),
 });
 
 /**
@@ -147,7 +154,7 @@ async function gatherNames(core: Core, named: IdSet, { options, counts }: Pass):
   }
   for await (const rows of pages<Pack>(store, 'packs', options)) {
     for (const { value } of rows) {
-      const names = noNames(options);
+      const names = noNames(options, packObject(value.id));
       addPackNames(value, names);
       addAll(named, names);
     }
@@ -161,7 +168,7 @@ async function uploadNames(
 ): Promise<Names> {
   let upload: Upload | undefined = row.value;
   return reread(row.id, async () => {
-    const names = noNames(options);
+    const names = noNames(options, objectId(row.value.bucketId, row.value.key));
     upload ??= (await store.get<Upload>('uploads', row.id))?.value;
     const read = upload;
     upload = undefined;
@@ -177,7 +184,7 @@ async function documentNames(
 ): Promise<Names> {
   let document: ObjectDocument | undefined = row.value;
   return reread(row.id, async () => {
-    const names = noNames(options);
+    const names = noNames(options, row.id);
     document ??= (await store.get<ObjectDocument>('objects', row.id))?.value;
     const read = document;
     document = undefined;

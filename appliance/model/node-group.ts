@@ -144,6 +144,13 @@ export interface GroupContents {
   temporary: number;
 }
 
+/** What a segment cannot hold: false is sure, true a "perhaps" (one in 200 is wrong). */
+export interface SegmentFilter {
+  mayHoldId(id: string): boolean;
+  /** Without a key: any key of the bucket. */
+  mayHoldOwner(owner: { bucketId: string; key?: string }): boolean;
+}
+
 export interface NodeGroupTier extends Tier {
   readonly kind: 'node-group';
 
@@ -191,6 +198,8 @@ export interface NodeGroupTier extends Tier {
    * lives.
    */
   records(group: number, segment: string): AsyncIterable<SegmentRecord>;
+  /** Undefined for a segment without one: open, of few records, of an older Firn, or after a crash. */
+  filterOf(group: number, segment: string): Promise<SegmentFilter | undefined>;
   /**
    * Bytes of all records of a segment, heads included, by its batches' heads: a hundredth of what
    * reading it costs.

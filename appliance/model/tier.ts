@@ -96,6 +96,8 @@ export interface ListOptions {
    * can. A tier that can't lists them.
    */
   skip?: (id: string) => boolean;
+  /** Only what was put for this key, or bucket: whole segments that can't hold it are not read. */
+  owner?: { bucketId: string; key?: string };
 }
 
 export interface Tier {

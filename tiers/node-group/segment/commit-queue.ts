@@ -173,6 +173,7 @@ export class CommitQueue {
       one.offset = offset;
       one.checksum = writeRecord(slot.lanes[lane] as Buffer, offset, one);
       lengths[lane] = offset + one.bytes;
+      segment.entries.add(one.id, one.owner);
       this.#queuedBytes -= one.bytes;
       taken += 1;
     }

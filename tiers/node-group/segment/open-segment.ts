@@ -8,6 +8,7 @@ import { newLocationId } from '../../../appliance/model/ids.ts';
 import type { Slot } from '../codec/arena.ts';
 import { awayNow, bits, type GroupContext } from '../group/context.ts';
 import type { Seat } from '../drive/seat.ts';
+import { FilterEntries, writeFilter } from './owner-filter.ts';
 import { inTime, type Peers } from '../group/in-time.ts';
 import { settleLanes, type Durability, type LaneWrite } from '../group/durable.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
@@ -33,6 +34,8 @@ export class OpenSegment {
   readonly openedAt: number;
   /** Which drives stood at the places when it was opened, by lane. */
   readonly #drives: readonly (string | undefined)[];
+  /** For the filter beside it, which says what it cannot hold. */
+  readonly entries = new FilterEntries();
   /** Bytes of records ever placed in each lane: ties go to the emptier one. */
   readonly filled: number[];
   readonly #context: GroupContext;
@@ -241,6 +244,7 @@ export class OpenSegment {
         }
       }),
     );
+    await writeFilter(this.#context, this.id, this.entries);
   }
 }
 

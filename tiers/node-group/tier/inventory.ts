@@ -8,6 +8,8 @@ import { TEMPORARY } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
 import type { GroupContext } from '../group/context.ts';
 import { SEGMENT_DIRECTORY } from '../segment/format.ts';
+import { loadFilter } from '../segment/owner-filter.ts';
+import { recordsOfSegment } from '../segment/walk.ts';
 import { findShards, idsIn, shardDirectories, shardIds } from '../shard/find-shards.ts';
 import { SHARD_DIRECTORY } from '../shard/format.ts';
 import type { NodeGroup } from './node-group.ts';
@@ -32,6 +34,28 @@ export async function* listShards(
         sizeBytes: found.location.length,
         owner: { bucketId: owner.slice(0, slash), key: owner.slice(slash + 1) },
       };
+    }
+  }
+}
+
+export const isOwn = ({ owner }: ListedBlob, asked: ListOptions['owner']): boolean =>
+  asked === undefined ||
+  (owner?.bucketId === asked.bucketId && (asked.key === undefined || owner.key === asked.key));
+
+/** Records of a group's segments; of those whose filter denies the owner nothing is read. */
+export async function* listRecords(
+  group: NodeGroup,
+  owner: ListOptions['owner'],
+): AsyncGenerator<ListedBlob, void, undefined> {
+  for (const segment of await group.segmentIds()) {
+    if (owner !== undefined) {
+      const filter = await loadFilter(group.context, segment);
+      if (filter?.mayHoldOwner(owner) === false) continue;
+    }
+    for await (const record of recordsOfSegment(group.context, segment)) {
+      const { bucketId, key, location, length } = record;
+      const blob = { location, sizeBytes: length, owner: { bucketId, key } };
+      if (isOwn(blob, owner)) yield blob;
     }
   }
 }

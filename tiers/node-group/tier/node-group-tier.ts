@@ -4,7 +4,7 @@
 // drives; each has its own open segments, so they never write the same file.
 
 import assert from 'node:assert/strict';
-import { FirnError } from '../../../appliance/model/errors.ts';
+import { FirnError, isFirnError } from '../../../appliance/model/errors.ts';
 import { locationBirth } from '../../../appliance/model/ids.ts';
 import type {
   BlobLocation,
@@ -16,6 +16,7 @@ import type {
   GroupContents,
   GroupRoom,
   NodeGroupTier,
+  SegmentFilter,
   SegmentInfo,
   SegmentRecord,
   StepJob,
@@ -35,6 +36,7 @@ import { ChecksumStream, checksumOf } from '../../checksum.ts';
 import { Arena } from '../codec/arena.ts';
 import { Codec } from '../codec/codec.ts';
 import { codeOf } from '../codec/field.ts';
+import { FilterEntries, loadFilter, writeFilter } from '../segment/owner-filter.ts';
 import { extentOf, isSettled, recordsOfSegment, walkSegment } from '../segment/walk.ts';
 import {
   RECORD_ROOM_BYTES,
@@ -53,7 +55,15 @@ import { GeneratorJob, type Report, type Work } from '../upkeep/step-job.ts';
 import { gather } from './gather.ts';
 import { NodeGroup } from './node-group.ts';
 import { chooseGroup } from './placement.ts';
-import { contentsOf, listShards, quickRooms, roomsOf, usageOf } from './inventory.ts';
+import {
+  contentsOf,
+  isOwn,
+  listRecords,
+  listShards,
+  quickRooms,
+  roomsOf,
+  usageOf,
+} from './inventory.ts';
 
 /** Ranges up to this come back as bytes instead of a stream. */
 const WHOLE_BYTES_MAX = 256 * 1024;
@@ -125,7 +135,8 @@ export class DriveTier implements NodeGroupTier {
       } catch (error) {
         // Bytes in hand can be tried again on the drives that are left; a stream can't be read
         // twice.
-        const again = error instanceof FirnError && error.code === 'DriveUnavailable';
+        const again =
+          isFirnError(error, 'DriveUnavailable') || isFirnError(error, 'InsufficientCapacity');
         if (!again || !Array.isArray(chunks) || attempt === PUT_ATTEMPTS) throw error;
       }
     }
@@ -243,16 +254,17 @@ export class DriveTier implements NodeGroupTier {
   }
 
   async *list(options?: ListOptions): AsyncGenerator<ListedBlob, void, undefined> {
-    for (const { context } of this.#groups) yield* listShards(context, options?.skip);
-    if (options?.withoutSegments === true) return;
-    for (const group of this.#groups) {
-      for (const segment of await group.segmentIds()) {
-        for await (const record of recordsOfSegment(group.context, segment)) {
-          const { bucketId, key, location, length } = record;
-          yield { location, sizeBytes: length, owner: { bucketId, key } };
-        }
+    for (const { context } of this.#groups) {
+      for await (const blob of listShards(context, options?.skip)) {
+        if (isOwn(blob, options?.owner)) yield blob;
       }
     }
+    if (options?.withoutSegments === true) return;
+    for (const group of this.#groups) yield* listRecords(group, options?.owner);
+  }
+
+  filterOf(group: number, segment: string): Promise<SegmentFilter | undefined> {
+    return loadFilter(this.#groupNumbered(group, segment).context, segment);
   }
 
   async drives(): Promise<DriveInfo[]> {
@@ -325,14 +337,30 @@ export class DriveTier implements NodeGroupTier {
   async *records(group: number, segment: string): AsyncGenerator<SegmentRecord, void, undefined> {
     const { context } = this.#groupNumbered(group, segment);
     const missed: string[] = [];
-    yield* recordsOfSegment(context, segment, (what) => missed.push(what));
-    if (missed.length === 0) return;
+    const entries = new FilterEntries();
+    for await (const record of recordsOfSegment(context, segment, (what) => missed.push(what))) {
+      entries.add(record.location.id, `${record.bucketId}/${record.key}`);
+      yield record;
+    }
+    if (missed.length === 0) return this.#addFilter(context, segment, entries);
     const down = context.seats.some(({ present }) => !present);
     throw new FirnError(
       down ? 'DriveUnavailable' : 'Corrupt',
       `Not all records can be read: ${missed.slice(0, 5).join(', ')}`,
       { subject: `${this.name}/${segment}`, retryable: down },
     );
+  }
+
+  /** Once all of a settled segment was read, its filter costs nothing more. */
+  async #addFilter(
+    context: NodeGroup['context'],
+    segment: string,
+    entries: FilterEntries,
+  ): Promise<void> {
+    if (this.#deps.role !== 'worker' || !(await isSettled(context, segment))) return;
+    if ((await loadFilter(context, segment)) === undefined) {
+      await writeFilter(context, segment, entries);
+    }
   }
 
   async recordBytes(group: number, segment: string): Promise<number> {

@@ -17,6 +17,7 @@ import type { Codec } from '../codec/codec.ts';
 import { CommitQueue } from '../segment/commit-queue.ts';
 import { SEGMENT_DIRECTORY } from '../segment/format.ts';
 import { segmentPath } from '../segment/open-segment.ts';
+import { filterPath } from '../segment/owner-filter.ts';
 import { RecordReader } from '../segment/record-reader.ts';
 import { findHead } from '../segment/batch.ts';
 import { repairBatch } from '../segment/repair-segment.ts';
@@ -214,6 +215,8 @@ export class NodeGroup {
     segmentFiles.dropEverywhere(segment);
     for (const { drive, present } of seats) {
       if (!present) continue;
+      // A hint; what is left of it names no segment that there will ever be again.
+      await drive.remove(filterPath(segment)).catch(() => undefined);
       await drive.remove(segmentPath(segment));
       await drive.syncDirectory(SEGMENT_DIRECTORY);
     }
