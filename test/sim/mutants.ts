@@ -193,4 +193,53 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: 'appends of the journal are not synced',
+    workloads: ['journal'],
+    patches: [
+      {
+        file: 'appliance/metadata/journal/file-copy.ts',
+        from: "{ mode: 'create', durable: true }",
+        to: "{ mode: 'create' }",
+      },
+    ],
+  },
+  {
+    name: 'a takeover goes on in the epoch that it found',
+    workloads: ['journal'],
+    patches: [
+      {
+        file: 'appliance/metadata/journal/copies.ts',
+        from: 'const epoch = this.#reserved + 1;',
+        to: 'const epoch = Math.max(1, this.#manifest.epoch);',
+      },
+    ],
+  },
+  {
+    name: 'the directory of the journal is not synced',
+    workloads: ['journal'],
+    patches: [
+      {
+        file: 'appliance/metadata/journal/manifest.ts',
+        from: 'await drive.syncDirectory(JOURNAL_DIRECTORY);',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'announced when the first copy has it',
+    workloads: ['journal'],
+    patches: [
+      {
+        file: 'appliance/metadata/journal/many-copies.ts',
+        from: 'if (patience === undefined) await all;',
+        to: 'if (patience === undefined) await Promise.race(writes);',
+      },
+      {
+        file: 'appliance/metadata/journal/many-copies.ts',
+        from: 'if (left.size === 0) return true;',
+        to: 'if (left.size < copies.length) return true;',
+      },
+    ],
+  },
 ];

@@ -5,6 +5,7 @@ import { removeSpool } from './life.ts';
 import { SimTime } from './time.ts';
 import { World, type WorldOptions } from './world.ts';
 import { DAMAGE } from './damage.ts';
+import { crashJournal } from './journal.ts';
 import { MUTANTS } from './mutants.ts';
 import { slowReader, WORKLOADS, type Workload } from './workloads.ts';
 
@@ -38,14 +39,24 @@ export async function crash(
 export const CAUGHT = 7;
 export const SURVIVED = 0;
 
+const asError = (thrown: unknown): Error =>
+  thrown instanceof Error ? thrown : new Error(String(thrown));
+
 async function runMutant(name: string, seeds: number): Promise<number> {
   const mutant = MUTANTS.find((one) => one.name === name);
   if (mutant === undefined) throw new Error(`no mutant ${name}`);
   for (let seed = 1; seed <= seeds; seed += 1) {
+    if (mutant.workloads.includes('journal')) {
+      const found = await crashJournal(seed, { choices: 6, deepEvery: 6 }).catch(asError);
+      if (found instanceof Error) {
+        console.log(`${name}: caught in journal, seed ${seed}: ${found.message}`);
+        return CAUGHT;
+      }
+    }
     for (const workload of ALL_WORKLOADS) {
       if (!mutant.workloads.includes(workload.name)) continue;
       const more = { ...mutant.lies, choices: 12, recoverEvery: 8 };
-      const error = await crash(workload, seed, more).catch((thrown: unknown) => thrown);
+      const error = await crash(workload, seed, more).catch(asError);
       if (!(error instanceof Error)) continue;
       console.log(`${name}: caught in ${workload.name}, seed ${seed}: ${error.message}`);
       return CAUGHT;
