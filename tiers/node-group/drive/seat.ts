@@ -29,6 +29,8 @@ export class Seat {
   readonly position: number;
   identity: Identity | undefined;
   usage: DriveUsage | undefined;
+  /** Written by this process since `usage` was looked at: a burst must not run past the brim. */
+  takenBytes = 0;
   /** Errors since the start of this process. */
   errors = 0;
   readonly blocking = new BlockingReads();
@@ -102,7 +104,8 @@ export class Seat {
     if (this.#noSpaceUntil !== 0 && this.#noSpaceUntil > performance.now()) return true;
     if (this.usage === undefined) return false;
     const share = reserve ? this.#limits.reserveShare : this.#limits.fullShare;
-    return this.usage.freeBytes < this.usage.capacityBytes * (1 - share);
+    const freeBytes = this.usage.freeBytes - this.takenBytes;
+    return freeBytes < this.usage.capacityBytes * (1 - share);
   }
 
   get state(): DriveState {

@@ -122,6 +122,7 @@ export class DriveWatch {
       if (!seat.present) return await this.#lookForAbsent(seat);
       const { modifiedMs } = await seat.drive.stat(IDENTITY_FILE);
       if (modifiedMs !== this.#identityTimes[seat.position]) return 'changed';
+      seat.takenBytes = 0;
       seat.usage = await seat.drive.usage();
       if (seat.dueForTrial) await this.#tryAgain(seat);
       return 'same';

@@ -53,17 +53,24 @@ export function awayNow(context: GroupContext): number {
   }
   const up = context.seats.length - bits(away);
   if (up >= DRIVES_UP_MIN) return away;
-  if (up + full >= DRIVES_UP_MIN) {
-    throw new FirnError('InsufficientCapacity', 'The drives are full', {
-      subject: nameOf(context),
-      hint: 'delete objects, add a group, or let policies move bytes to a colder tier',
-      retryable: true,
-    });
-  }
+  if (up + full >= DRIVES_UP_MIN) throw noRoom(context);
   throw tooFewDrives(context, up);
 }
 
+const noRoom = (context: GroupContext, cause?: unknown): FirnError =>
+  new FirnError('InsufficientCapacity', 'The drives are full', {
+    subject: nameOf(context),
+    hint: 'delete objects, add a group, or let policies move bytes to a colder tier',
+    retryable: true,
+    cause,
+  });
+
+const NO_ROOM = new Set(['ENOSPC', 'EDQUOT']);
+
+/** `cause`: of a write that failed; if that was for room, so is the answer. */
 export function tooFewDrives(context: GroupContext, up: number, cause?: unknown): FirnError {
+  const { code } = (cause ?? {}) as NodeJS.ErrnoException;
+  if (code !== undefined && NO_ROOM.has(code)) return noRoom(context, cause);
   return new FirnError(
     'DriveUnavailable',
     `${up} of ${context.seats.length} drives can be written`,

@@ -191,6 +191,7 @@ export class OpenSegment {
       () => {
         const now = performance.now();
         seat.wrote(now - begun);
+        seat.takenBytes += piece.length;
         open.touchSpan(start, start + piece.length, now);
         segmentFiles.release(open);
       },

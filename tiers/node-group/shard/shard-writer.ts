@@ -265,7 +265,9 @@ export class ShardWriter {
       if (slot !== undefined) parts.push((slot.lanes[lane.lane] as Buffer).subarray(0, this.#from));
       if (behind.length > 0) parts.push(this.#footer(lane));
       const start = lane.end;
-      lane.end += parts.reduce((sum, part) => sum + part.length, 0);
+      const sizeBytes = parts.reduce((sum, part) => sum + part.length, 0);
+      lane.end += sizeBytes;
+      lane.seat.takenBytes += sizeBytes;
       lane.tail = lane.tail.then(() => lane.file.write(parts, start));
       for (const step of behind) lane.tail = lane.tail.then(() => step(lane));
       writes.push({ lane: lane.lane, done: lane.tail });
