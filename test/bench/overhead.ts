@@ -5,17 +5,19 @@
 
 import { fork } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildEngine } from '../../appliance/engine/build.ts';
 import { buildMetadata } from '../../appliance/metadata/build.ts';
 import { KiB } from '../../appliance/model/limits.ts';
 import { EngineClock, SystemRandom } from '../../appliance/process/clock.ts';
 import { contextOf } from '../engine-harness.ts';
-import { answerOf, note, type Figure } from './harness.ts';
+import { startFirn } from '../firn-process.ts';
+import { answerOf, Load, note, ofFirn, type Figure } from './harness.ts';
 import { openTier } from './segments.ts';
 
 const COUNT = Number(process.env['FIRN_BENCH_COUNT'] ?? 100_000);
+const JOURNAL_COUNT = 20_000;
 const IN_FLIGHT = 128;
 const BYTES = 4 * KiB;
 /** As every object has one: 12 characters. */
@@ -42,9 +44,36 @@ export async function benchOverhead(directory: string): Promise<Record<string, F
         `segments ${segments.toFixed(0)} bytes an object beside its bytes and their parity`,
     );
     const figure = rows + segments;
-    return { overhead: { figure, unit: 'bytes an object', limit: KiB, ratio: KiB / figure } };
+    const all = figure + (await journalBytes());
+    const unit = 'bytes an object';
+    return {
+      overhead: { figure, unit, limit: KiB, ratio: KiB / figure },
+      'overhead-with-journal': { figure: all, unit, limit: KiB, ratio: KiB / all },
+    };
   } finally {
     child.disconnect();
+  }
+}
+
+/** What all copies of the journal take for an object, in the whole appliance. */
+async function journalBytes(): Promise<number> {
+  const firn = await startFirn({ settings: { processes: 1 } });
+  const load = new Load();
+  try {
+    await load.createBucket(firn);
+    await load.cost(ofFirn(firn), {
+      method: 'PUT',
+      path: `/bench/photos/2026/${'0'.repeat(24)}-{i}.jpg`,
+      count: JOURNAL_COUNT,
+      inFlight: 64,
+    });
+    const hot = join(firn.directory, 'data', 'hot');
+    const copies = readdirSync(hot).map((drive) => join(hot, drive, 'journal'));
+    const bytes = copies.reduce((sum, path) => sum + (existsSync(path) ? usedBytes(path) : 0), 0);
+    return bytes / JOURNAL_COUNT;
+  } finally {
+    load.end();
+    await firn.dispose();
   }
 }
 
