@@ -11,10 +11,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KiB, MiB } from '../../appliance/model/limits.ts';
 import { startFirn, type RunningFirn } from '../firn-process.ts';
 import type { Figure } from './ec.ts';
+import { anonymousBytes, apiPids, type Ask, mixture, prepare, press } from '../overload.ts';
 import type { LoadResult, LoadSpec } from './load.ts';
 
 const LARGE_BYTES = 64 * MiB;
 const STREAMS = 8;
+const RSS_MIB = 300;
+/** Connections: four times what a process lets in (api/s3/input/admission.ts). */
+const OVERLOAD = 4 * 384;
 /** Drives are looked at every 2 s. */
 const NOTICED_MS = 5000;
 
@@ -95,6 +99,32 @@ const figureOf = (unit: string, figures: number[], limits: number[]): Figure => 
 
 /** Whether any of these rows is wanted. */
 export type Wants = (name: string) => boolean;
+
+/** The row rss: the most that an api process held, in MiB, at four times what is let in. */
+export async function benchRss(wants: Wants): Promise<Record<string, Figure>> {
+  if (!wants('rss')) return {};
+  const firn = await startFirn({ settings: { processes: 1 } });
+  try {
+    await prepare(firn);
+    const [pid] = apiPids(firn.pid) as [number];
+    let most = 0;
+    const watch = setInterval(() => {
+      most = Math.max(most, anonymousBytes(pid) / MiB);
+    }, 100);
+    const large: Ask[] = [
+      { method: 'PUT', path: '/load/large-1', bodyBytes: MiB },
+      { method: 'GET', path: '/load/large-0' },
+    ];
+    for (const asks of [mixture(), large]) {
+      const { outcomes } = await press(firn, asks, { connections: OVERLOAD, forMs: 5000 });
+      process.stderr.write(`rss: ${JSON.stringify(outcomes)}\n`);
+    }
+    clearInterval(watch);
+    return { rss: { figure: most, unit: 'MiB', limit: RSS_MIB, ratio: most / RSS_MIB } };
+  } finally {
+    await firn.dispose();
+  }
+}
 
 /** The rows get-64m, get-64m-degraded, put-64m-8, put-64m-1 and p95-degraded-* of the bench. */
 export async function benchLarge(wants: Wants): Promise<Record<string, Figure>> {

@@ -10,7 +10,7 @@ import { benchCodes } from './codes.ts';
 import { benchEc } from './ec.ts';
 import { benchHeal } from './heal.ts';
 import { benchHash } from './hash.ts';
-import { benchLarge } from './large.ts';
+import { benchLarge, benchRss } from './large.ts';
 import { benchOverhead } from './overhead.ts';
 import { benchSegments } from './segments.ts';
 import { benchSigv4 } from './sigv4.ts';
@@ -107,6 +107,7 @@ try {
     recordAll(await benchSigv4());
   }
   recordAll(await benchLarge(wants));
+  recordAll(await benchRss(wants));
   recordAll(await benchSmall({ suffix: '', wants }));
   if (wants('put-4k-64-files')) recordAll(await benchSegments(join(scratch, 'segments')));
   if (wants('overhead')) recordAll(await benchOverhead(join(scratch, 'overhead')));
