@@ -1,4 +1,4 @@
-// Crashes objects: PUT, copy, delete, uploads, two processes at once, founding, failing drives.
+// Crashes objects: PUT by several codes, copy, delete, uploads, three processes at once, failing drives.
 
 import test from 'ava';
 import { crashTests } from './crash-tests.ts';
@@ -7,6 +7,10 @@ crashTests(test, {
   workloads: [
     'put-small',
     'put-large',
+    'put-1+1',
+    'put-1+2',
+    'put-2+2',
+    'put-8+4',
     'multipart',
     'multipart-large',
     'two-writers',
@@ -14,6 +18,6 @@ crashTests(test, {
     'drives-fail-at-once',
   ],
   seeds: 1,
-  statesMin: 45_000,
+  statesMin: 55_000,
   pointsMin: 240,
 });

@@ -41,9 +41,18 @@ export function crashTests(test: TestFn, wanted: CrashTests): void {
   }
   test.serial('enough was crashed', (t) => {
     t.log(`${states} crash states, ${points.size} named points, 0 lost`);
-    for (const point of [...points].toSorted()) t.log(point);
+    for (const line of byPhase(points)) t.log(line);
     t.true(states >= wanted.statesMin, `${states} states`);
     t.true(points.size >= wanted.pointsMin, `${points.size} points`);
   });
   test.after.always(() => removeSpool());
+}
+
+/** 'put-small: segment-write 6, segment-sync 6': a step of so many lanes, drives or tables. */
+function byPhase(points: ReadonlySet<string>): string[] {
+  const phases = Map.groupBy([...points].toSorted(), (point) => point.split('/', 1)[0]);
+  return [...phases].map(([phase, all]) => {
+    const steps = Map.groupBy(all, (point) => point.split('/')[1]);
+    return `${phase}: ${[...steps].map(([step, { length }]) => `${step} ${length}`).join(', ')}`;
+  });
 }

@@ -16,6 +16,6 @@ crashTests(test, {
     'late-worker',
   ],
   seeds: 1,
-  statesMin: 40_000,
+  statesMin: 45_000,
   pointsMin: 240,
 });

@@ -5,7 +5,7 @@
 import { isFirnError } from '../../appliance/model/errors.ts';
 import { GRACE_MS } from '../../appliance/model/limits.ts';
 import { bearsLoss } from './checks.ts';
-import { bytesOfFile, emptyImage, Inode, thawed, type Image } from './drive.ts';
+import { bytesOfFile, emptyImage, thawed, type Image, type Inode } from './drive.ts';
 import { BUCKET, Life, type Remains } from './life.ts';
 import { isSame, type Effect } from './model.ts';
 import { collectAll, finished } from './recovery.ts';

@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildEngine } from '../../appliance/engine/build.ts';
+import type { Clock } from '../../appliance/model/clock.ts';
 import type { EngineContext } from '../../appliance/engine/context.ts';
 import type { Engine } from '../../appliance/engine/engine.ts';
 import { loadParts } from '../../appliance/engine/history.ts';
@@ -94,14 +95,13 @@ export class Life {
   storeId = 'store-1';
   hot!: DriveTier;
   engine!: Engine;
-  #serial = 0;
 
   constructor(remains: Remains, options: LifeOptions) {
     this.options = options;
     this.clock = new SimClock(remains.at);
     this.random = new Seeded(options.seed ^ 0x5eed);
     this.store = new SimStore(this.clock, remains.tables, 1_000_000 + (remains.at % 1e9));
-    const { lanes } = { lanes: codeOf(options.code).n };
+    const lanes = codeOf(options.code).n;
     this.drives = remains.images.map(
       (image, position) =>
         new SimDrive(`sim-${position}`, image, { position, lanes, now: () => this.clock.at }),
@@ -119,7 +119,13 @@ export class Life {
   }
 
   /** A process of its own on the same drives and store. */
-  process(name: string, role: NodeGroupRole = 'api'): { hot: DriveTier; engine: Engine } {
+  process(
+    name: string,
+    role: NodeGroupRole = 'api',
+    skewMs = 0,
+  ): { hot: DriveTier; engine: Engine } {
+    const now = (): number => this.clock.now() + skewMs;
+    const clock: Clock = { now, wall: now };
     const { code, settings } = this.options;
     const byPath = new Map(this.drives.map((drive) => [drive.path, drive]));
     const hot = new DriveTier(
@@ -134,7 +140,7 @@ export class Life {
         ...settings,
       },
       {
-        clock: this.clock,
+        clock,
         random: this.random,
         storeId: this.storeId,
         role,
@@ -145,7 +151,7 @@ export class Life {
     );
     const tiers = new Map([hot, this.cold, this.archive].map((tier) => [tier.name, tier]));
     const packer: Packer = buildPacker({ spoolDirectory: spoolDirectory(), random: this.random });
-    const { store, clock, random } = this;
+    const { store, random } = this;
     const context: EngineContext = contextOf(
       { store, clock, tiers },
       { random, classes: CLASSES, packer, graceMs: this.options.graceMs ?? GRACE_MS },
@@ -155,7 +161,6 @@ export class Life {
 
   /** Starts the process that this life's own calls go through. Throws as DriveTier.open. */
   async start(role: NodeGroupRole = 'worker'): Promise<void> {
-    this.#serial += 1;
     const made = this.process(`${role}-1`, role);
     this.hot = made.hot;
     this.engine = made.engine;

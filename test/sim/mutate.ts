@@ -26,7 +26,9 @@ registerHooks({
     const loaded = next(url, context);
     const all = patches.get(url);
     if (all === undefined) return loaded;
-    let source = String(loaded.source);
+    const given = loaded.source ?? '';
+    let source =
+      typeof given === 'string' ? given : Buffer.from(given as Uint8Array).toString('utf8');
     for (const { from, to } of all) source = source.replace(from, () => to);
     return { ...loaded, source };
   },

@@ -15,7 +15,8 @@ interface Timer {
   everyMs: number;
 }
 
-const real = { setTimeout, setInterval, clearTimeout, clearInterval, now: performance.now };
+const real = { setTimeout, setInterval, clearTimeout, clearInterval };
+const realNow = performance.now.bind(performance);
 
 /** One timeline: timers of all simulated processes, fired only by `fireNext`. */
 export class SimTime {
@@ -55,9 +56,8 @@ export class SimTime {
     });
     performance.now = () => this.ms;
     return () => {
-      const { now, ...timers } = real;
-      Object.assign(globalThis, timers);
-      performance.now = now;
+      Object.assign(globalThis, real);
+      performance.now = realNow;
     };
   }
 

@@ -7,6 +7,7 @@ import { newLocationId } from '../../appliance/model/ids.ts';
 import type { Engine } from '../../appliance/engine/engine.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import { moveVersions } from '../../appliance/engine/move.ts';
+import type { CodeName } from '../../tiers/node-group/codec/field.ts';
 import { emptyImage, type DriveFault, type SimDrive } from './drive.ts';
 import type { ExploreOptions } from './explore.ts';
 import { BUCKET, type Life } from './life.ts';
@@ -37,7 +38,7 @@ export interface Workload {
 }
 
 const KiB = 1024;
-const SMALL = { choices: 40, recoverEvery: 60 };
+const SMALL = { choices: 52, recoverEvery: 70 };
 
 /** Keys of one life, put and acknowledged before the record begins. */
 async function filled(world: World, sizes: Record<string, number>): Promise<void> {
@@ -95,6 +96,22 @@ const putLarge: Workload = {
   },
 };
 
+/** Other codes: fewer drives with more parity, more drives. */
+const otherCode = (code: CodeName, name: string): Workload => ({
+  name,
+  choices: 16,
+  recoverEvery: 70,
+  options: { code },
+  async run(world) {
+    await world.found();
+    world.record();
+    await world.phase(name, async () => {
+      await Promise.all([world.put('a', 700), world.put('b', 9 * KiB)]);
+      await Promise.all([world.put('a', 7 * KiB), world.put('b', 900)]);
+    });
+  },
+});
+
 const founding: Workload = {
   name: 'founding',
   choices: 40,
@@ -114,13 +131,16 @@ const founding: Workload = {
   },
 };
 
-/** Three processes on the same keys, with commits whose answer is lost. */
+/** Three processes on the same keys, their clocks apart, with commits whose answer is lost. */
 const twoWriters: Workload = {
   name: 'two-writers',
   ...SMALL,
   async run(world) {
     await world.found();
-    const others = ['api-2', 'api-3'].map((name) => world.life.process(name));
+    const others = [
+      world.life.process('api-2', 'api', 5 * 60_000),
+      world.life.process('api-3', 'api', -5 * 60_000),
+    ];
     for (const { hot } of others) await hot.open();
     world.record();
     const { draw } = world;
@@ -557,6 +577,10 @@ const slowReader: Workload = {
 export const WORKLOADS: readonly Workload[] = [
   putSmall,
   putLarge,
+  otherCode('1+1', 'put-1+1'),
+  otherCode('1+2', 'put-1+2'),
+  otherCode('2+2', 'put-2+2'),
+  otherCode('8+4', 'put-8+4'),
   founding,
   twoWriters,
   multipart,

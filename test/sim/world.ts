@@ -10,11 +10,11 @@ import { CloudReplay, type SimCloud } from './cloud.ts';
 import { emptyImage, snapshotOf, type DriveLies, type DriveSnapshot } from './drive.ts';
 import { BUCKET, Life, type LifeOptions, type Remains } from './life.ts';
 import { contentOf, Model } from './model.ts';
-import { sample, Seeded } from './random.ts';
+import { sample, type Seeded } from './random.ts';
 import { DriveReplay, type CrashKind } from './replay.ts';
 import { Scheduler } from './scheduler.ts';
 import { SimStore, StoreReplay, type StoreLies, type Tables } from './store.ts';
-import { NOON, SimClock, SimTime } from './time.ts';
+import { NOON, SimClock, type SimTime } from './time.ts';
 
 export interface WorldOptions {
   code?: CodeName;
