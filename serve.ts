@@ -283,7 +283,14 @@ async function runPrimary(config: Config): Promise<void> {
     // Only now: the children have founded the other drives of a fresh store.
     const opened = await openAll(config, own, { store, storeId });
     const health = watchHealth(config, own, log);
-    const admin = await serveAdmin(config, { own, opened, supervisor, log, health });
+    const admin = await serveAdmin(config, {
+      own,
+      opened,
+      supervisor,
+      log,
+      health,
+      journalDrives: () => journal?.embedded.journal.status().drives ?? [],
+    });
     stop = async () => {
       health.stop();
       // At once: a child that the same signal has ended must not be started again meanwhile.
@@ -377,11 +384,13 @@ interface AdminWiring {
   supervisor: Supervisor;
   log: Logger;
   health: DriveHealth;
+  /** Directories of the drives that hold the metadata journal. */
+  journalDrives: () => readonly string[];
 }
 
 async function serveAdmin(
   config: Config,
-  { own, opened, supervisor, log, health }: AdminWiring,
+  { own, opened, supervisor, log, health, journalDrives }: AdminWiring,
 ): Promise<{ server: Server; port: number }> {
   const { buildAdmin } = await import('./api/admin/build.ts');
   const { context, store } = opened;
@@ -403,7 +412,9 @@ async function serveAdmin(
     codes: codesOf(config),
     health,
     durability: config.durability,
-    ...(config.metadata === 'lmdb' ? { metadataPath: config.data } : {}),
+    ...(config.metadata === 'lmdb'
+      ? { metadataPath: config.data, metadataDrives: journalDrives }
+      : {}),
     driveReports: async () =>
       (
         await Promise.all([

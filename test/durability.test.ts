@@ -576,7 +576,7 @@ test('a dying drive that more lies on than can be spared is never called safe to
   const metadataPath = '/srv/0';
   t.regex(
     await advice({ ...optionsOf({ health: on([0]) }), metadataPath }),
-    /Do not pull it: the data folder with the metadata lies on it/,
+    /Do not pull it while Firn runs: the data folder/,
   );
 });
 
@@ -638,13 +638,17 @@ test('durability says the worst first: one device, then one copy of metadata', a
   );
   const [group] = (await durabilityOf(optionsOf({ health: partitions }))).tiers[0]?.groups ?? [];
   t.like(group, { devices: 5, devicesLosable: 1 }, 'two partitions of one drive die together');
+  const copied = { metadataDrives: () => ['/srv/0', '/srv/1', '/srv/2'] };
+  const together = await durabilityOf({ ...optionsOf({ health: partitions }), ...copied });
+  t.like(together.metadata, { devices: 2 }, 'copies on partitions of one drive are one copy');
   const apart = await durabilityOf(optionsOf());
   t.regex(
     apart.statement,
     /^Objects are safer than what names them: metadata stands on 1 device, 1\.8/,
   );
-  const copies = { metadataCopies: { devices: 3, note: 'journal on three drives' } };
-  const whole = await durabilityOf({ ...optionsOf(), ...copies });
+  const journal = { metadataDrives: () => ['/srv/0', '/srv/1', '/srv/2'] };
+  const whole = await durabilityOf({ ...optionsOf(), ...journal });
+  t.like(whole.metadata, { devices: 3 });
   t.regex(whole.statement, /^[78]\.\d nines a year/);
   t.is(whole.nines?.toFixed(1), whole.tiers[0]?.nines.toFixed(1));
 });

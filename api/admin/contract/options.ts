@@ -50,8 +50,8 @@ export interface AdminOptions {
   durability?: DurabilitySettings;
   /** Where metadata lie on this host; absent: on others. */
   metadataPath?: string;
-  /** Devices that each hold all metadata; absent: one for LMDB, not known for MongoDB. */
-  metadataCopies?: { devices: number; note: string };
+  /** Directories of the drives that each hold all metadata (the journal); absent: none does. */
+  metadataDrives?: () => readonly string[];
   /** Why Firn does not serve right now, one reason each; empty when everything does. */
   readiness(): Promise<string[]>;
   /** Counts of every api process (RequestMetrics.snapshot). */

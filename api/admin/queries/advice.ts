@@ -142,7 +142,7 @@ function verdict(name: string, group: Group, rack: Rack): string {
     }
   }
   if (rack.metadataOn.has(name)) {
-    return 'Do not pull it: the data folder with the metadata lies on it. Copy that away first.';
+    return 'Do not pull it while Firn runs: the data folder, with its keys, lies on it.';
   }
   return `Replace it; it is safe to pull now.${roomText(group, rack)}`;
 }

@@ -156,11 +156,13 @@ async function tierOf(
   return { tier: { tier: name, code: `${code.k}+${code.m}`, nines, groups }, inputs };
 }
 
-function metadataOf(options: AdminOptions): DurabilityAnswer['metadata'] {
+function metadataOf(
+  options: AdminOptions,
+  drives: readonly DriveInfo[],
+): DurabilityAnswer['metadata'] {
   const { afrPercent, replaceHours } = options.durability ?? DEFAULTS;
   const store = options.store.name;
-  const copies = options.metadataCopies;
-  if (copies === undefined && store === 'mongo') {
+  if (store === 'mongo') {
     return {
       store,
       devices: null,
@@ -168,7 +170,14 @@ function metadataOf(options: AdminOptions): DurabilityAnswer['metadata'] {
       note: 'MongoDB keeps it: its replica set needs as many members on hosts of their own',
     };
   }
-  const { devices, note } = copies ?? { devices: 1, note: 'LMDB in the data folder, one copy' };
+  const paths = new Set(options.metadataDrives?.());
+  const holders = drives.filter(({ path }) => paths.has(path));
+  const devices = holders.length > 0 ? drivesByDevice(holders, options.health).length : 1;
+  const note =
+    holders.length > 0
+      ? `the journal is whole on ${holders.length} drives, on ` +
+        `${devices} device${devices === 1 ? '' : 's'}`
+      : 'LMDB in the data folder, one copy';
   const repairHours = Math.max(1, replaceHours);
   return {
     store,
@@ -179,14 +188,15 @@ function metadataOf(options: AdminOptions): DurabilityAnswer['metadata'] {
 }
 
 export async function durabilityOf(options: AdminOptions): Promise<DurabilityAnswer> {
-  const byTier = Map.groupBy(await driveInfos(options), ({ tier }) => tier);
+  const infos = await driveInfos(options);
+  const byTier = Map.groupBy(infos, ({ tier }) => tier);
   const looked: Looked[] = [];
   for (const [name, drives] of byTier) {
     const one = await tierOf(options, name, drives);
     if (one !== undefined) looked.push(one);
   }
   const tiers = looked.map(({ tier }) => tier);
-  const metadata = metadataOf(options);
+  const metadata = metadataOf(options, infos);
   const figures = [...tiers.map(({ nines }) => nines), metadata.nines ?? Infinity];
   return {
     at: timeOf(options.clock.wall()),
@@ -322,6 +332,10 @@ function capsOf(
     caps.push(`Metadata: ${metadata.note}. Lose that device and no object has its name.`);
   } else if (metadata.nines === null) caps.push(`Metadata is not computed: ${metadata.note}.`);
   caps.push(
+    'Keys: master.key and key-ring stand in one place each. Without them sealed objects are ' +
+      'lost: keep copies apart from the data.',
+  );
+  caps.push(
     'Common causes are in no figure here: fire, theft, ransomware, an operator, a bad batch, ' +
       'a bug. If one of them comes once in 100,000 years, no claim above 5.0 nines holds.',
   );
@@ -356,7 +370,8 @@ function raisesOf(
     raises.push({ what: `a device of its own for each drive of ${name}`, nines });
   }
   if (metadata.devices === 1) {
-    const what = 'metadata on more devices: a MongoDB replica set, or copies of the data folder';
+    const what =
+      'metadata on more devices: the journal goes where hot drives have devices of their own';
     raises.push({ what, nines: null });
   }
   if (replaceHoursOf(input) > 1 && group.devicesLosable > 0) {
