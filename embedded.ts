@@ -9,6 +9,7 @@ import type { Config } from './config.ts';
 import type { RebuildReport } from './appliance/cli/io.ts';
 import type { EmbeddedOptions, EmbeddedStore } from './appliance/metadata/embedded.ts';
 import { DAY_MS } from './appliance/model/clock.ts';
+import { groupsRow } from './appliance/engine/groups.ts';
 import type { Drive } from './appliance/model/drive.ts';
 import { FirnError } from './appliance/model/errors.ts';
 import { EngineClock, SystemRandom } from './appliance/process/clock.ts';
@@ -42,7 +43,7 @@ export async function embeddedOf(
 ): Promise<EmbeddedOptions> {
   const { LocalDrive } = await import('./tiers/node-group/drive/local-drive.ts');
   const { readIdentity } = await import('./tiers/node-group/drive/identity.ts');
-  const hot = hotTierOf(config).settings;
+  const { name, settings: hot } = hotTierOf(config);
   const drives = hot.groups.flat().map((path) => new LocalDrive(path));
   const storeOn = async (drive: Drive): Promise<string | undefined> => {
     const found = await readIdentity(drive).catch(() => undefined);
@@ -58,6 +59,12 @@ export async function embeddedOf(
     storesOnDrives: async () =>
       (await Promise.all(drives.map(storeOn))).filter((store) => store !== undefined),
     isUsable: async (drive, storeId) => (await storeOn(drive)) === storeId,
+    async leaving(store) {
+      const { groups } = await groupsRow(store, name);
+      const emptied = groups.filter(({ state }) => state !== 'active');
+      const paths = new Set(emptied.flatMap((group) => group.drives));
+      return new Set(drives.filter(({ path }) => paths.has(path)));
+    },
     ...told,
   };
 }

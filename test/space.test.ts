@@ -306,7 +306,12 @@ test('a group is emptied under writes, overwrites and an upload, and then it may
       await house.run('groups');
     }
     t.truthy((await entry())?.emptyAt, house.log.join('\n'));
-    t.deepEqual(await tier.contentsOf(source), { segments: 0, shards: 0, temporary: 0 });
+    t.deepEqual(await tier.contentsOf(source), {
+      segments: 0,
+      shards: 0,
+      temporary: 0,
+      journal: 0,
+    });
     t.false(await house.groupsWorker().isNeeded());
     await house.close();
 
@@ -1064,14 +1069,31 @@ test('drain, take the group out of the settings, add another; usage adds up to w
 
     firn = await startFirn({ directory, settings: settings('c', 'b') });
     const now = (await list()).groups.map((one) => `${one.group} ${one.state}`);
-    t.deepEqual(now, ['0 removed', '1 active', '2 active']);
-    for (const [key, body] of stored) {
-      const answer = await s3Call(firn, { method: 'GET', path: `/data/${key}` });
-      t.true(answer.body.equals(body), key);
-    }
+    const groupsThen = ['0 removed', '1 active', '2 active'];
+    t.deepEqual(now, groupsThen);
+    const readAll = async (): Promise<void> => {
+      for (const [key, body] of stored) {
+        const answer = await s3Call(firn, { method: 'GET', path: `/data/${key}` });
+        t.true(answer.body.equals(body), key);
+      }
+    };
+    await readAll();
     await firn.stop();
+
+    // The metadata's journal has left the group too, whole: without LMDB all is known again.
+    rmSync(join(directory, 'data', 'metadata'), { recursive: true });
+    const rebuilt = await cli('rebuild');
+    t.is(rebuilt.code, 0, rebuilt.stderr);
+    firn = await startFirn({ directory, settings: settings('c', 'b') });
+    t.deepEqual(
+      (await list()).groups.map((one) => `${one.group} ${one.state}`),
+      groupsThen,
+    );
+    await readAll();
+    await firn.stop();
+    // By the row of groups, or even before that because the journal is not there.
     await t.throwsAsync(startFirn({ directory, settings: settings('c') }), {
-      message: /lacks group 1, and objects may be in it/,
+      message: /lacks group 1, and objects may be in it|no drive at hand has the journal/,
     });
   } finally {
     await firn.dispose();

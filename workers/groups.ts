@@ -285,8 +285,8 @@ export class GroupsWorker implements Worker {
   }
 
   async #isClean(tier: NodeGroupTier, group: number): Promise<boolean> {
-    const { segments, shards, temporary } = await tier.contentsOf(group);
-    return segments + shards + temporary === 0;
+    const { segments, shards, temporary, journal } = await tier.contentsOf(group);
+    return segments + shards + temporary + journal === 0;
   }
 
   /** True: another pass may find a group empty, or something to move. */

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { Clock, Random } from '../model/clock.ts';
 import type { Drive } from '../model/drive.ts';
 import { FirnError } from '../model/errors.ts';
+import type { MetadataStore } from '../model/metadata-store.ts';
 import { Journal } from './journal/journal.ts';
 import type { JournalEvent, JournalOptions } from './journal/ports.ts';
 import { surveyDrives, type Survey } from './journal/survey.ts';
@@ -28,6 +29,8 @@ export interface EmbeddedOptions {
   storesOnDrives: () => Promise<string[]>;
   /** Whether this drive is one of this store, and mounted. */
   isUsable: (drive: Drive, storeId: string) => Promise<boolean>;
+  /** Drives of groups that are emptied for good: the journal leaves them. */
+  leaving?: (store: MetadataStore) => Promise<ReadonlySet<Drive>>;
   /** Every change up to this commit number is on all copies. */
   journaled?: (number: number) => void;
   notice?: (event: JournalEvent | { kind: 'thrown-away'; why: string }) => void;
@@ -188,7 +191,7 @@ function journalOptionsOf(
   { store }: OpenIndex,
   storeId: string,
 ): JournalOptions {
-  const { drives, copies, random, notice, journaled, isUsable } = options;
+  const { drives, copies, random, notice, journaled, isUsable, leaving } = options;
   return {
     store: storeId,
     drives,
@@ -197,6 +200,7 @@ function journalOptionsOf(
     index: store.index,
     random,
     isUsable: (drive) => isUsable(drive, storeId),
+    ...(leaving === undefined ? {} : { leaving: () => leaving(store) }),
     ...(journaled === undefined ? {} : { journaled }),
     ...(notice === undefined ? {} : { notice }),
     patience: () => new Promise((resolve) => setTimeout(resolve, STALL_MS).unref()),

@@ -43,6 +43,8 @@ export interface StepProgress {
    * else the leftover of a writer that was killed between two renames. Only metadata can tell.
    */
   suspects: readonly Suspect[];
+  /** Heal only: something could not be made just now, as other drives lack. */
+  short?: boolean;
   /** Scrub only: what was done last; `scrub({ after })` goes on behind it. */
   cursor?: string;
   /** Where it is now; absent before it found anything to do. */
@@ -142,6 +144,8 @@ export interface GroupContents {
   shards: number;
   /** Writes under way, or left by a crash. */
   temporary: number;
+  /** Of the metadata journal. */
+  journal: number;
 }
 
 /** What a segment cannot hold: false is sure, true a "perhaps" (one in 200 is wrong). */

@@ -302,14 +302,34 @@ export class Copies {
    * Drives that could hold a copy and don't; one that failed is tried less and less often, because
    * each try is an epoch.
    */
-  async candidates(): Promise<Drive[]> {
+  async candidates(leaving: ReadonlySet<Drive> = new Set()): Promise<Drive[]> {
     this.#looks += 1;
     const held = this.#log.drives;
     const others = this.#options.drives.filter((drive) => {
       const rest = 2 ** Math.min(this.#failures.get(drive) ?? 0, REST_POWER_MAX);
-      return !held.includes(drive) && this.#looks % rest === 0;
+      return !held.includes(drive) && !leaving.has(drive) && this.#looks % rest === 0;
     });
     return await usableDrives(this.#options, others);
+  }
+
+  /** How many copies stay when these leave. */
+  without(leaving: ReadonlySet<Drive>): number {
+    return this.#log.drives.filter((drive) => !leaving.has(drive)).length;
+  }
+
+  /**
+   * The others go on in a new epoch, to which a copy that left can't belong; then its files go, the
+   * manifest first. Not beside appends. A repeat removes what a crash left of them.
+   */
+  async leave(leaving: ReadonlySet<Drive>): Promise<void> {
+    const staying = this.#log.drives.filter((drive) => !leaving.has(drive));
+    if (staying.length < this.#log.drives.length) {
+      this.#seal(true);
+      await this.advance(staying);
+    }
+    for (const drive of leaving) {
+      if (!this.#log.drives.includes(drive)) await forget(drive).catch(() => undefined);
+    }
   }
 
   /** Gives a candidate what is sealed by now; may run beside appends. */
@@ -423,3 +443,15 @@ async function reserve(drive: Drive, base: Manifest, epoch: number): Promise<voi
   const none: Manifest = { ...base, epoch: 0, generation: 0, copies: 0, snapshot: base.snapshot };
   await writeManifest(drive, { ...(own ?? none), reserved: epoch });
 }
+
+/** Nothing of a journal stays on the drive; the manifest goes first, so no part is taken for one. */
+async function forget(drive: Drive): Promise<void> {
+  const names = await drive.list(JOURNAL_DIRECTORY);
+  if (names.length === 0) return;
+  for (const name of names.toSorted((a, b) => Number(isPart(a)) - Number(isPart(b)))) {
+    await drive.remove(`${JOURNAL_DIRECTORY}/${name}`);
+    if (!isPart(name)) await drive.syncDirectory(JOURNAL_DIRECTORY);
+  }
+}
+
+const isPart = (name: string): boolean => /^(?:log|snapshot)-/.test(name);

@@ -245,13 +245,25 @@ export class Journal {
   async repair(): Promise<boolean> {
     if (this.#closed) return false;
     if (this.#fault !== undefined) return await this.#recover();
+    const leaving = (await this.#options.leaving?.()) ?? new Set<Drive>();
+    const { copies } = this.#options;
+    const isShort = (): boolean => this.#copies.short || this.#copies.without(leaving) < copies;
     let joined = false;
-    for (const candidate of this.#copies.short ? await this.#copies.candidates() : []) {
+    for (const candidate of isShort() ? await this.#copies.candidates(leaving) : []) {
       joined = (await this.#join(candidate)) || joined;
-      if (!this.#copies.short) break;
+      if (!isShort()) break;
     }
+    if (leaving.size > 0 && this.#copies.without(leaving) >= copies) await this.#leave(leaving);
     if (joined) this.kick();
     return joined;
+  }
+
+  async #leave(leaving: ReadonlySet<Drive>): Promise<void> {
+    await this.#exclusive(() => this.#copies.leave(leaving)).catch((error: unknown) => {
+      this.#down(error);
+      throw error;
+    });
+    this.kick();
   }
 
   async #join(candidate: Drive): Promise<boolean> {

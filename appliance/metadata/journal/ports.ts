@@ -51,6 +51,8 @@ export interface JournalOptions {
   logBytes?: number;
   /** False: an empty directory where a device was mounted, a drive of others. */
   isUsable?: (drive: Drive) => Promise<boolean>;
+  /** Drives that are emptied for good: each gives its copy up once others hold enough. */
+  leaving?: () => Promise<ReadonlySet<Drive>>;
   /** Every change up to this commit number is on all copies. Often; never throws. */
   journaled?: (number: number) => void;
   /** Told of what an operator should know; never throws. */

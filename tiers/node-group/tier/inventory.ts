@@ -69,6 +69,8 @@ interface Held {
   segments: Set<string>;
 }
 
+/** Where the metadata store keeps its copies on these drives: of it only the room is our matter. */
+const JOURNAL_DIRECTORY = 'journal';
 /** Deeper than anything that we make. */
 const DEPTH_MAX = 4;
 
@@ -118,7 +120,7 @@ async function heldBy(seat: Seat): Promise<Held> {
   for (const name of await seat.drive.list('').catch((): string[] => [])) {
     if (name === SEGMENT_DIRECTORY || name === SHARD_DIRECTORY) continue;
     const bytes = await bytesBelow(seat, name);
-    if (/^(?:journal|snapshot)/.test(name)) held.journalBytes += bytes;
+    if (name === JOURNAL_DIRECTORY) held.journalBytes += bytes;
     else held.otherBytes += bytes;
   }
   return held;
@@ -261,5 +263,6 @@ export async function contentsOf({ context }: NodeGroup): Promise<GroupContents>
     shards += (await namesIn(`${SHARD_DIRECTORY}/${prefix}`)).length;
   }
   const segments = (await namesIn(SEGMENT_DIRECTORY)).length;
-  return { segments, shards, temporary: temporary.length };
+  const journal = (await namesIn(JOURNAL_DIRECTORY)).length;
+  return { segments, shards, temporary: temporary.length, journal };
 }
