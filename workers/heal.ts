@@ -5,7 +5,7 @@
 import type { Core } from '../appliance/engine/core.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
-import type { NodeGroupTier } from '../appliance/model/node-group.ts';
+import type { NodeGroupTier, StepProgress } from '../appliance/model/node-group.ts';
 import type { Heal } from '../appliance/model/records.ts';
 import { alarm, stepThrough } from './scrub.ts';
 import { UpkeepProgress } from './base/progress.ts';
@@ -13,6 +13,14 @@ import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 const PAGE_ROWS = 200;
 const TRY_AGAIN_MS = 600_000;
+const SHORT_MS_MIN = 2_000;
+const SHORT_MS_MAX = 60_000;
+
+interface Tried {
+  /** Of all drives. */
+  states: string;
+  at: number;
+}
 
 export class HealWorker implements Worker {
   readonly name = 'heal';
@@ -21,7 +29,10 @@ export class HealWorker implements Worker {
   readonly #tiers: readonly NodeGroupTier[];
   readonly #log: WorkerLog;
   /** When locations were last asked for, and what the drives were then. */
-  #tried: { states: string; at: number } | undefined;
+  #tried: Tried | undefined;
+  /** When a drive could not be refilled, as others lacked: to walk all of it again costs much. */
+  #short: Tried | undefined;
+  #shortMs = SHORT_MS_MIN;
 
   constructor(core: Core, tiers: readonly NodeGroupTier[], log: WorkerLog) {
     this.#core = core;
@@ -39,20 +50,24 @@ export class HealWorker implements Worker {
    * after ten minutes: thousands may wait for days.
    */
   async isNeeded(rows = true): Promise<boolean> {
-    const states: string[] = [];
-    for (const tier of this.#tiers) {
-      for (const { state } of await tier.drives()) states.push(state);
-    }
-    if (states.includes('healing')) return true;
-    if (!rows) return false;
+    const states = await this.#states();
     const now = performance.now();
-    const tried = this.#tried;
-    const isNew = tried === undefined || tried.states !== states.join();
-    const isDue = isNew || now - tried.at > TRY_AGAIN_MS || states.every((one) => one === 'up');
-    if (!isDue) return false;
+    const isSame = (then: Tried | undefined, forMs: number): boolean =>
+      then?.states === states && now - then.at < forMs;
+    if (states.includes('healing') && !isSame(this.#short, this.#shortMs)) return true;
+    if (!rows) return false;
+    if (isSame(this.#tried, TRY_AGAIN_MS) && !/^(?:up ?)*$/.test(states)) return false;
     const found = await this.#core.context.store.range({ table: 'heals', limit: 1 });
-    this.#tried = { states: states.join(), at: now };
+    this.#tried = { states, at: now };
     return found.length > 0;
+  }
+
+  async #states(): Promise<string> {
+    const lists = await Promise.all(this.#tiers.map((tier) => tier.drives()));
+    return lists
+      .flat()
+      .map(({ state }) => state)
+      .join(' ');
   }
 
   async run(turn: Turn): Promise<void> {
@@ -62,9 +77,24 @@ export class HealWorker implements Worker {
       if (!drives.some(({ state }) => state === 'healing')) continue;
       const progress = new UpkeepProgress(this.#core, 'heal', tier.name);
       const own = { turn, total, tier, log: this.#log, progress };
-      await stepThrough(this.#core, tier.heal(), own);
+      const job = tier.heal();
+      let isShort = false;
+      const step = async (): Promise<StepProgress> => {
+        const done = await job.step();
+        isShort = done.short === true;
+        return done;
+      };
+      await stepThrough(this.#core, { step, stop: () => job.stop() }, own);
+      this.#ended(isShort, await this.#states());
     }
     await this.#locations(turn, total);
+  }
+
+  /** Drives that lack for long are waited for longer and longer; a change of any ends that. */
+  #ended(isShort: boolean, states: string): void {
+    const again = isShort && this.#short?.states === states;
+    this.#shortMs = again ? Math.min(SHORT_MS_MAX, 2 * this.#shortMs) : SHORT_MS_MIN;
+    this.#short = isShort ? { states, at: performance.now() } : undefined;
   }
 
   async #locations(turn: Turn, total: Record<string, number>): Promise<void> {

@@ -85,7 +85,7 @@ export async function repairBatch(
 export interface FileRebuild {
   position: number;
   segment: string;
-  /** Nobody appends to it any more: a batch that was cut ends its log. */
+  /** Nobody appends to it any more: what can't be rebuilt now never can. */
   settled: boolean;
   /** A batch of which too few pieces are left for good: its place stays empty. */
   lost: (start: number) => void;
@@ -179,9 +179,10 @@ async function rebuildPiece(
       if (states.down !== 0) return 'short';
       // The drive that is refilled may have held a whole piece before.
       states.absent |= 1 << lane;
-      const torn = await isTorn(context, found, states);
-      if (torn && !what.settled) return 'short';
-      if (!torn) what.lost(found.head.start);
+      if (await isTorn(context, found, states)) return 0;
+      // It may be one that is being written right now.
+      if (!what.settled) return 'short';
+      what.lost(found.head.start);
       return 0;
     }
     const piece = pieceOf(context, found, slot, lane);

@@ -48,7 +48,10 @@ export async function* healGroup(context: GroupContext, report: Report): Work {
       yield* healShards(context, seat, { report, result });
       yield* healSegments(context, seat, { report, result });
       report.repaired += result.made;
-      if (result.short) break;
+      if (result.short) {
+        report.short = true;
+        break;
+      }
       if (result.made > 0) continue;
       if (await isSettledIn(context, seat)) await markWhole(context, seat);
       else break;

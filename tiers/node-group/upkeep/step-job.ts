@@ -18,6 +18,8 @@ export interface Report {
   repaired: number;
   lost: string[];
   suspects: Suspect[];
+  /** Something could not be made just now. */
+  short?: boolean;
   /** What was done last: a later job may go on behind it. */
   cursor?: string;
   /** Where it is: for people who wait. */
