@@ -22,7 +22,7 @@ import { isNodeGroupTier } from './appliance/model/node-group.ts';
 import type { Tier } from './appliance/model/tier.ts';
 import type { EngineContext } from './appliance/engine/context.ts';
 import { KEY_BYTES } from './appliance/engine/envelope.ts';
-import { assignGroups, followGroups, noteFounded } from './appliance/engine/groups.ts';
+import { assignGroups, followAllGroups, noteFounded } from './appliance/engine/groups.ts';
 import { FileKeys, lostKeys, proveKeys } from './appliance/engine/named-keys.ts';
 import { Notifications } from './appliance/engine/notifications.ts';
 import type { ColdTierSettings } from './tiers/cold/build.ts';
@@ -112,12 +112,15 @@ export async function buildDrives(
   const { buildNodeGroupTier } = hot
     ? await import('./tiers/hot/hot-tier.ts')
     : await import('./tiers/warm/warm-tier.ts');
+  // Groups are known by their drives and by the store, not by their order in the settings.
+  const { listedGroups } = await import('./tiers/node-group/drive/recognise.ts');
+  const listed = await listedGroups(settings.groups, { store: storeId, tier: name });
   return buildNodeGroupTier(
     {
       name,
       code: settings.code,
       drives: settings.groups,
-      groups: await placesOfGroups(store, name, { lists: settings.groups, storeId }),
+      groups: await assignGroups(store, name, listed),
       smallBytesMax: settings.smallBytesMax,
       directWrites: settings.directWrites,
       spares: settings.spares,
@@ -127,27 +130,7 @@ export async function buildDrives(
   );
 }
 
-/** Groups are known by their drives and by the store, not by their order in the settings. */
-async function placesOfGroups(
-  store: MetadataStore,
-  tier: string,
-  { lists, storeId }: { lists: readonly (readonly string[])[]; storeId: string },
-): Promise<{ group: number; founded: boolean }[]> {
-  const { groupOnDrives } = await import('./tiers/node-group/drive/recognise.ts');
-  const listed = await Promise.all(
-    lists.map(async (drives) => ({
-      drives,
-      group: await groupOnDrives(drives, { store: storeId, tier }),
-    })),
-  );
-  return assignGroups(store, tier, listed);
-}
-
 /** What drains is told to every tier within a second, also by the processes of other hosts. */
-async function followAllGroups(store: MetadataStore, tiers: Iterable<Tier>): Promise<void> {
-  for (const tier of tiers) if (isNodeGroupTier(tier)) await followGroups({ store }, tier);
-}
-
 const GROUPS_MS = 500;
 
 function keepFollowing(store: MetadataStore, tiers: Iterable<Tier>): NodeJS.Timeout {

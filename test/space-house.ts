@@ -20,7 +20,7 @@ import type { NodeGroupTier } from '../appliance/model/node-group.ts';
 import type { Body } from '../appliance/model/tier.ts';
 import { checksums } from '../tiers/checksum.ts';
 import { LocalDrive } from '../tiers/node-group/drive/local-drive.ts';
-import { groupOnDrives } from '../tiers/node-group/drive/recognise.ts';
+import { listedGroups } from '../tiers/node-group/drive/recognise.ts';
 import type { NodeGroupRole } from '../tiers/node-group/settings.ts';
 import { DriveTier } from '../tiers/node-group/tier/node-group-tier.ts';
 import { buildPacker } from '../tiers/pack/packer.ts';
@@ -146,9 +146,7 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
   };
   const lists = names.map((name) => driveFolders(directory, name));
   const of = { store: STORE_ID, tier: 'hot' };
-  const listed = await Promise.all(
-    lists.map(async (drives) => ({ drives, group: await groupOnDrives(drives, of) })),
-  );
+  const listed = await listedGroups(lists, of);
   const { driveBytes, role = 'worker', ...sizes } = options;
   const { segmentBytes = 4 * MiB, segmentOpenMs = 3_600_000, smallBytesMax = 256 * 1024 } = sizes;
   const tier = new DriveTier(

@@ -16,6 +16,7 @@ import {
 import { newId } from '../model/ids.ts';
 import type { MetadataStore } from '../model/metadata-store.ts';
 import { isNodeGroupTier, type GroupRoom, type NodeGroupTier } from '../model/node-group.ts';
+import type { Tier } from '../model/tier.ts';
 import type { EngineContext } from './context.ts';
 
 type Store = Pick<EngineContext, 'store'>;
@@ -154,6 +155,10 @@ export async function followGroups({ store }: Store, tier: NodeGroupTier): Promi
   const row = await groupsRow(store, tier.name);
   tier.setDraining(drainingIn(row));
   return row;
+}
+
+export async function followAllGroups(store: MetadataStore, tiers: Iterable<Tier>): Promise<void> {
+  for (const tier of tiers) if (isNodeGroupTier(tier)) await followGroups({ store }, tier);
 }
 
 function driveTier(context: GroupsContext, name: string): NodeGroupTier {

@@ -18,3 +18,13 @@ export async function groupOnDrives(
   }
   return undefined;
 }
+
+/** Each list of drives of the settings with the number that it carries. */
+export function listedGroups(
+  lists: readonly (readonly string[])[],
+  of: { store: string; tier: string },
+): Promise<{ drives: readonly string[]; group: number | undefined }[]> {
+  return Promise.all(
+    lists.map(async (drives) => ({ drives, group: await groupOnDrives(drives, of) })),
+  );
+}
