@@ -26,7 +26,7 @@ export interface MetadataSettings {
   dataDirectory: string;
   clock: Clock;
   random: Random;
-  /** LMDB: the journal, in this process or in another. */
+  /** LMDB: the journal, which another process writes. */
   journal?: CommitJournal;
   /** Names this process in heartbeats and in the server's log. */
   processName: string;
@@ -37,7 +37,7 @@ export function buildMetadata(settings: MetadataSettings): MetadataStore {
   const { url, dataDirectory, clock, journal, processName } = settings;
   if (url !== undefined) return new DeferredMongoStore({ url, clock, processName });
   const directory = join(dataDirectory, 'metadata');
-  return new LmdbMetadataStore({ directory, clock, ...(journal && { journal }) });
+  return new LmdbMetadataStore({ directory, clock, ...(journal && { journal, inPlace: true }) });
 }
 
 /** The MongoDB store, its module and the driver loaded by open(). Passes everything on. */

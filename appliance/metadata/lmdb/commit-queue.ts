@@ -64,6 +64,11 @@ export interface CommitQueueOptions {
   /** With a journal: its outbox. */
   outbox?: TableHandle | undefined;
   journal?: CommitJournal | undefined;
+  /**
+   * Commit on this thread: with nothing to sync a third of the CPU of lmdb's own (40 µs against
+   * 130). It waits for the lock of other processes blocking, so not where somebody must stay awake.
+   */
+  inPlace?: boolean | undefined;
   /** A commit failed and yet its rows are visible: nothing read from here on may be trusted. */
   onFence(cause: Error): void;
 }
@@ -119,11 +124,14 @@ export class CommitQueue {
     let applied = false;
     let number = 0;
     try {
-      await this.#options.environment.childTransaction(() => {
+      const { environment, inPlace } = this.#options;
+      const work = (): void => {
         applied = false;
         number = this.#apply(batch);
         applied = true;
-      });
+      };
+      if (inPlace === true) environment.transactionSync(work);
+      else await environment.childTransaction(work);
     } catch (error) {
       this.#fail(batch, error as Error & { commitError?: Promise<unknown> }, applied);
       return;

@@ -44,6 +44,8 @@ export interface LmdbMetadataStoreOptions {
   clock: Clock;
   /** Makes commits durable in place of lmdb's own syncs (D); the directory is then an index. */
   journal?: CommitJournal;
+  /** With a journal: commit on this thread (commit-queue.ts). */
+  inPlace?: boolean;
 }
 
 type Handle = Database<Buffer, Bound> & TableHandle;
@@ -85,6 +87,7 @@ export class LmdbMetadataStore implements MetadataStore {
   readonly #directory: string;
   readonly #clock: Clock;
   readonly #journal: CommitJournal | undefined;
+  readonly #inPlace: boolean;
   #environment: RootDatabase | undefined;
   #index: LmdbIndex | undefined;
   #tables = new Map<Table, Handle>();
@@ -96,6 +99,7 @@ export class LmdbMetadataStore implements MetadataStore {
     this.#directory = options.directory;
     this.#clock = options.clock;
     this.#journal = options.journal;
+    this.#inPlace = options.journal !== undefined && options.inPlace === true;
   }
 
   async open(): Promise<void> {
@@ -139,6 +143,7 @@ export class LmdbMetadataStore implements MetadataStore {
       own,
       clock: this.#clock,
       journal: this.#journal,
+      inPlace: this.#inPlace,
       outbox: this.#journal && this.#tables.get(OUTBOX),
       onFence: (cause) => (this.#fence = cause),
     });
