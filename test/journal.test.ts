@@ -2,10 +2,22 @@
 // all drives but one and to the power; what was deleted does not come back with a drive that was
 // away. On simulated drives; the last tests run it on LMDB.
 
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
+import {
+  directoryState,
+  markSynced,
+  markUnsynced,
+} from '../appliance/metadata/lmdb/directory-state.ts';
+import { EmbeddedStore, rebuildMetadata } from '../appliance/metadata/embedded.ts';
+import type { EmbeddedOptions } from '../appliance/metadata/embedded.ts';
 import { Journal } from '../appliance/metadata/journal/journal.ts';
 import type { JournalEvent, JournalOptions } from '../appliance/metadata/journal/ports.ts';
+import { LocalDrive } from '../tiers/node-group/drive/local-drive.ts';
+import { holdExclusively } from '../appliance/process/exclusive.ts';
 import { Medium, Seeded, SimulatedDrive } from './contract/drive.ts';
 import { MemoryIndex, type IndexImage } from './memory-index.ts';
 
@@ -214,4 +226,162 @@ test('power lost at any moment, with any copies torn: nothing announced is lost'
     await journal.close();
   }
   t.pass();
+});
+
+const journalFiles = (medium: Medium, kind: string): string[] =>
+  [...medium.names.keys()].filter((path) => path.startsWith(`journal/${kind}-`));
+
+/** Flips a bit of what the medium holds. */
+function rot(medium: Medium, path: string, position: number): void {
+  const node = medium.names.get(path);
+  if (node === undefined) throw new Error(`${path} is not there`);
+  for (const bytes of [node.now, node.durable]) {
+    if (position < bytes.length) bytes[position] = (bytes[position] as number) ^ 0x10;
+  }
+}
+
+test('a bit that rots in one copy costs nothing, each copy another one neither', async (t) => {
+  const rig = newRig(3);
+  const journal = await Journal.found(optionsOf(rig));
+  const told = new Map<string, string | undefined>();
+  for (let i = 0; i < 12; i++) {
+    await put(rig, journal, `key-${i}`, `text ${i}`);
+    told.set(`key-${i}`, `text ${i}`);
+  }
+  await journal.close();
+  // Batches are one block each: in each copy another one of the middle.
+  for (const [i, medium] of rig.media.entries()) {
+    rot(medium, journalFiles(medium, 'log').at(-1) as string, 4096 * (3 + i) + 70);
+  }
+  compare(t, await rebuilt(rig), told);
+});
+
+test('the same bit rotten in every copy is Corrupt, and never taken for the end', async (t) => {
+  const rig = newRig(3);
+  const journal = await Journal.found(optionsOf(rig));
+  for (let i = 0; i < 12; i++) await put(rig, journal, `key-${i}`, `text ${i}`);
+  await journal.close();
+  for (const medium of rig.media) {
+    rot(medium, journalFiles(medium, 'log').at(-1) as string, 4096 * 5 + 70);
+  }
+  const error = await t.throwsAsync(rebuilt(rig));
+  t.is((error as { code?: string }).code, 'Corrupt');
+});
+
+test('a sync that failed is never tried again on the same file', async (t) => {
+  const rig = newRig(4);
+  const journal = await Journal.found(optionsOf(rig));
+  const [first] = rig.media as [Medium];
+  const log = journalFiles(first, 'log').at(-1) as string;
+  await put(rig, journal, 'before', 'text');
+  first.faults.push({ operation: 'write', code: 'EIO', path: log, times: 1 });
+  await put(rig, journal, 'after', 'text');
+  const before = first.names.get(log)?.now.toString('latin1');
+  for (let i = 0; i < 5; i++) await put(rig, journal, `more-${i}`, 'text');
+  t.is(first.names.get(log)?.now.toString('latin1'), before);
+  t.is(first.syncsAfterError, 0);
+  await journal.close();
+  compare(
+    t,
+    await rebuilt(rig),
+    new Map([
+      ['before', 'text'],
+      ['after', 'text'],
+      ['more-4', 'text'],
+    ]),
+  );
+});
+
+test('a second writer over the same data directory does not get the lock', (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'firn-lock-'));
+  const file = join(directory, 'primary.lock');
+  const held = holdExclusively(file);
+  t.truthy(held);
+  t.is(holdExclusively(file), undefined);
+  held?.release();
+  const again = holdExclusively(file);
+  t.truthy(again);
+  again?.release();
+  rmSync(directory, { recursive: true });
+});
+
+test('a copy that an earlier Firn wrote is read: the golden journal', async (t) => {
+  const golden = join(import.meta.dirname, 'golden', 'journal');
+  const rig = newRig(2);
+  for (const medium of rig.media) {
+    const drive = new SimulatedDrive('golden', medium);
+    await drive.makeDirectory('journal');
+    for (const name of ['manifest.json', 'log-0101010101010101', 'snapshot-0202020202020202']) {
+      const file = await drive.open(`journal/${name}`, { mode: 'create', durable: true });
+      await file.write(readFileSync(join(golden, name.replace('.json', ''))), 0);
+    }
+    await drive.syncDirectory('journal');
+  }
+  const index = await rebuilt(rig);
+  compare(
+    t,
+    index,
+    new Map([
+      ['a/ü', 'old'],
+      ['b', undefined],
+      ['c', 'new'],
+    ]),
+  );
+  t.is(index.state().number, 5);
+});
+
+const embeddedRig = (): { options: EmbeddedOptions; metadata: string; end: () => void } => {
+  const directory = mkdtempSync(join(tmpdir(), 'firn-journal-'));
+  const drives = Array.from({ length: 3 }, (_, i) => {
+    const path = join(directory, `drive-${i}`);
+    mkdirSync(path);
+    return new LocalDrive(path);
+  });
+  const options: EmbeddedOptions = {
+    dataDirectory: directory,
+    clock: { wall: () => Date.now(), now: () => Date.now() },
+    random: new Seeded(7),
+    drives,
+    copies: 3,
+    storesOnDrives: async () => Promise.resolve([]),
+    isUsable: async () => Promise.resolve(true),
+  };
+  const end = (): void => rmSync(directory, { recursive: true, force: true });
+  return { options, metadata: join(directory, 'metadata'), end };
+};
+
+test('LMDB that was not synced when the power failed is thrown away and made anew', async (t) => {
+  const { options, metadata, end } = embeddedRig();
+  try {
+    const first = await EmbeddedStore.open(options);
+    await first.store.insert('settings', 'store', { format: 1, id: STORE });
+    await first.found(STORE);
+    t.is((await first.store.insert('runs', 'a', { format: 1, n: 1 })).outcome, 'done');
+    const row = await first.store.get('runs', 'a');
+    t.is((await first.store.insert('runs', 'b', { format: 1, n: 2 })).outcome, 'done');
+    await first.store.remove('runs', 'b', (await first.store.get('runs', 'b'))?.revision ?? '');
+    await first.close();
+    t.is(directoryState(metadata), 'synced');
+    markUnsynced(metadata);
+    t.is(directoryState(metadata), 'kept');
+    // Another start of the system; and pages that were never written.
+    writeFileSync(join(metadata, 'unsynced'), 'another start');
+    writeFileSync(join(metadata, 'data.mdb'), Buffer.alloc(40_960, 0xee));
+    t.is(directoryState(metadata), 'torn');
+    const notices: string[] = [];
+    const again = await EmbeddedStore.open({
+      ...options,
+      notice: ({ kind }) => notices.push(kind),
+    });
+    t.true(notices.includes('thrown-away'));
+    t.deepEqual(await again.store.get('runs', 'a'), row, 'with its revision');
+    t.is(await again.store.get('runs', 'b'), undefined);
+    await again.store.settled();
+    await again.close();
+    const report = await rebuildMetadata(options);
+    t.is(report.storeId, STORE);
+    markSynced(metadata);
+  } finally {
+    end();
+  }
 });
