@@ -10,8 +10,12 @@ const port = z.int().min(0).max(65_535);
 const seconds = z.number().positive();
 const name = z.string().regex(/^[a-z][a-z0-9-]{0,30}$/, 'a name is a-z, 0-9 and -, at most 31');
 
+/** Absent: off for the tier of STANDARD, auto for the others. */
+const compression = { compression: z.enum(['off', 'auto']).optional() };
+
 const nodeGroup = z.strictObject({
   kind: z.literal('node-group'),
+  ...compression,
   code: z.enum(codes).default('4+2'),
   groups: z.array(z.array(z.string().min(1)).min(2).max(16)).min(1),
   smallBytesMax: z.int().min(0).max(SMALL_BYTES_MAX).default(SMALL_BYTES_MAX),
@@ -22,6 +26,7 @@ const nodeGroup = z.strictObject({
 });
 const directory = z.strictObject({
   kind: z.literal('directory'),
+  ...compression,
   directory: z.string().min(1),
   retrieval: z.enum(['immediate', 'staged']).default('immediate'),
   stageSeconds: z.number().min(0).default(60),
@@ -33,6 +38,7 @@ const retries = {
 const secret = { secretKey: z.string().optional(), secretKeyFile: z.string().optional() };
 const s3 = z.strictObject({
   kind: z.literal('s3'),
+  ...compression,
   endpoint: z.url(),
   bucket: z.string(),
   prefix: z.string().default(''),
@@ -45,6 +51,7 @@ const s3 = z.strictObject({
 });
 const gcs = z.strictObject({
   kind: z.literal('gcs'),
+  ...compression,
   bucket: z.string(),
   prefix: z.string().default(''),
   endpoint: z.url().optional(),
@@ -55,6 +62,7 @@ const gcs = z.strictObject({
 });
 const azure = z.strictObject({
   kind: z.literal('azure'),
+  ...compression,
   container: z.string(),
   prefix: z.string().default(''),
   account: z.string(),
@@ -65,6 +73,18 @@ const azure = z.strictObject({
 });
 const tier = z.discriminatedUnion('kind', [nodeGroup, directory, s3, gcs, azure]);
 export type TierConfig = z.infer<typeof tier>;
+
+/** Tiers into which moves compress; reads of the tier of STANDARD are to cost nothing more. */
+export function compressedTiers(config: {
+  tiers: Readonly<Record<string, Pick<TierConfig, 'compression'>>>;
+  storageClasses: Readonly<Record<string, string>>;
+}): Set<string> {
+  const hot = config.storageClasses['STANDARD'];
+  const names = Object.entries(config.tiers).flatMap(([tierName, one]) =>
+    (one.compression ?? (tierName === hot ? 'off' : 'auto')) === 'auto' ? [tierName] : [],
+  );
+  return new Set(names);
+}
 
 const debug = z.strictObject({
   sandboxClock: z.boolean().default(false),

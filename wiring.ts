@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import type { Logger } from 'pino';
 import { loadMasterKey, loadNamedKeys, saveNamedKeys, secretOf } from './config.ts';
 import type { Config } from './config.ts';
+import { compressedTiers } from './settings.ts';
 import type { TierConfig } from './settings.ts';
 import { buildMetadata } from './appliance/metadata/build.ts';
 import type { CommitJournal } from './appliance/metadata/lmdb/commit-queue.ts';
@@ -278,6 +279,7 @@ function contextOf(
     clock: own.clock,
     random: own.random,
     classes: new Map(Object.entries(config.storageClasses)),
+    compressedTiers: compressedTiers(config),
     masterKey: loadMasterKey(config),
     namedKeys: namedKeysOf(config, own, loadNamedKeys(config)),
     graceMs: debug.graceSeconds === undefined ? GRACE_MS : debug.graceSeconds * 1000,

@@ -24,6 +24,8 @@ export interface EngineContext {
   events: EventSink;
   /** Storage class → name of its tier. */
   classes: ReadonlyMap<string, string>;
+  /** Tiers into which moves compress what shrinks. None without. */
+  compressedTiers?: ReadonlySet<string>;
   /** Seals secret keys at rest, and data keys of SSE-S3 (AES-256). */
   masterKey: Uint8Array;
   /** Seal data keys of SSE-KMS. */

@@ -187,7 +187,7 @@ async function ofObjects(walk: Walk, rows: readonly Row<ObjectDocument>[]): Prom
       const before = onItsWay.get(group) ?? 0;
       if (!mayLeave(walk, group, before)) continue;
       batch.push(moving);
-      const more = moving.parts.reduce((sum, part) => sum + part.sizeBytes, 0);
+      const more = moving.parts.reduce((sum, { location }) => sum + location.length, 0);
       onItsWay.set(group, before + more);
       bytes += more;
       if (batch.length >= BATCH || bytes >= BATCH_BYTES) await flush();
@@ -225,7 +225,8 @@ async function moveBatch(walk: Walk, leaving: readonly MovingVersion[]): Promise
     if (stuck.has(`${object}\n${version.id}`)) continue;
     for (const part of parts) {
       const group = sourceOf(task, part.location);
-      if (group !== undefined) add(result.moved, group, { objects: 1, bytes: part.sizeBytes });
+      if (group !== undefined)
+        add(result.moved, group, { objects: 1, bytes: part.location.length });
     }
   }
   await options.between?.();
@@ -258,7 +259,7 @@ async function versionsIn(walk: Walk, row: Row<ObjectDocument>): Promise<MovingV
   for (const { version, parts } of found) {
     for (const part of parts) {
       const group = sourceOf(task, part.location) as number;
-      add(result.found, group, { objects: 1, bytes: part.sizeBytes });
+      add(result.found, group, { objects: 1, bytes: part.location.length });
     }
     for (const some of cut(task, parts)) moving.push({ ...shared, version, parts: some });
   }

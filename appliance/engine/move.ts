@@ -12,7 +12,8 @@ import { MiB } from '../model/limits.ts';
 import type { BlobLocation, Location } from '../model/location.ts';
 import type { LastAction, Part, Version } from '../model/object.ts';
 import type { Move } from '../model/records.ts';
-import type { Stored, Tier } from '../model/tier.ts';
+import type { Body, Stored, Tier } from '../model/tier.ts';
+import { codedBody, mayCompress } from './compression.ts';
 import type { Core } from './core.ts';
 import { emitEvent } from './events.ts';
 import { listGarbage } from './garbage.ts';
@@ -154,7 +155,11 @@ export function listCopies(
   return listGarbage(core.context, { locations, blocks: [] }, { object, reason: 'lost' });
 }
 
-type CopyOptions = Pick<MoveOptions, 'tier' | 'signal' | 'avoidGroups'> & { spans: SpanReader };
+type CopyOptions = Pick<MoveOptions, 'tier' | 'signal' | 'avoidGroups'> & {
+  spans: SpanReader;
+  /** Coded if that pays. */
+  compresses?: boolean;
+};
 
 /**
  * One part into a fresh blob of a tier, verified. What it throws leaves no blob unlisted or
@@ -171,17 +176,29 @@ export async function copyPart(
   const { avoidGroups } = options;
   const signal = options.signal === undefined ? {} : { signal: options.signal };
   const body = await options.spans.read(part.location, part.checksum);
+  const coded =
+    options.compresses === true
+      ? await codedBody(core, part, body, { subject: object, ...signal })
+      : undefined;
+  const sent = coded?.body ?? body;
+  // Of a coded stream nobody knows the length before its end.
+  const known = coded === undefined ? part.sizeBytes : isInHand(sent) ? sent.length : undefined;
   const stored = await tierNamed(core, options.tier).put({
     id: newLocationId(context.clock, context.random),
-    sizeBytes: part.sizeBytes,
-    body,
+    ...(known === undefined ? {} : { sizeBytes: known }),
+    body: sent,
     owner: { bucketId, key },
     ...(avoidGroups === undefined ? {} : { avoidGroups }),
     ...signal,
   });
-  const { checksum, sizeBytes } = part;
+  const { checksum, sizeBytes } = coded?.sum() ?? part;
   await verifyStored(core, stored, { checksum, sizeBytes, object, ...signal });
-  return stored.location;
+  if (coded === undefined) return stored.location;
+  return { ...stored.location, codec: 'zstd', plainBytes: part.sizeBytes };
+}
+
+function isInHand(body: Body): body is Uint8Array {
+  return body instanceof Uint8Array;
 }
 
 /** All parts, one after another; what was copied before one of them failed is listed. */
@@ -191,8 +208,11 @@ async function copyParts(
   options: CopyOptions,
 ): Promise<BlobLocation[]> {
   const copies: BlobLocation[] = [];
+  const compresses = mayCompress(core, options.tier, moving);
   try {
-    for (const part of moving.parts) copies.push(await copyPart(core, moving, part, options));
+    for (const part of moving.parts) {
+      copies.push(await copyPart(core, moving, part, { ...options, compresses }));
+    }
     return copies;
   } catch (error) {
     if (copies.length > 0) await listCopies(core, copies, moving.object);

@@ -18,7 +18,7 @@ export interface LiveMember {
   version: Version;
   /** All parts of the version, loaded. */
   parts: Part[];
-  /** Of its parts in the pack. */
+  /** Of its parts in the pack, as they lie there. */
   bytes: number;
 }
 
@@ -102,7 +102,7 @@ function liveMember(core: Core, pack: string, member: PackMember): Promise<LiveM
     const parts = await loadParts(store, version);
     const inside = parts.filter((part) => isIn(part.location, pack));
     if (inside.length === 0) return undefined;
-    const bytes = inside.reduce((sum, part) => sum + part.sizeBytes, 0);
+    const bytes = inside.reduce((sum, { location }) => sum + location.length, 0);
     return { object: member.object, version, parts, bytes };
   });
 }

@@ -14,6 +14,8 @@ import type { Pack, PackLocation } from '../model/location.ts';
 import type { Block, PackMember, Part, Version } from '../model/object.ts';
 import type { BuiltPack, PackEntry } from '../model/packer.ts';
 import type { Body, Stored } from '../model/tier.ts';
+import { encodeFrames } from '../model/zstd-frames.ts';
+import { checkedPlain, mayCompress, shrinksAlone } from './compression.ts';
 import type { Core } from './core.ts';
 import { inFlight } from './in-flight.ts';
 import { packObject } from './named.ts';
@@ -92,8 +94,11 @@ interface Source {
   members: MovingVersion[];
   /** Of each member's bytes, in the order of members. */
   offsets: number[];
-  sizeBytes: number;
-  /** Undefined where only the tier computes it (plain). */
+  /** Coded bytes of each member's parts; undefined for a member whose bytes lie as they are. */
+  coded: (readonly number[] | undefined)[];
+  /** Undefined until a coded body has passed. */
+  sizeBytes: number | undefined;
+  /** Undefined where only the tier computes it (plain), or until a coded body has passed. */
   checksum: string | undefined;
   body(): Body;
   discard(): Promise<void>;
@@ -171,7 +176,10 @@ async function openSource(
 ): Promise<Source | undefined> {
   const [first] = wanted;
   if (wanted.length === 1 && first !== undefined && goesAlone(first.version, first.parts)) {
-    return alone(core, first, options.signal);
+    const { tier, signal } = options;
+    const more = signal === undefined ? {} : { signal };
+    if (await shrinksAlone(core, first, { tier, ...more })) return aloneCoded(core, first, signal);
+    return alone(core, first, signal);
   }
   let members = [...wanted];
   while (members.length > 0) {
@@ -179,7 +187,10 @@ async function openSource(
     const sources = members.flatMap(({ parts }) => parts.map((part) => part.location));
     const spans = new SpanReader(core, sources, options.signal);
     try {
-      const entries = members.map((moving) => entryOf(moving, { failures, spans, options }));
+      const entries = members.map((moving) => ({
+        ...entryOf(moving, { failures, spans, options }),
+        compresses: mayCompress(core, options.tier, moving),
+      }));
       const built = await core.context.packer.build(id, entries, options.signal);
       return zipSource(members, built);
     } catch (error) {
@@ -257,6 +268,7 @@ function zipSource(members: MovingVersion[], built: BuiltPack): Source {
     layout: 'zip',
     members,
     offsets: built.entries.map((entry) => entry.offset),
+    coded: built.entries.map((entry) => entry.codedBytes),
     sizeBytes: built.sizeBytes,
     checksum: built.checksum,
     body: () => built.body(),
@@ -271,6 +283,7 @@ function alone(core: Core, moving: MovingVersion, signal?: AbortSignal): Source 
     layout: 'plain',
     members: [moving],
     offsets: [0],
+    coded: [undefined],
     sizeBytes: moving.version.sizeBytes,
     checksum: moving.parts.length === 1 ? only?.checksum : undefined,
     async *body() {
@@ -291,18 +304,47 @@ async function* checkedParts(
   moving: MovingVersion,
   signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
+  const subject = `${moving.bucket}/${moving.key}`;
   for (const part of moving.parts) {
-    const sum = core.context.checksums.open();
-    const body = await readPart(core, part, signal);
-    for await (const chunk of body instanceof Uint8Array ? [body] : body) {
-      sum.update(chunk);
-      yield chunk;
-    }
-    if (sum.digest() === part.checksum) continue;
-    throw new FirnError('Corrupt', `part ${part.number} does not match its sum while it is moved`, {
-      subject: `${moving.bucket}/${moving.key}`,
-    });
+    yield* checkedPlain(core, part, await readPart(core, part, signal), subject);
   }
+}
+
+/** The parts coded one behind another: what is told of the whole is known at the end. */
+function aloneCoded(core: Core, moving: MovingVersion, signal?: AbortSignal): Source {
+  const subject = `${moving.bucket}/${moving.key}`;
+  const source: Source = {
+    layout: 'plain',
+    members: [moving],
+    offsets: [0],
+    coded: [undefined],
+    sizeBytes: undefined,
+    checksum: undefined,
+    async *body() {
+      const sum = core.context.checksums.open();
+      const coded: number[] = [];
+      try {
+        for (const part of moving.parts) {
+          let bytes = 0;
+          const plain = checkedPlain(core, part, await readPart(core, part, signal), subject);
+          for await (const chunk of encodeFrames(plain)) {
+            sum.update(chunk);
+            bytes += chunk.length;
+            yield chunk;
+          }
+          coded.push(bytes);
+        }
+      } catch (error) {
+        source.unreadable = error;
+        throw error;
+      }
+      source.coded = [coded];
+      source.sizeBytes = coded.reduce((all, bytes) => all + bytes, 0);
+      source.checksum = sum.digest();
+    },
+    discard: () => Promise.resolve(),
+  };
+  return source;
 }
 
 /** Steps 2 and 3: on return the tier holds the pack, and gave every byte back as it was sent. */
@@ -315,18 +357,21 @@ async function putPack(
   const { lease, signal, tier, avoidGroups } = options;
   await lease.check();
   const [first] = source.members as [MovingVersion];
+  const isPlain = source.layout === 'plain';
+  const { sizeBytes } = source;
   const stored = await tierNamed(core, tier).put({
     id,
-    sizeBytes: source.sizeBytes,
+    ...(sizeBytes === undefined ? {} : { sizeBytes }),
     body: source.body(),
-    owner: { bucketId: first.bucketId, key: source.layout === 'plain' ? first.key : '' },
-    ...(source.layout === 'plain' ? { name: first.key } : {}),
+    owner: { bucketId: first.bucketId, key: isPlain ? first.key : '' },
+    // Of unknown length: it is coded, and says so to people.
+    ...(isPlain ? { name: sizeBytes === undefined ? `${first.key}.zst` : first.key } : {}),
     ...(avoidGroups === undefined ? {} : { avoidGroups }),
     ...(signal === undefined ? {} : { signal }),
   });
   await verifyStored(core, stored, {
     checksum: source.checksum ?? stored.checksum,
-    sizeBytes: source.sizeBytes,
+    sizeBytes: source.sizeBytes ?? stored.sizeBytes,
     object: packObject(id),
     ...(signal === undefined ? {} : { signal }),
   });
@@ -352,12 +397,16 @@ function locateMembers(
   const birth: Clock = { wall: () => clock.wall(), now: () => bornAt };
   return source.members.map((moving, i) => {
     const offset = source.offsets[i] as number;
+    const codedBytes = source.coded[i];
     let at = offset;
-    const copies = moving.parts.map((part): PackLocation => {
+    const copies = moving.parts.map((part, index): PackLocation => {
       const id = newLocationId(birth, random);
-      const length = part.sizeBytes;
+      const length = codedBytes === undefined ? part.sizeBytes : (codedBytes[index] as number);
       at += length;
-      return { kind: 'pack', id, tier, pack, offset: at - length, length };
+      const copy: PackLocation = { kind: 'pack', id, tier, pack, offset: at - length, length };
+      return codedBytes === undefined
+        ? copy
+        : { ...copy, codec: 'zstd', plainBytes: part.sizeBytes };
     });
     const row: PackMember = {
       object: moving.object,
@@ -366,6 +415,7 @@ function locateMembers(
       locations: copies.map((copy) => copy.id),
       offset,
       length: at - offset,
+      ...(codedBytes === undefined ? {} : { codec: 'zstd', codedBytes: [...codedBytes] }),
       ...(moving.rule === undefined ? {} : { rule: moving.rule }),
     };
     return { moving, copies, row };

@@ -101,9 +101,11 @@ function copiesIn(pack: Pack, member: PackMember, parts: readonly Part[] | undef
     offset,
     length,
   });
-  const sizes = parts?.map((part) => part.sizeBytes) ?? [];
+  const plain = parts?.map((part) => part.sizeBytes) ?? [];
+  const sizes = plain.length === 0 ? [] : (member.codedBytes ?? plain);
   const total = sizes.reduce((sum, size) => sum + size, 0);
-  if (sizes.length !== member.locations.length || total !== member.length) {
+  const isKnown = sizes.length === member.locations.length && plain.length === sizes.length;
+  if (!isKnown || total !== member.length) {
     const [first] = member.locations;
     return first === undefined ? [] : [of(first, member.offset, member.length)];
   }
@@ -111,7 +113,10 @@ function copiesIn(pack: Pack, member: PackMember, parts: readonly Part[] | undef
   return member.locations.map((id, i) => {
     const length = sizes[i] as number;
     at += length;
-    return of(id, at - length, length);
+    const copy = of(id, at - length, length);
+    // Whatever the list says of a codec goes on: one that is not known is refused by who reads.
+    if (member.codec === undefined) return copy;
+    return { ...copy, codec: member.codec, plainBytes: plain[i] as number };
   });
 }
 

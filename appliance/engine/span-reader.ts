@@ -76,7 +76,12 @@ export class SpanReader {
     if (span.left === 0) this.#read.delete(span);
     if (bytes === undefined) return this.#alone(location, checksum);
     const from = location.offset - span.offset;
-    return bytes.subarray(from, from + location.length);
+    const own = bytes.subarray(from, from + location.length);
+    if (location.codec === undefined) return own;
+    const { locations } = this.#core;
+    return locations.decode(location, { checksum }, ({ offset, length }) =>
+      Promise.resolve(own.subarray(offset, offset + length)),
+    );
   }
 
   #alone(location: Location, checksum: string): Promise<Body> {

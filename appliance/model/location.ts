@@ -1,9 +1,18 @@
 // Where bytes are. A location is written once and never changed: new bytes get a new id. Outside
 // the tier that made it a location is opaque but for id, kind, tier and length. It is a few dozen
-// bytes: never a list of stripes (DESIGN.md of tiers/node-group).
+// bytes: never a list of stripes (DESIGN.md of tiers/node-group). How bytes are coded belongs to
+// the place where they lie, not to the object: a move changes both at once, and nothing else.
+
+/** Absent: the bytes lie as they are. A codec that is not known is refused, never guessed. */
+export interface Coded {
+  /** zstd: frames of model/zstd-frames.ts. `length` is then that of the coded bytes. */
+  codec?: 'zstd';
+  /** Bytes before they were coded. Set exactly where codec is. */
+  plainBytes?: number;
+}
 
 /** One record inside a batch stripe of a segment (small objects of a node group). */
-export interface SegmentLocation {
+export interface SegmentLocation extends Coded {
   kind: 'segment';
   id: string;
   tier: string;
@@ -16,7 +25,7 @@ export interface SegmentLocation {
   lane: number;
   /** Offset of the record inside that lane's piece. */
   offset: number;
-  /** Bytes of the object (not of the record). */
+  /** Bytes of the object (not of the record), coded where they are. */
   length: number;
   /** Lanes that hold no bytes: decode as zeros. Bit i = lane i. */
   empty: number;
@@ -27,7 +36,7 @@ export interface SegmentLocation {
 }
 
 /** One shard file a drive (large parts and packs of a node group). */
-export interface ShardLocation {
+export interface ShardLocation extends Coded {
   kind: 'shards';
   id: string;
   tier: string;
@@ -42,7 +51,7 @@ export interface ShardLocation {
 }
 
 /** One named blob of a remote tier (directory, s3, gcs, azure). */
-export interface RemoteLocation {
+export interface RemoteLocation extends Coded {
   kind: 'remote';
   id: string;
   tier: string;
@@ -51,7 +60,7 @@ export interface RemoteLocation {
 }
 
 /** A stretch of a pack; the row of table `packs` says where the pack's own bytes are. */
-export interface PackLocation {
+export interface PackLocation extends Coded {
   kind: 'pack';
   id: string;
   tier: string;

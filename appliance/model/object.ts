@@ -171,6 +171,10 @@ export interface PackMember {
   locations: string[];
   offset: number;
   length: number;
+  /** Parts are coded each by itself; absent: they lie as they are. */
+  codec?: 'zstd';
+  /** Set exactly where codec is: coded bytes of each part, in order. */
+  codedBytes?: number[];
   /** The rule that moved it. */
   rule?: string;
 }

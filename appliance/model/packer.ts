@@ -11,6 +11,8 @@ export interface PackEntry {
   bucketId: string;
   key: string;
   version: Version;
+  /** Its parts are to be compressed where that pays. */
+  compresses?: boolean;
   /** Opens the version's bytes; called once, when its turn comes. */
   open(): Promise<Body>;
 }
@@ -22,8 +24,12 @@ export interface PackedEntry {
   /** Of the bytes inside the pack. */
   offset: number;
   length: number;
-  /** Hex. */
+  /** Of the bytes inside the pack, hex. */
   sha256: string;
+  /** Absent: the bytes lie as they are. zstd: each part coded by itself (model/zstd-frames.ts). */
+  codec?: 'zstd';
+  /** Set exactly where codec is: coded bytes of each part of the version, in order. */
+  codedBytes?: number[];
 }
 
 export interface BuiltPack {
@@ -50,7 +56,8 @@ export interface IndexedEntry extends PackedEntry {
 export interface Packer {
   /**
    * Builds one pack. While an entry's bytes pass by, each part's XXH3-64 is compared with the
-   * version's record: a mismatch throws Corrupt naming the key, and nothing is kept.
+   * version's record: a mismatch throws Corrupt naming the key, and nothing is kept. Entries that
+   * ask for it are compressed where that pays.
    */
   build(id: string, entries: readonly PackEntry[], signal?: AbortSignal): Promise<BuiltPack>;
   /** The pack's own index, read by ranges from wherever the pack is. */

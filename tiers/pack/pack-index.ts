@@ -22,6 +22,8 @@ import {
 export const HEAD_NAME = 'FIRN-PACK.json';
 export const INDEX_NAME = 'index.jsonl';
 export const FORMAT = 1;
+/** Entries may be coded: each line of the index says which. Written only where one may be. */
+export const FORMAT_CODED = 2;
 /**
  * A line holds a key (≤ 1 KiB), metadata (2 KiB) and ≤ 64 parts: 40 KiB at most; the rest is
  * margin.
@@ -34,15 +36,15 @@ export interface PackHead {
   kind: 'firn-pack';
   format: number;
   id: string;
-  /** How entries are coded inside: nothing but 'none' so far. */
-  codec: 'none';
+  /** zstd: entries whose line says so are coded. none (format 1): no entry is. */
+  codec: 'none' | 'zstd';
   entries: number;
   entryBytes: number;
 }
 
 /** Name of the entry that holds the object at `position` (from 0). */
-export function entryName(position: number): string {
-  return `d/${String(position + 1).padStart(6, '0')}`;
+export function entryName(position: number, codec?: 'zstd'): string {
+  return `d/${String(position + 1).padStart(6, '0')}${codec === undefined ? '' : '.zst'}`;
 }
 
 const CHECK_FIELD = ',"check":"';
@@ -51,8 +53,10 @@ const CHECK_BYTES = CHECK_FIELD.length + 16 + 2;
 /** One line with its newline. */
 export function encodeLine(position: number, entry: IndexedEntry): string {
   const { bucket, bucketId, key, versionId, offset, length, sha256, version } = entry;
-  const name = entryName(position);
-  const where = { bucket, bucketId, key, versionId, offset, length, sha256 };
+  const { codec, codedBytes } = entry;
+  const name = entryName(position, codec);
+  const coded = codec === undefined ? {} : { codec, codedBytes };
+  const where = { bucket, bucketId, key, versionId, offset, length, sha256, ...coded };
   const text = JSON.stringify({ entry: name, ...where, version }).slice(0, -1);
   return `${text}${CHECK_FIELD}${checksumOf(Buffer.from(text, 'utf8'))}"}\n`;
 }
@@ -65,7 +69,18 @@ export function decodeLine(line: Buffer): IndexedEntry | undefined {
   if (line.toString('latin1', at) !== `${CHECK_FIELD}${checksumOf(body)}"}`) return undefined;
   const parsed = JSON.parse(`${body.toString('utf8')}}`) as IndexedEntry & { entry: string };
   const { bucket, bucketId, key, versionId, offset, length, sha256, version } = parsed;
-  return { bucket, bucketId, key, versionId, offset, length, sha256, version };
+  const { codec, codedBytes } = parsed;
+  const plain = { bucket, bucketId, key, versionId, offset, length, sha256, version };
+  if (codec === undefined) return plain;
+  const isWhole = codedBytes?.reduce((sum, bytes) => sum + bytes, 0) === length;
+  // Its checksum held, so it was written like this: by a newer Firn.
+  if (codec !== 'zstd' || codedBytes?.length !== version.parts.length || !isWhole) {
+    throw new FirnError('FormatUnknown', `an entry coded as ${String(codec)}`, {
+      subject: `${bucket}/${key}`,
+      hint: 'this pack was written by a newer Firn: read it with that one',
+    });
+  }
+  return { ...plain, codec, codedBytes };
 }
 
 /** Reads a stretch of a pack, from wherever it is. */
@@ -102,7 +117,10 @@ export async function readHead(sizeBytes: number, read: ReadRange): Promise<Pack
     throw new FirnError('Corrupt', `pack is damaged: ${HEAD_NAME} is not JSON`, { cause });
   }
   if (head.kind !== 'firn-pack') throw damaged(`${HEAD_NAME} does not name a pack`);
-  if (head.format !== FORMAT || head.codec !== 'none') {
+  const isKnown =
+    (head.format === FORMAT && head.codec === 'none') ||
+    (head.format === FORMAT_CODED && head.codec === 'zstd');
+  if (!isKnown) {
     throw new FirnError('FormatUnknown', `pack of format ${head.format}, codec ${head.codec}`, {
       subject: head.id,
       hint: 'this pack was written by a newer Firn: read it with that one',

@@ -9,15 +9,21 @@ import { MiB, PACK_BYTES_TARGET } from '../../appliance/model/limits.ts';
 import type { Part } from '../../appliance/model/object.ts';
 import type { PackEntry } from '../../appliance/model/packer.ts';
 import type { Body } from '../../appliance/model/tier.ts';
+import { encodeFrames, sampleShrinks, savesEnough } from '../../appliance/model/zstd-frames.ts';
 import { checksumOf } from '../checksum.ts';
 
 const AHEAD_BYTES = 32 * MiB;
 const AHEAD_ENTRIES = 8;
 
 export interface LoadedEntry {
+  /** As they go into the pack. */
   bytes: Uint8Array;
   sha256: string;
+  /** Coded bytes of each part, where they are. */
+  codedBytes?: number[];
 }
+
+const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 function rotten(entry: PackEntry, what: string): FirnError {
   return new FirnError('Corrupt', `${what} while it was being packed`, {
@@ -26,7 +32,10 @@ function rotten(entry: PackEntry, what: string): FirnError {
   });
 }
 
-/** The version's bytes, every part compared; throws Corrupt naming the key on any difference. */
+/**
+ * The version's bytes as they go into the pack, every part compared; throws Corrupt naming the key
+ * on any difference.
+ */
 export async function loadEntry(entry: PackEntry, signal?: AbortSignal): Promise<LoadedEntry> {
   const { version } = entry;
   assert.ok(version.sizeBytes <= PACK_BYTES_TARGET, 'a large object goes alone, not into a zip');
@@ -39,7 +48,31 @@ export async function loadEntry(entry: PackEntry, signal?: AbortSignal): Promise
     checkPart(entry, part, bytes.subarray(at, at + part.sizeBytes));
     at += part.sizeBytes;
   }
-  return { bytes, sha256: createHash('sha256').update(bytes).digest('hex') };
+  const coded = entry.compresses === true ? await codedOf(version.parts, bytes) : undefined;
+  return coded ?? { bytes, sha256: sha256Of(bytes) };
+}
+
+/** Each part coded by itself, so that it is read by itself; undefined where it does not pay. */
+async function codedOf(
+  parts: readonly Part[],
+  plain: Uint8Array,
+): Promise<LoadedEntry | undefined> {
+  if (!sampleShrinks(plain)) return undefined;
+  const chunks: Uint8Array[] = [];
+  const codedBytes: number[] = [];
+  let at = 0;
+  for (const part of parts) {
+    let bytes = 0;
+    for await (const chunk of encodeFrames(plain.subarray(at, at + part.sizeBytes))) {
+      chunks.push(chunk);
+      bytes += chunk.length;
+    }
+    codedBytes.push(bytes);
+    at += part.sizeBytes;
+  }
+  const bytes = Buffer.concat(chunks);
+  if (!savesEnough(bytes.length, plain.length)) return undefined;
+  return { bytes, sha256: sha256Of(bytes), codedBytes };
 }
 
 function checkPart(entry: PackEntry, part: Part, bytes: Uint8Array): void {

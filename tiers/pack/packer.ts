@@ -24,6 +24,7 @@ import {
   encodeLine,
   entryName,
   FORMAT,
+  FORMAT_CODED,
   HEAD_NAME,
   INDEX_NAME,
   readLines,
@@ -117,11 +118,13 @@ async function writeEntries(
     expected.push({ name, offset, length: bytes.length, sha256 });
     return offset;
   };
+  // Told before the first entry is read: that one may be coded, not that one is.
+  const codec = entries.some((entry) => entry.compresses === true) ? 'zstd' : 'none';
   const head: PackHead = {
     kind: 'firn-pack',
-    format: FORMAT,
+    format: codec === 'none' ? FORMAT : FORMAT_CODED,
     id,
-    codec: 'none',
+    codec,
     entries: entries.length,
     entryBytes,
   };
@@ -133,11 +136,12 @@ async function writeEntries(
   try {
     for (const [position, entry] of entries.entries()) {
       signal?.throwIfAborted();
-      const { bytes, sha256 } = await ahead.next();
-      const offset = await add(entryName(position), bytes, sha256);
+      const { bytes, sha256, codedBytes } = await ahead.next();
+      const coded = codedBytes === undefined ? {} : { codec: 'zstd' as const, codedBytes };
+      const offset = await add(entryName(position, coded.codec), bytes, sha256);
       const { bucket, bucketId, key, version } = entry;
       const versionId = version.id;
-      const one = { bucketId, key, versionId, offset, length: bytes.length, sha256 };
+      const one = { bucketId, key, versionId, offset, length: bytes.length, sha256, ...coded };
       packed.push(one);
       lines.push(encodeLine(position, { bucket, ...one, version }));
     }

@@ -5,9 +5,12 @@
 // those.
 
 import { createHash } from 'node:crypto';
+import { isFirnError } from '../../appliance/model/errors.ts';
 import type { PackLocation } from '../../appliance/model/location.ts';
 import type { Part, Version } from '../../appliance/model/object.ts';
 import type { IndexedEntry } from '../../appliance/model/packer.ts';
+import type { Body, ByteRange } from '../../appliance/model/tier.ts';
+import { decodeFrames } from '../../appliance/model/zstd-frames.ts';
 import { readHead, readLines, wholeOf, type PackHead, type ReadRange } from './pack-index.ts';
 
 export interface PackSource {
@@ -43,8 +46,34 @@ export async function* readPack(source: PackSource): AsyncGenerator<RebuiltEntry
       length === 0 ? new Uint8Array(0) : await wholeOf(await source.read({ offset, length }));
     const whole =
       bytes.length === length && createHash('sha256').update(bytes).digest('hex') === line.sha256;
-    yield whole ? { state: 'whole', entry: line, bytes } : { state: 'rotten', entry: line };
+    const plain = whole ? await plainOf(line, bytes) : undefined;
+    yield plain === undefined
+      ? { state: 'rotten', entry: line }
+      : { state: 'whole', entry: line, bytes: plain };
   }
+}
+
+/** The object's own bytes; undefined where a coded part does not open to its size. */
+async function plainOf(entry: IndexedEntry, stored: Uint8Array): Promise<Uint8Array | undefined> {
+  const { codedBytes, version } = entry;
+  if (codedBytes === undefined) return stored;
+  const plain: Uint8Array[] = [];
+  let at = 0;
+  for (const [i, { sizeBytes: plainBytes }] of version.parts.entries()) {
+    const storedBytes = codedBytes[i] as number;
+    const own = stored.subarray(at, at + storedBytes);
+    at += storedBytes;
+    const read = (range: ByteRange): Promise<Body> =>
+      Promise.resolve(own.subarray(range.offset, range.offset + range.length));
+    try {
+      const frames = { storedBytes, plainBytes, read };
+      plain.push(await wholeOf(await decodeFrames(frames, { offset: 0, length: plainBytes })));
+    } catch (error) {
+      if (isFirnError(error, 'Corrupt')) return undefined;
+      throw error;
+    }
+  }
+  return Buffer.concat(plain);
 }
 
 /**
@@ -57,16 +86,19 @@ export function versionInPack(
   locationId: (part: Part) => string,
 ): Version {
   let offset = entry.offset;
-  const parts = entry.version.parts.map((part) => {
+  const { codec, codedBytes } = entry;
+  const parts = entry.version.parts.map((part, i) => {
+    const length = codedBytes === undefined ? part.sizeBytes : (codedBytes[i] as number);
     const location: PackLocation = {
       kind: 'pack',
       id: locationId(part),
       tier: pack.tier,
       pack: pack.id,
       offset,
-      length: part.sizeBytes,
+      length,
+      ...(codec === undefined ? {} : { codec, plainBytes: part.sizeBytes }),
     };
-    offset += part.sizeBytes;
+    offset += length;
     return { ...part, location };
   });
   return { ...entry.version, parts };
