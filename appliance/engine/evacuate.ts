@@ -225,8 +225,8 @@ async function moveBatch(walk: Walk, leaving: readonly MovingVersion[]): Promise
     if (stuck.has(`${object}\n${version.id}`)) continue;
     for (const part of parts) {
       const group = sourceOf(task, part.location);
-      if (group !== undefined)
-        add(result.moved, group, { objects: 1, bytes: part.location.length });
+      if (group === undefined) continue;
+      add(result.moved, group, { objects: 1, bytes: part.location.length });
     }
   }
   await options.between?.();

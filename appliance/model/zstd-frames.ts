@@ -1,10 +1,10 @@
 // Compressed bytes that can be read from the middle: independent zstd frames of 1 MiB of plain
-// bytes each, and behind more than one frame a table of their lengths, in the seekable format that zstd's
-// own tools know (a skippable frame). So `zstd -d` opens the whole, and a range read decompresses
-// only the frames it touches. The dangers: a codec that gives back other bytes than it took, years
-// later; and stored bytes that swell without bound when they are read. So every frame is opened
-// again right after it was made and compared, each carries zstd's own checksum of its plain bytes,
-// and nothing ever decompresses to more than was recorded. 1 MiB: 3–5 ms in, 1 ms out.
+// bytes each, and behind more than one frame a table of their lengths, in the seekable format that
+// zstd's own tools know (a skippable frame). So `zstd -d` opens the whole, and a range read
+// decompresses only the frames it touches. The dangers: a codec that gives back other bytes than it
+// took, years later; and stored bytes that swell without bound when they are read. So every frame
+// is opened again right after it was made and compared, each carries zstd's own checksum of its
+// plain bytes, and nothing ever decompresses to more than was recorded. 1 MiB: 3–5 ms in, 1 ms out.
 
 import assert from 'node:assert/strict';
 import {
