@@ -24,15 +24,20 @@ export type DirectoryState =
   | 'torn';
 
 export function directoryState(directory: string): DirectoryState {
+  const mark = markIn(directory);
+  // Also where the files are gone: a power failure may have taken their names along.
+  if (mark !== undefined && mark !== sessionOf(directory)) return 'torn';
   if (!existsSync(join(directory, DATA))) return 'empty';
-  let mark: string;
+  return mark === undefined ? 'synced' : 'kept';
+}
+
+function markIn(directory: string): string | undefined {
   try {
-    mark = readFileSync(join(directory, MARK), 'utf8');
+    return readFileSync(join(directory, MARK), 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'synced';
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
-  return mark === sessionOf(directory) ? 'kept' : 'torn';
 }
 
 /** Durable on return: from here on the files may be written without syncs. */
