@@ -53,7 +53,7 @@ export async function explore(
   name: string,
   options: ExploreOptions,
 ): Promise<Explored> {
-  conditionsHeld(world.model);
+  await checkLiving(world, `SEED=${world.seed} CASE=${name}`);
   const replay = world.replay();
   const { events } = world.scheduler;
   world.scheduler.recording = false;
@@ -84,6 +84,21 @@ export async function explore(
     }
   }
   return explored;
+}
+
+/** The world as it ended, before any crash. */
+async function checkLiving(world: World, where: string): Promise<void> {
+  const { model, life, scheduler } = world;
+  scheduler.recording = false;
+  const isWell = life.drives.every(({ faults, gone }) => faults.length === 0 && !gone);
+  try {
+    conditionsHeld(model);
+    for (const key of isWell ? model.keys : []) {
+      await checkKey(life, world, { key, p: scheduler.position });
+    }
+  } catch (error) {
+    throw new Violation(error instanceof Error ? error.message : String(error), where);
+  }
 }
 
 interface State {

@@ -7,7 +7,12 @@ import { takeLease, type HeldLease } from '../../appliance/engine/lease.ts';
 import { settleUpload } from '../../appliance/engine/multipart-end.ts';
 import { resumeMoves } from '../../appliance/engine/resume.ts';
 import { loadParts } from '../../appliance/engine/history.ts';
-import { moveVersions, type MoveCounts, type MovingVersion } from '../../appliance/engine/move.ts';
+import {
+  moveVersions,
+  noMoves,
+  type MoveCounts,
+  type MovingVersion,
+} from '../../appliance/engine/move.ts';
 import { moveIntoPacks } from '../../appliance/engine/pack-move.ts';
 import { sweep } from '../../appliance/engine/sweep.ts';
 import { compactPack, compactSegment } from '../../appliance/engine/compact.ts';
@@ -141,7 +146,12 @@ export async function transition(
   const { tier, storageClass } = how;
   const options = { kind: 'transition', tier, storageClass, lease } as const;
   const move = how.packed ? moveIntoPacks : moveVersions;
-  const counts = await move(life.engine.core, await movingOf(life, keys), options);
+  const moving = await movingOf(life, keys);
+  const counts = await move(life.engine.core, moving, options).catch((error: unknown) => {
+    // A cloud that keeps other bytes: nothing was moved.
+    if (!isFirnError(error, 'Corrupt')) throw error;
+    return noMoves();
+  });
   await lease.release();
   return counts;
 }

@@ -160,15 +160,21 @@ const twoWriters: Workload = {
         });
     const client = async (by: Engine): Promise<void> => {
       for (let i = 0; i < 8; i += 1) {
-        const key = ['a', 'b'][draw.below(2)] as string;
+        const key = ['a', 'a', 'a', 'b'][draw.below(4)] as string;
         const luck = draw.below(8);
         if (luck < 2) await world.remove(key, by);
         else if (luck < 4) await tag(key, by);
         else await world.put(key, draw.below(900), { by, isNew: luck < 7 });
       }
     };
+    const all = [world.life, ...others].map(({ engine }) => engine);
+    await world.phase('first-writers', async () => {
+      for (const key of ['c', 'd']) {
+        await Promise.all(all.map((by) => world.put(key, 40, { by, isNew: true })));
+      }
+    });
     await world.phase('two-writers', async () => {
-      await Promise.all([world.life, ...others].map(({ engine }) => client(engine)));
+      await Promise.all(all.map(client));
     });
   },
 };
