@@ -8,6 +8,22 @@ import type { Awaited, StallGuard } from './stall-guard.ts';
 
 /** Pieces taken in before the socket is paused. */
 const QUEUE_BYTES_MAX = 128 * 1024;
+/**
+ * Taken from one body before others have their turn. libuv reads a socket 32 times in a row: the
+ * others' sums, which are made side by side (multi-lane MD5), would have nothing to be made of, and
+ * their clients would wait.
+ */
+const TURN_BYTES = 64 * 1024;
+
+/** Bodies being read, and those of them that have had their turn. */
+let reading = 0;
+let resting: IncomingBody[] = [];
+
+function wakeResting(): void {
+  const all = resting;
+  resting = [];
+  for (const body of all) body.turn();
+}
 
 export class IncomingBody implements Awaited {
   readonly #incoming: IncomingMessage;
@@ -17,12 +33,16 @@ export class IncomingBody implements Awaited {
   #ended = false;
   #error: Error | undefined;
   #wake: (() => void) | undefined;
+  #turnBytes = 0;
+  #rests = false;
+  #isCounted = true;
   receivedBytes = 0;
   waiting = false;
 
   constructor(incoming: IncomingMessage, guard: StallGuard) {
     this.#incoming = incoming;
     this.#guard = guard;
+    reading += 1;
     incoming.on('data', this.#take);
     incoming.on('end', this.#end);
     incoming.on('error', this.#gone);
@@ -36,7 +56,7 @@ export class IncomingBody implements Awaited {
       const piece = this.#queue.shift();
       if (piece !== undefined) {
         this.#queuedBytes -= piece.length;
-        if (this.#queuedBytes < QUEUE_BYTES_MAX / 2) this.#incoming.resume();
+        if (this.#queuedBytes < QUEUE_BYTES_MAX / 2 && !this.#rests) this.#incoming.resume();
         return piece;
       }
       if (this.#error !== undefined) throw this.#error;
@@ -51,6 +71,7 @@ export class IncomingBody implements Awaited {
 
   /** No more is wanted. What is left is for whoever ends the request. */
   stop(): void {
+    this.#uncount();
     this.#guard.forget(this);
     if (!this.#ended) this.#incoming.pause();
     this.#queue.length = 0;
@@ -60,6 +81,7 @@ export class IncomingBody implements Awaited {
   fail(error: Error): void {
     if (this.#ended || this.#error !== undefined) return;
     this.#error = error;
+    this.#uncount();
     this.#guard.forget(this);
     this.#awake();
   }
@@ -68,9 +90,27 @@ export class IncomingBody implements Awaited {
     this.receivedBytes += piece.length;
     this.#queue.push(piece);
     this.#queuedBytes += piece.length;
-    if (this.#queuedBytes >= QUEUE_BYTES_MAX) this.#incoming.pause();
+    this.#turnBytes += piece.length;
+    if (reading > 1 && this.#turnBytes >= TURN_BYTES && !this.#rests) {
+      this.#rests = true;
+      if (resting.push(this) === 1) setImmediate(wakeResting);
+    }
+    if (this.#rests || this.#queuedBytes >= QUEUE_BYTES_MAX) this.#incoming.pause();
     this.#awake();
   };
+
+  /** Its next turn. */
+  turn(): void {
+    this.#rests = false;
+    this.#turnBytes = 0;
+    if (this.#isCounted && this.#queuedBytes < QUEUE_BYTES_MAX) this.#incoming.resume();
+  }
+
+  #uncount(): void {
+    if (!this.#isCounted) return;
+    this.#isCounted = false;
+    reading -= 1;
+  }
 
   readonly #end = (): void => {
     if (!this.#incoming.complete) {
@@ -78,6 +118,7 @@ export class IncomingBody implements Awaited {
       return;
     }
     this.#ended = true;
+    this.#uncount();
     this.#guard.forget(this);
     this.#awake();
   };
