@@ -78,7 +78,7 @@ class Drives {
   async json<Answer>(...args: string[]): Promise<Answer> {
     const config = join(this.firn.directory, 'firn.yaml');
     const ended = await runFirn([...args, '--json', '--config', config]);
-    if (ended.code !== 0) throw new Error(`${args.join(' ')}: ${ended.stderr}`);
+    if (ended.code !== 0) throw new Error(`${args.join(' ')}: ${ended.stderr}${ended.stdout}`);
     return JSON.parse(ended.stdout) as Answer;
   }
 
