@@ -646,8 +646,22 @@ test('usage counts the whole inventory by where the bytes are; cost prices the m
   const usage = await call<UsageAnswer>(b, { path: '/v1/usage', as: b.root });
   shaped(t, b, 'getUsage', usage.json);
   t.deepEqual(usage.json.buckets, [
-    { bucket: 'photos', tier: 'archive', storageClass: 'GLACIER', objects: 2, bytes: 2021 },
-    { bucket: 'photos', tier: 'hot', storageClass: 'STANDARD', objects: 10, bytes: 10_045 },
+    {
+      bucket: 'photos',
+      tier: 'archive',
+      storageClass: 'GLACIER',
+      objects: 2,
+      bytes: 2021,
+      storedBytes: 2021,
+    },
+    {
+      bucket: 'photos',
+      tier: 'hot',
+      storageClass: 'STANDARD',
+      objects: 10,
+      bytes: 10_045,
+      storedBytes: 10_045,
+    },
   ]);
   t.is(usage.json.packs, 1);
   const row: UsageRow = {

@@ -186,8 +186,22 @@ const usage: UsageAnswer = {
   at: '2026-11-24T06:15:00.000Z',
   source: 'scan',
   buckets: [
-    { bucket: 'demo', tier: 'hot', storageClass: 'STANDARD', objects: 3, bytes: 100_663_296 },
-    { bucket: 'demo', tier: 'archive', storageClass: 'GLACIER', objects: 3000, bytes: 12_582_912 },
+    {
+      bucket: 'demo',
+      tier: 'hot',
+      storageClass: 'STANDARD',
+      objects: 3,
+      bytes: 100_663_296,
+      storedBytes: null,
+    },
+    {
+      bucket: 'demo',
+      tier: 'archive',
+      storageClass: 'GLACIER',
+      objects: 3000,
+      bytes: 12_582_912,
+      storedBytes: 4_194_304,
+    },
   ],
   tiers: [
     {
@@ -219,6 +233,7 @@ const cost: CostReportAnswer = {
       name: 'hot',
       meanObjects: 3003,
       meanBytes: 50_331_648,
+      meanStoredBytes: 25_165_824,
       costs: {
         storage: 0.0042,
         requests: 0.015,
@@ -514,7 +529,10 @@ test('help and version end with 0 and name every verb with an example', async (t
 });
 
 test('what is not built says so and fails, it never pretends', async (t) => {
-  for (const args of [['export', '--to', 'x'], ['cost', 'simulate']]) {
+  for (const args of [
+    ['export', '--to', 'x'],
+    ['cost', 'simulate'],
+  ]) {
     const { code, err, seen } = await firn(args);
     t.is(code, 1, args.join(' '));
     t.regex(err, /not built yet/);
@@ -625,9 +643,9 @@ test('tables of usage, drives, restores and cost read as they should', async (t)
     [
       ['usage'],
       [
-        'BUCKET  CLASS     TIER     OBJECTS     BYTES',
-        'demo    STANDARD  hot            3  96.0 MiB',
-        'demo    GLACIER   archive    3,000  12.0 MiB',
+        'BUCKET  CLASS     TIER     OBJECTS     BYTES    STORED',
+        'demo    STANDARD  hot            3  96.0 MiB         –',
+        'demo    GLACIER   archive    3,000  12.0 MiB  4.00 MiB',
         '',
         'TIER     READ           BLOBS      USED         OF  FULL  NOTE',
         'hot      at once            3   144 MiB   1.00 TiB   0 %',
@@ -673,9 +691,9 @@ test('tables of usage, drives, restores and cost read as they should', async (t)
       [
         'Cost of 2026-11, 24 days metered, means over the whole month',
         '',
-        'TIER   OBJECTS    STORED  STORAGE  REQUESTS   TOTAL',
-        'hot      3,003  48.0 MiB  $0.0042    $0.015  $0.019',
-        'total    3,003  48.0 MiB  $0.0042    $0.015  $0.019',
+        'TIER   OBJECTS     BYTES    STORED  STORAGE  REQUESTS   TOTAL',
+        'hot      3,003  48.0 MiB  24.0 MiB  $0.0042    $0.015  $0.019',
+        'total    3,003  48.0 MiB  24.0 MiB  $0.0042    $0.015  $0.019',
         '',
         'Prices: local-default of 2026-11-01',
         'No price: tape (counted as nothing)',

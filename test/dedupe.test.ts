@@ -25,10 +25,14 @@ import { GRACE_MS, KiB, MiB } from '../appliance/model/limits.ts';
 import type { Location, Pack } from '../appliance/model/location.ts';
 import type { Part, Version } from '../appliance/model/object.ts';
 import type { PackEntry } from '../appliance/model/packer.ts';
-import type { Garbage } from '../appliance/model/records.ts';
+import type { Garbage, UsageRow } from '../appliance/model/records.ts';
 import type { Body, ByteRange } from '../appliance/model/tier.ts';
 import { decodeFrames, encodeFrames, FRAME_BYTES } from '../appliance/model/zstd-frames.ts';
+import { CostModel } from '../policies/cost/cost-model.ts';
+import { loadPriceBooks } from '../policies/cost/price-book.ts';
+import { costReport } from '../policies/cost/report.ts';
 import { RestoreWorker } from '../workers/restore.ts';
+import { sampleUsage } from '../workers/usage.ts';
 import { checksumOf } from '../tiers/checksum.ts';
 import { buildPacker } from '../tiers/pack/packer.ts';
 import { describePack, readPack, versionInPack } from '../tiers/pack/rebuild.ts';
@@ -433,6 +437,35 @@ test('parts are compressed each by itself: part numbers and ranges across them s
     const part = await rig.engine.getObject({ bucket: rig.bucket.name, key, partNumber: 2 });
     t.is(Buffer.compare(await wholeOf(part.body), bodies[1] as Uint8Array), 0);
   }
+});
+
+test('meters count what was put and what is kept of it, and cost prices what is kept', async (t) => {
+  const rig = await compressing(t);
+  await put(rig, 'log', lines(200_000, 1));
+  await put(rig, 'noise', new Uint8Array(randomBytes(50_000)));
+  await pack(rig);
+  await sampleUsage(rig.core, () => Promise.resolve());
+  rig.clock.pass(10 * 3_600_000);
+  await sampleUsage(rig.core, () => Promise.resolve());
+  const rows = rig.store.rowsOf<UsageRow>('usage').map(({ value }) => value);
+  const cold = rows.find(({ tier }) => tier === 'cold') as UsageRow;
+  t.true(Math.abs(cold.bytes / 10 - 250_000) < 1000, 'as put');
+  const places = [...(await locationsOf(rig)).values()].flat();
+  const kept = places.reduce((sum, { length }) => sum + length, 0);
+  t.true(kept < 130_000);
+  t.true(Math.abs((cold.storedBytes ?? 0) / 10 - kept) < 1000, 'as it lies');
+  const books = await loadPriceBooks();
+  const model = new CostModel(books);
+  const month = '2026-01';
+  const priced = await costReport([cold], { month, by: 'tier', model, now: rig.clock.now() });
+  const old = { ...cold, bytes: cold.storedBytes ?? 0, storedBytes: cold.storedBytes ?? 0 };
+  const same = await costReport([old], { month, by: 'tier', model, now: rig.clock.now() });
+  t.is(priced.total, same.total, 'the provider bills what is kept');
+  t.true((priced.rows[0]?.meanBytes ?? 0) > (priced.rows[0]?.meanStoredBytes ?? 0) * 1.9);
+  // A row of an earlier build says only how much was put.
+  const { storedBytes: _, ...before } = cold;
+  const [row] = (await costReport([before], { month, by: 'tier', model, now: 0 })).rows;
+  t.is(row?.meanStoredBytes, row?.meanBytes);
 });
 
 async function settle(rig: Rig): Promise<void> {

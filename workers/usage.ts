@@ -24,8 +24,8 @@ interface Sum {
   bucket: string;
   tier: string;
   storageClass: string;
-  /** Day → byte milliseconds, objects. */
-  days: Map<string, { byteMs: number; objects: number }>;
+  /** Day → byte milliseconds, those of the stored bytes, objects. */
+  days: Map<string, { byteMs: number; storedByteMs: number; objects: number }>;
 }
 
 /** A stretch of time in one tier. */
@@ -35,6 +35,8 @@ interface Stay {
   from: number;
   to: number;
   bytes: number;
+  /** As they lie, compressed where they are. */
+  storedBytes: number;
 }
 
 export class UsageWorker implements Worker {
@@ -90,8 +92,9 @@ async function staysOf(
   if (version.deleteMarker) return [];
   const { classes, store } = core.context;
   const { storageClass, sizeBytes: bytes, last, restore } = version;
-  const [part] = version.partsBlock === undefined ? version.parts : await loadParts(store, version);
-  const tier = part?.location.tier ?? classes.get(storageClass) ?? '';
+  const parts = version.partsBlock === undefined ? version.parts : await loadParts(store, version);
+  const storedBytes = parts.reduce((sum, { location }) => sum + location.length, 0);
+  const tier = parts[0]?.location.tier ?? classes.get(storageClass) ?? '';
   const { to } = span;
   const from = Math.max(span.from, version.lastModified);
   const stays: Stay[] = [];
@@ -99,13 +102,17 @@ async function staysOf(
   const movedAt = wasMoved ? Math.min(to, Math.max(from, last.at)) : from;
   if (wasMoved && movedAt > from) {
     const before = last.from === tier ? storageClass : classOf(core, last.from, storageClass);
-    stays.push({ tier: last.from, storageClass: before, from, to: movedAt, bytes });
+    // How it lay there is not recorded.
+    const was = { bytes, storedBytes: bytes };
+    stays.push({ tier: last.from, storageClass: before, from, to: movedAt, ...was });
   }
-  stays.push({ tier, storageClass, from: movedAt, to, bytes });
-  const [copy] = restore?.copy ?? [];
+  stays.push({ tier, storageClass, from: movedAt, to, bytes, storedBytes });
+  const copies = restore?.copy ?? [];
+  const [copy] = copies;
   if (restore?.state === 'ready' && copy !== undefined) {
     const began = Math.max(span.from, restore.requestedAt);
-    stays.push({ tier: copy.tier, storageClass, from: began, to, bytes });
+    const copied = copies.reduce((sum, { length }) => sum + length, 0);
+    stays.push({ tier: copy.tier, storageClass, from: began, to, bytes, storedBytes: copied });
   }
   return stays.filter((stay) => stay.to > stay.from);
 }
@@ -117,7 +124,7 @@ function classOf(core: Core, tier: string, fallback: string): string {
 }
 
 function addStay(sums: Map<string, Sum>, bucket: string, stay: Stay): void {
-  const { tier, storageClass, bytes } = stay;
+  const { tier, storageClass, bytes, storedBytes } = stay;
   const name = JSON.stringify([bucket, tier, storageClass]);
   let sum = sums.get(name);
   if (sum === undefined) {
@@ -127,8 +134,9 @@ function addStay(sums: Map<string, Sum>, bucket: string, stay: Stay): void {
   for (let at = stay.from; at < stay.to;) {
     const end = Math.min(stay.to, (Math.floor(at / DAY_MS) + 1) * DAY_MS);
     const day = dayOf(at);
-    const of = sum.days.get(day) ?? { byteMs: 0, objects: 0 };
+    const of = sum.days.get(day) ?? { byteMs: 0, storedByteMs: 0, objects: 0 };
     of.byteMs += bytes * (end - at);
+    of.storedByteMs += storedBytes * (end - at);
     of.objects += 1;
     sum.days.set(day, of);
     at = end;
@@ -138,7 +146,7 @@ function addStay(sums: Map<string, Sum>, bucket: string, stay: Stay): void {
 /** What the sample adds to each day. */
 function changesOf(sum: Sum, span: { from: number; to: number }): UsageChange[] {
   const { days, ...of } = sum;
-  return [...days].map(([day, { byteMs, objects }]) => {
+  return [...days].map(([day, { byteMs, storedByteMs, objects }]) => {
     const dayEnd = Date.parse(`${day}T00:00:00Z`) + DAY_MS;
     const through = Math.min(span.to, dayEnd);
     const began = Math.max(span.from, dayEnd - DAY_MS);
@@ -151,6 +159,7 @@ function changesOf(sum: Sum, span: { from: number; to: number }): UsageChange[] 
       return {
         ...row,
         bytes: row.bytes + (byteMs * isNew) / HOUR_MS,
+        storedBytes: (row.storedBytes ?? row.bytes) + (storedByteMs * isNew) / HOUR_MS,
         count: Math.max(row.count, objects),
         through,
       };

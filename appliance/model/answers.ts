@@ -225,6 +225,8 @@ export interface UsageAnswer {
     storageClass: string;
     objects: number;
     bytes: number;
+    /** What is kept of them, less where a tier compresses; null where that was not counted. */
+    storedBytes: number | null;
   }[];
   tiers: {
     tier: string;
@@ -386,6 +388,8 @@ export interface CostRow {
   /** Means over the whole month: days without a meter reading count as 0. */
   meanObjects: number;
   meanBytes: number;
+  /** What was kept of them, and is paid for: less where a tier compresses. */
+  meanStoredBytes: number;
   costs: {
     storage: number;
     requests: number;

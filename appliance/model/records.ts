@@ -197,6 +197,8 @@ export interface UsageRow {
    * (size times what is left of its minimum days). Otherwise bytes.
    */
   bytes: number;
+  /** stored: byte-hours of what lay there, compressed where it was; absent: as many as bytes. */
+  storedBytes?: number;
   /** Objects, or number of requests. */
   count: number;
   /** requests: S3 operation. */

@@ -49,11 +49,12 @@ export function escapeHtml(text: string): string {
 
 function table(report: CostReport): string {
   const used = CHARGE_KINDS.filter((kind) => report.rows.some(({ costs }) => costs[kind] !== 0));
-  const head = [report.by, 'objects', 'stored', ...used, 'total'];
+  const head = [report.by, 'objects', 'bytes', 'stored', ...used, 'total'];
   const rows = report.rows.map((row) => [
     row.name === '' ? '-' : row.name,
     formatCount(row.meanObjects),
     formatBytes(row.meanBytes),
+    formatBytes(row.meanStoredBytes),
     ...used.map((kind) => formatMoney(row.costs[kind])),
     formatMoney(row.total),
   ]);

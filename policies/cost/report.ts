@@ -48,6 +48,8 @@ export interface ReportRow {
   /** Mean over the month's days; days without a meter reading count as 0. */
   meanObjects: number;
   meanBytes: number;
+  /** What was kept of them: less where a tier compresses. Storage is priced by it. */
+  meanStoredBytes: number;
   costs: Record<ChargeKind, number>;
   total: number;
 }
@@ -73,6 +75,7 @@ interface Meter {
   tier: string;
   storageClass: string;
   byteHours: number;
+  storedByteHours: number;
   objectDays: number;
   requests: { put: number; get: number; free: number };
   moved: { bytes: number; count: number };
@@ -95,7 +98,7 @@ export async function costReport(
     const bytesByTier = stored.get(row.day) ?? {};
     stored.set(row.day, bytesByTier);
     if (row.kind !== 'stored') continue;
-    bytesByTier[row.tier] = (bytesByTier[row.tier] ?? 0) + row.bytes / 24;
+    bytesByTier[row.tier] = (bytesByTier[row.tier] ?? 0) + (row.storedBytes ?? row.bytes) / 24;
   }
   const charges = chargesOf(meters.values(), by, { model, days });
   const rows = rowsOf(meters.values(), charges, { by, days });
@@ -135,6 +138,7 @@ function meterOf(meters: Map<string, Meter>, row: UsageRow): Meter {
       tier,
       storageClass,
       byteHours: 0,
+      storedByteHours: 0,
       objectDays: 0,
       requests: { put: 0, get: 0, free: 0 },
       moved: { bytes: 0, count: 0 },
@@ -150,6 +154,7 @@ function addRow(meter: Meter, row: UsageRow): void {
   switch (row.kind) {
     case 'stored':
       meter.byteHours += row.bytes;
+      meter.storedByteHours += row.storedBytes ?? row.bytes;
       meter.objectDays += row.count;
       break;
     case 'requests':
@@ -189,7 +194,7 @@ function chargesOf(
       const group = groupOf(meter, by);
       charges.push({ group, bucket, tier, storageClass, kind, quantity, unit, cost });
     };
-    const bytes = meter.byteHours / (days * 24);
+    const bytes = meter.storedByteHours / (days * 24);
     const objects = meter.objectDays / days;
     add('storage', 'GB-month', bytes / 2 ** 30, model.storage(tier, bytes, objects));
     const count = requests.put + requests.get + requests.free;
@@ -235,11 +240,12 @@ function rowsOf(
         egress: 0,
         earlyDeletion: 0,
       };
-      row = { name, meanObjects: 0, meanBytes: 0, costs, total: 0 };
+      row = { name, meanObjects: 0, meanBytes: 0, meanStoredBytes: 0, costs, total: 0 };
       rows.set(name, row);
     }
     row.meanObjects += meter.objectDays / days;
     row.meanBytes += meter.byteHours / (days * 24);
+    row.meanStoredBytes += meter.storedByteHours / (days * 24);
   }
   for (const { group, kind, cost } of charges) {
     const row = rows.get(group);

@@ -264,6 +264,7 @@ export const usageAnswer = z.object({
       storageClass: z.string(),
       objects: count,
       bytes,
+      storedBytes: bytes.nullable(),
     }),
   ),
   tiers: z.array(
@@ -335,6 +336,7 @@ export const costReportAnswer = z.object({
       name: z.string(),
       meanObjects: z.number(),
       meanBytes: z.number(),
+      meanStoredBytes: z.number(),
       costs,
       total: z.number(),
     }),

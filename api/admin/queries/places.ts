@@ -4,7 +4,7 @@
 
 import type { Location, Pack } from '../../../appliance/model/location.ts';
 import type { MetadataStore } from '../../../appliance/model/metadata-store.ts';
-import type { UploadPart, Version } from '../../../appliance/model/object.ts';
+import type { Part, UploadPart, Version } from '../../../appliance/model/object.ts';
 import type { Garbage } from '../../../appliance/model/records.ts';
 import { loadParts } from '../../../appliance/engine/history.ts';
 import { allRows } from '../contract/rows.ts';
@@ -19,12 +19,15 @@ export class PlaceCount implements CountedBytes {
     this.#store = store;
   }
 
-  /** A version changed while it was read is counted by the next scan. */
-  async version(version: Version): Promise<void> {
-    for (const part of await loadParts(this.#store, version).catch(() => [])) {
-      addLocation(this.live, part.location);
-    }
+  /**
+   * Answers what is stored of its parts. A version changed while it was read is counted by the next
+   * scan.
+   */
+  async version(version: Version): Promise<number> {
+    const parts = await loadParts(this.#store, version).catch(() => undefined);
+    for (const part of parts ?? []) addLocation(this.live, part.location);
     for (const location of version.restore?.copy ?? []) addLocation(this.live, location);
+    return parts === undefined ? version.sizeBytes : storedIn(parts);
   }
 
   /** What no version names: parts of uploads, packs, and what waits for its grace. */
@@ -43,6 +46,11 @@ export class PlaceCount implements CountedBytes {
       if (value.location !== undefined && !isPack) addLocation(this.waiting, value.location);
     }
   }
+}
+
+/** Bytes as they lie, compressed where they are. */
+export function storedIn(parts: readonly Part[]): number {
+  return parts.reduce((sum, { location }) => sum + location.length, 0);
 }
 
 function addLocation(to: Map<string, number>, location: Location, bytes = location.length): void {

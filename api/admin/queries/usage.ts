@@ -11,13 +11,14 @@ import {
   type InventoryState,
   type UsageRow,
 } from '../../../appliance/model/records.ts';
+import { loadParts } from '../../../appliance/engine/history.ts';
 import { allBuckets, allVersions, inventoryPages } from '../../../appliance/engine/inventory.ts';
 import { isNodeGroupTier } from '../../../appliance/model/node-group.ts';
 import type { AdminOptions } from '../contract/options.ts';
 import type { RouteInput } from '../contract/route.ts';
 import { allRows, timeOf } from '../contract/rows.ts';
 import { groupUsage, type CountedBytes } from './groups.ts';
-import { PlaceCount } from './places.ts';
+import { PlaceCount, storedIn } from './places.ts';
 
 const HOUR_MS = 3_600_000;
 const startOf = (day: string): number => Date.parse(`${day}T00:00:00Z`);
@@ -44,13 +45,15 @@ export async function scanUsage(
         for (const version of await allVersions(options.store, row)) {
           if (version.deleteMarker) continue;
           const { storageClass, sizeBytes } = version;
-          if (places !== undefined) await places.version(version);
+          // Both count the same parts: where they lie, and what of them is kept.
+          const storedBytes = await storedBytesOf(options, version, places);
           add(sums, {
             bucket: bucket.name,
             tier: tierOf(version, options.classes),
             storageClass,
             objects: 1,
             bytes: sizeBytes,
+            storedBytes,
           });
           objects += 1;
           bytes += sizeBytes;
@@ -74,10 +77,21 @@ export async function inventoriedUsage(
     const newest = await newestInventory(options, bucket);
     for (const [storageClass, { objects, bytes }] of Object.entries(newest?.totals ?? {})) {
       const tier = options.classes.get(storageClass) ?? 'unknown';
-      add(sums, { bucket: bucket.name, tier, storageClass, objects, bytes });
+      add(sums, { bucket: bucket.name, tier, storageClass, objects, bytes, storedBytes: null });
     }
   }
   return sorted(sums);
+}
+
+/** A version changed while it was read is counted as it was listed. */
+async function storedBytesOf(
+  { store }: AdminOptions,
+  version: Version,
+  places: PlaceCount | undefined,
+): Promise<number> {
+  if (places !== undefined) return places.version(version);
+  const parts = await loadParts(store, version).catch(() => undefined);
+  return parts === undefined ? version.sizeBytes : storedIn(parts);
 }
 
 async function newestInventory(
@@ -110,7 +124,9 @@ export async function meteredUsage(options: AdminOptions): Promise<Counted[]> {
     // Byte-hours of the day so far: their mean is what was there.
     const hours = value.through === undefined ? 24 : (value.through - startOf(day)) / HOUR_MS;
     const bytes = Math.round(value.bytes / Math.max(1 / 60, hours));
-    add(sums, { bucket, tier, storageClass, objects: value.count, bytes });
+    const stored = Math.round((value.storedBytes ?? value.bytes) / Math.max(1 / 60, hours));
+    const { count: objects } = value;
+    add(sums, { bucket, tier, storageClass, objects, bytes, storedBytes: stored });
   }
   return sorted(sums);
 }
@@ -122,6 +138,7 @@ function add(sums: Map<string, Counted>, more: Counted): void {
   else {
     sum.objects += more.objects;
     sum.bytes += more.bytes;
+    if (more.storedBytes !== null) sum.storedBytes = (sum.storedBytes ?? 0) + more.storedBytes;
   }
 }
 

@@ -25,12 +25,14 @@ export function costText(report: CostReportAnswer, to: Screen): string {
     name === '' ? '–' : name,
     countText(of((row) => row.meanObjects)),
     sizeText(of((row) => row.meanBytes)),
+    sizeText(of((row) => row.meanStoredBytes)),
     ...kinds.map(([kind]) => price(of((row) => row.costs[kind]))),
     price(of((row) => row.total)),
   ];
   const titles: Column[] = [
     { title: report.by.toUpperCase(), shrink: true },
     { title: 'OBJECTS', align: 'right' },
+    { title: 'BYTES', align: 'right' },
     { title: 'STORED', align: 'right' },
     ...kinds.map(([, title]): Column => ({ title, align: 'right' })),
     { title: 'TOTAL', align: 'right' },

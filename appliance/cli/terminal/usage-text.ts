@@ -15,6 +15,7 @@ export function usageText(usage: UsageAnswer, to: Screen): string {
       { title: 'TIER' },
       { title: 'OBJECTS', align: 'right' },
       { title: 'BYTES', align: 'right' },
+      { title: 'STORED', align: 'right' },
     ],
     usage.buckets.map((one) => [
       one.bucket,
@@ -22,6 +23,7 @@ export function usageText(usage: UsageAnswer, to: Screen): string {
       one.tier,
       countText(one.objects),
       sizeText(one.bytes),
+      one.storedBytes === null ? '–' : sizeText(one.storedBytes),
     ]),
     options,
   );
