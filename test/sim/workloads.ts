@@ -173,6 +173,12 @@ const twoWriters: Workload = {
         await Promise.all(all.map((by) => world.put(key, 40, { by, isNew: true })));
       }
     });
+    await world.phase('tag-writers', async () => {
+      for (const key of ['e', 'f', 'g']) {
+        await world.put(key, 30);
+        await Promise.all([world.put(key, 50), ...all.map((by) => tag(key, by))]);
+      }
+    });
     await world.phase('two-writers', async () => {
       await Promise.all(all.map(client));
     });
