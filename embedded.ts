@@ -9,9 +9,12 @@ import type { Config } from './config.ts';
 import type { RebuildReport } from './appliance/cli/io.ts';
 import type { EmbeddedOptions, EmbeddedStore } from './appliance/metadata/embedded.ts';
 import { DAY_MS } from './appliance/model/clock.ts';
+import type { EngineContext } from './appliance/engine/context.ts';
 import { groupsRow } from './appliance/engine/groups.ts';
+import { keepSnapshot } from './appliance/engine/keep-snapshot.ts';
 import type { Drive } from './appliance/model/drive.ts';
 import { FirnError } from './appliance/model/errors.ts';
+import { isNodeGroupTier } from './appliance/model/node-group.ts';
 import { EngineClock, SystemRandom } from './appliance/process/clock.ts';
 import { holdExclusively, type Held } from './appliance/process/exclusive.ts';
 import type { Supervisor } from './appliance/process/supervisor.ts';
@@ -99,6 +102,8 @@ export interface PrimaryJournal {
   asked(): void;
   /** Founds it for a store that has none yet, and keeps it from here on. */
   begin(storeId: string): Promise<void>;
+  /** Copies of snapshots go here from now on. */
+  keepIn(context: EngineContext): void;
   /** When the children have ended. */
   close(): Promise<void>;
 }
@@ -119,6 +124,7 @@ export async function openJournal(
     }),
   );
   let stop: (() => Promise<void>) | undefined;
+  let keep = (): Promise<void> => Promise.resolve();
   return {
     embedded,
     asked() {
@@ -135,8 +141,21 @@ export async function openJournal(
         journal: embedded.journal,
         snapshotMs: DAY_MS,
         now: () => own.clock.now(),
+        keep: () => keep(),
         failed: (what, error) => log.error({ error }, `${what} failed`),
       });
+    },
+    keepIn(context) {
+      const tiers = [...context.tiers.values()];
+      const tier = tiers.find((one) => one.retrieval === 'immediate' && !isNodeGroupTier(one));
+      if (tier === undefined) return;
+      keep = async () => {
+        const { journal } = embedded;
+        await keepSnapshot(context, tier, {
+          ...journal.status().snapshot,
+          read: () => journal.snapshotBytes(),
+        });
+      };
     },
     async close() {
       await stop?.();

@@ -282,6 +282,7 @@ async function runPrimary(config: Config): Promise<void> {
     const port = await supervisor.go();
     // Only now: the children have founded the other drives of a fresh store.
     const opened = await openAll(config, own, { store, storeId });
+    journal?.keepIn(opened.context);
     const health = watchHealth(config, own, log);
     const admin = await serveAdmin(config, {
       own,

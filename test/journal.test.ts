@@ -16,6 +16,9 @@ import { EmbeddedStore, rebuildMetadata } from '../appliance/metadata/embedded.t
 import type { EmbeddedOptions } from '../appliance/metadata/embedded.ts';
 import { Journal } from '../appliance/metadata/journal/journal.ts';
 import type { JournalEvent, JournalOptions } from '../appliance/metadata/journal/ports.ts';
+import { keepSnapshot, keptSnapshots } from '../appliance/engine/keep-snapshot.ts';
+import { sweep } from '../appliance/engine/sweep.ts';
+import { house } from './engine-harness.ts';
 import { LocalDrive } from '../tiers/node-group/drive/local-drive.ts';
 import { holdExclusively } from '../appliance/process/exclusive.ts';
 import { Medium, Seeded, SimulatedDrive } from './contract/drive.ts';
@@ -384,4 +387,35 @@ test('LMDB that was not synced when the power failed is thrown away and made ane
   } finally {
     end();
   }
+});
+
+test('the newest two snapshots are kept in another tier, and the sweep knows whose they are', async (t) => {
+  const rig = newRig(3);
+  const journal = await Journal.found(optionsOf(rig));
+  const h = house();
+  const { context } = h.engine.core;
+  const tier = h.tiers.get('cold');
+  if (tier === undefined) throw new Error('the house has a cold tier');
+  for (let i = 0; i < 4; i++) {
+    await put(rig, journal, `key-${i}`, `text ${i}`);
+    t.true(await journal.snapshot());
+    const { snapshot } = journal.status();
+    const read = (): AsyncIterable<Uint8Array> => journal.snapshotBytes();
+    await keepSnapshot(context, tier, { ...snapshot, read });
+    await keepSnapshot(context, tier, { ...snapshot, read });
+    t.is(tier.blobs.size, Math.min(2, i + 1));
+  }
+  const kept = await keptSnapshots(context.store);
+  t.deepEqual(
+    kept.map(({ number }) => number),
+    [4, 3],
+  );
+  const blob = tier.blobs.get(kept[0]?.location.id ?? '');
+  const [path] = journalFiles(rig.media[0] as Medium, 'snapshot');
+  const onDrive = rig.media[0]?.names.get(path ?? '')?.now;
+  t.deepEqual(Buffer.from(blob?.bytes ?? []), onDrive, 'byte for byte what the drives hold');
+  h.clock.at += 10 * 86_400_000;
+  const lease = { check: async (): Promise<void> => Promise.resolve() };
+  t.is((await sweep(h.engine.core, { lease } as Parameters<typeof sweep>[1])).orphans, 0);
+  await journal.close();
 });

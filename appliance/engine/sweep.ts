@@ -28,6 +28,7 @@ import {
   packObject,
   type Names,
 } from './named.ts';
+import { keptSnapshots } from './keep-snapshot.ts';
 
 const PAGE_ROWS = 1000;
 /** Share of a tier that may be orphaned before that looks like a defect of ours. */
@@ -152,6 +153,7 @@ async function gatherNames(core: Core, named: IdSet, { options, counts }: Pass):
   for await (const rows of pages<ObjectDocument>(store, 'objects', options)) {
     for (const row of rows) addAll(named, await documentNames(store, row, options));
   }
+  for (const { location } of await keptSnapshots(store)) named.add(location.id);
   for await (const rows of pages<Pack>(store, 'packs', options)) {
     for (const { value } of rows) {
       const names = noNames(options, packObject(value.id));

@@ -10,8 +10,8 @@ export interface JournalUpkeepOptions {
   snapshotMs: number;
   /** Engine ms. */
   now: () => number;
-  /** A snapshot stands on all copies. */
-  snapshotMade?: () => Promise<void>;
+  /** Each minute: keeps the newest snapshot elsewhere, if it isn't there yet. */
+  keep?: () => Promise<void>;
   failed: (what: string, error: unknown) => void;
 }
 
@@ -40,11 +40,10 @@ export function keepJournal(options: JournalUpkeepOptions): () => Promise<void> 
     () => {
       const { logBytes, snapshot } = journal.status();
       const long = logBytes > Math.max(LOG_BYTES_MIN, 2 * snapshot.sizeBytes);
-      if (!long && now() - snapshotAt < options.snapshotMs) return;
+      const due = long || now() - snapshotAt >= options.snapshotMs;
       attempt('a snapshot of the metadata', async () => {
-        if (!(await journal.snapshot())) return;
-        snapshotAt = now();
-        await options.snapshotMade?.();
+        if (due && (await journal.snapshot())) snapshotAt = now();
+        await options.keep?.();
       });
     },
     Math.min(LOOK_MS, options.snapshotMs),

@@ -5,11 +5,12 @@
 // twenty changes. The danger it answers: an answer that rests on a change of which no drive knows.
 
 import type { Drive } from '../../model/drive.ts';
-import { BatchBuilder } from './format.ts';
+import { batchBytes, BatchBuilder, encodeFileHeader } from './format.ts';
 import { Copies, newFileId, tooFew, usableDrives } from './copies.ts';
 import type { Manifest } from './manifest.ts';
 import type { JournalOptions } from './ports.ts';
 import { endOfLog, replay } from './replay.ts';
+import { MergedReader } from './merged-reader.ts';
 import { writeSnapshot } from './snapshot.ts';
 import { isBeginningOf, surveyDrives } from './survey.ts';
 
@@ -314,6 +315,23 @@ export class Journal {
       return done;
     } finally {
       copies.growing = undefined;
+    }
+  }
+
+  /** The newest snapshot's bytes as they lie on drives, each batch from a copy that has it whole. */
+  async *snapshotBytes(): AsyncGenerator<Uint8Array> {
+    const { drives, manifest } = this.#copies;
+    const reader = new MergedReader(manifest.snapshot, manifest.store);
+    await reader.open(drives);
+    try {
+      yield encodeFileHeader(reader.header).bytes;
+      for (let one = await reader.next(); one !== undefined; one = await reader.next()) {
+        const whole = Buffer.alloc(batchBytes(one.head.payloadBytes));
+        one.bytes.copy(whole);
+        yield whole;
+      }
+    } finally {
+      await reader.close();
     }
   }
 
