@@ -28,7 +28,7 @@ export class BucketRows {
 
   /** The bucket, live. NoSuchBucket when absent or being deleted. */
   async live(name: string): Promise<Bucket> {
-    const row = await this.#row(name);
+    const row = await (this.#context.staleMs === 0 ? this.fresh(name) : this.#row(name));
     if (row === undefined || row.value.state !== 'live') throw noSuchBucket(name);
     return row.value;
   }

@@ -83,7 +83,8 @@ export async function commitObject<A>(core: CommitCore, commit: Commit<A>): Prom
   if (turn !== undefined) await turn;
   let named = false;
   try {
-    if (commit.fresh !== undefined) await listHeals(core.context, commit.fresh);
+    const healing = commit.fresh && listHeals(core.context, commit.fresh);
+    if (healing !== undefined) await healing;
     const committed = await attemptUntilDone(core.context, commit);
     named = committed.changed;
     if (commit.bucket !== undefined && core.quotas !== undefined) {

@@ -116,10 +116,10 @@ async function raise(context: EngineContext, row: { id: string; value: Garbage }
  * Puts locations that were written short of full redundancy on the heal list, before the commit
  * that names them: an acknowledged write that is one drive from loss is never without its row.
  */
-export async function listHeals(
+export function listHeals(
   context: EngineContext,
   locations: readonly Location[],
-): Promise<void> {
+): Promise<unknown> | undefined {
   const changes: Change[] = [];
   for (const location of locations) {
     if (location.kind === 'pack' || location.kind === 'remote' || !needsHeal(location)) continue;
@@ -127,5 +127,5 @@ export async function listHeals(
     changes.push({ kind: 'insert', table: 'heals', id: location.id, value });
   }
   // A conflict: the row stands already.
-  if (changes.length > 0) await context.store.bulk(changes);
+  return changes.length === 0 ? undefined : context.store.bulk(changes);
 }

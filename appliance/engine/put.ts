@@ -37,7 +37,7 @@ export async function putObject(core: Core, request: PutObject): Promise<PutAnsw
   checkKey(request);
   checkMetadata(request.metadata);
   const tier = landingTier(context, request.storageClass);
-  const bucket = await core.buckets.live(request.bucket);
+  const bucket = request.known ?? (await core.buckets.live(request.bucket));
   const { conditions } = request;
   if (isConditional(conditions)) await refuseEarly(core, bucket, request);
   const need = needOfObject(core, bucket, { key: request.key, bytes: sizeOf(request) ?? 0 });

@@ -64,6 +64,8 @@ export interface PutObject extends ObjectName, NewVersion {
   /** What is told of it; s3:ObjectCreated:Put where absent. */
   event?: EventName;
   signal?: AbortSignal;
+  /** The bucket, live, by a look within this request, after its body came: not read again before. */
+  known?: Bucket;
 }
 
 export interface PutAnswer {

@@ -141,12 +141,13 @@ export async function bucketOf(
  * about. Without it, who once had a name could begin a request, give the name away, and end the
  * request in the bucket of whoever took it. Throws NoSuchBucket.
  */
-export async function confirmBucket({
-  settings,
-  owned,
-}: S3Request & { owned: Bucket }): Promise<void> {
+export async function confirmBucket(request: S3Request & { owned: Bucket }): Promise<void> {
+  const { settings, owned } = request;
   const now = await settings.engine.getBucket(owned.name);
-  if (now.id === owned.id) return;
+  if (now.id === owned.id) {
+    request.owned = now;
+    return;
+  }
   throw new FirnError('NoSuchBucket', 'The specified bucket does not exist', {
     subject: owned.name,
     details: { BucketName: owned.name },

@@ -20,6 +20,15 @@ function checkLength(request: PutRequest, length: number): void {
 const isSmall = (length: number, smallBytesMax: number): boolean =>
   smallBytesMax > 0 && length <= smallBytesMax;
 
+/** Bytes in hand that are few enough: they need no reading. */
+export function smallInHand(request: PutRequest, smallBytesMax: number): Uint8Array | undefined {
+  const { body, signal } = request;
+  if (!(body instanceof Uint8Array) || !isSmall(body.length, smallBytesMax)) return undefined;
+  signal?.throwIfAborted();
+  checkLength(request, body.length);
+  return body;
+}
+
 /**
  * Reads a stream until it ends or passes `smallBytesMax` (0: nothing is small). Chunks are copied:
  * they may be reused.

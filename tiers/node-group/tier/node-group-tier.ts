@@ -52,7 +52,7 @@ import { ShardWriter } from '../shard/shard-writer.ts';
 import { healGroup } from '../upkeep/heal.ts';
 import { scrubGroup } from '../upkeep/scrub.ts';
 import { GeneratorJob, type Report, type Work } from '../upkeep/step-job.ts';
-import { gather } from './gather.ts';
+import { gather, smallInHand, type Gathered } from './gather.ts';
 import { NodeGroup } from './node-group.ts';
 import { chooseGroup } from './placement.ts';
 import {
@@ -117,7 +117,12 @@ export class DriveTier implements NodeGroupTier {
   async put(request: PutRequest): Promise<Stored> {
     assert.ok(this.#deps.role !== 'primary', 'the primary only reads');
     const owner = `${request.owner.bucketId}/${request.owner.key}`;
-    const gathered = await gather(request, this.#settings.smallBytesMax);
+    const { smallBytesMax } = this.#settings;
+    const inHand = smallInHand(request, smallBytesMax);
+    const gathered: Gathered =
+      inHand === undefined
+        ? await gather(request, smallBytesMax)
+        : { kind: 'small', bytes: inHand };
     const group = chooseGroup(this.#groups, owner, request.avoidGroups);
     this.#rooms = undefined;
     if (gathered.kind === 'small') return group.small.put(request.id, owner, gathered.bytes);
