@@ -245,8 +245,8 @@ export async function repairSeal(
 }
 
 /**
- * Ends a segment whose writer is gone: a seal behind its last batch, and files cut behind that. From
- * then on the end is known, so that damage of the last batch can't pass for one that was cut.
+ * Ends a segment whose writer is gone: a seal behind its last batch, and files cut behind that.
+ * From then on the end is known, so that damage of the last batch can't pass for one that was cut.
  * `last`: that batch, known to be whole.
  */
 export async function sealBehind(context: GroupContext, last: FoundHead): Promise<void> {
