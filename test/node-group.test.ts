@@ -397,9 +397,10 @@ test.after.always(() => {
   if (founded !== undefined) rmSync(founded, { recursive: true, force: true });
 });
 
-for (const [label, build, smallBytesMax] of [
-  ['hot tier', buildNodeGroupTier, 256 * KiB],
-  ['warm tier, all in shard files', buildWarm, 0],
+for (const [label, build, smallBytesMax, directWrites] of [
+  ['hot tier', buildNodeGroupTier, 256 * KiB, false],
+  ['warm tier, all in shard files', buildWarm, 0, false],
+  ['hot tier, all in shard files, direct writes', buildNodeGroupTier, 0, true],
 ] as const) {
   tierContract(
     test,
@@ -415,6 +416,7 @@ for (const [label, build, smallBytesMax] of [
         name: 'hot',
         code: '4+2',
         drives: [area.drives],
+        directWrites,
         smallBytesMax,
         segmentBytes: 4 * MiB,
       } as const;
