@@ -1,8 +1,8 @@
 // Group commit of small objects: PUTs that come in turns of the event loop without a gap become one
-// batch, and while a batch syncs the next forms, so under load a sync is shared by all that wait (64
-// in flight: 50 a batch, one write of 64 KiB a drive instead of 384 files). There is no timer: alone,
-// a PUT waits for one empty turn (some µs) and pays one sync. Each object lies whole in one data
-// lane, so reading it back is one read of one drive.
+// batch, and while a batch syncs the next forms, so under load a sync is shared by all that wait
+// (64 in flight: 50 a batch, one write of 64 KiB a drive instead of 384 files). There is no timer:
+// alone, a PUT waits for one empty turn (some µs) and pays one sync. Each object lies whole in one
+// data lane, so reading it back is one read of one drive.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { SegmentLocation } from '../../../appliance/model/location.ts';
