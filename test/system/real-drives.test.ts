@@ -297,9 +297,11 @@ withLoops(
           taken = (await Promise.all(small)).includes(true);
         }
         const refused = rig.failures.splice(0).map((line) => line.replace(/^.*?: /, ''));
-        t.true(refused.length > 0, 'it is full');
+        t.true(refused.includes('503 InsufficientCapacity'), 'it is full, and says so');
+        // A machine that is too busy may also have drives that are late: that is another refusal.
+        const known = /^503 (InsufficientCapacity|SlowDown|ServiceUnavailable)$/;
         t.deepEqual(
-          [...new Set(refused)].filter((one) => !/^503 (InsufficientCapacity|SlowDown)$/.test(one)),
+          [...new Set(refused)].filter((one) => !known.test(one)),
           [],
         );
         t.deepEqual(await rig.differences(), [], 'full, and everything is read');
