@@ -174,6 +174,7 @@ test.serial(
     using before = drives.copy();
     const last = await fourOf(writer, 900, 11);
     using killed = drives.copy();
+    const open = drives.copy();
     await writer.close();
     const { segment } = first[0] as SegmentLocation;
     t.is(last[0]?.segment, segment);
@@ -195,10 +196,10 @@ test.serial(
       await isRight(t, refilled, one, sampleBytes(900, 1 + i));
     await refilled.close();
 
-    const losses: [string, Area, () => void][] = [
-      ['a whole batch stands behind it', drives.copy(), () => undefined],
-      ['the seal stands behind it', drives.copy(), () => undefined],
-      ['three drives were emptied', before, () => undefined],
+    const losses: [string, Area][] = [
+      ['a whole batch stands behind it', open],
+      ['the seal stands behind it', drives.copy()],
+      ['three drives were emptied', before],
     ];
     const [behind, sealed, gone] = losses.map(([, one]) => one) as [Area, Area, Area];
     for (const lane of [0, 1, 2]) blank(behind.drives, old, lane);
