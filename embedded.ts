@@ -1,5 +1,6 @@
-// The embedded store in the front door: the primary's part of the journal, and `firn rebuild`, which
-// needs no server and refuses to run beside one. What decides is in appliance/metadata/embedded.ts.
+// The embedded store in the front door: the primary's part of the journal, and `firn rebuild`,
+// which needs no server and refuses to run beside one. What decides is in
+// appliance/metadata/embedded.ts.
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
-// The newest snapshots of the metadata in a tier that is not of the drives they were made on: a fire
-// that takes every drive of this host leaves the packs in the clouds, and this says what is in them.
-// Two are kept, the newest and the one before. The danger is a blob that the sweep takes for
-// nobody's: the row that names them is read by it.
+// The newest snapshots of the metadata in a tier that is not of the drives they were made on: a
+// fire that takes every drive of this host leaves the packs in the clouds, and this says what is
+// in them. Two are kept, the newest and the one before. The danger is a blob that the sweep takes
+// for nobody's: the row that names them is read by it.
 
 import { FirnError } from '../model/errors.ts';
 import { newLocationId } from '../model/ids.ts';

@@ -1,8 +1,8 @@
 // The copies of a journal: which drives hold them, which files make them up, and how they change.
-// The danger is a drive that was away and comes back with an older or a longer past. So a copy that
-// fails leaves at once, the others go on in a new epoch that it can't belong to, and a drive joins
-// only by a new epoch, when it holds every file of the past (D2, D6). An epoch costs each drive two
-// small files and some syncs, about 10 ms; there are 65,535.
+// The danger is a drive that was away and comes back with an older or a longer past. So a copy
+// that fails leaves at once, the others go on in a new epoch that it can't belong to, and a drive
+// joins only by a new epoch, when it holds every file of the past (D2, D6). An epoch costs each
+// drive two small files and some syncs, about 10 ms; there are 65,535.
 
 import type { Drive } from '../../model/drive.ts';
 import { FirnError } from '../../model/errors.ts';
@@ -67,7 +67,7 @@ export class Copies {
   }
 
   /**
-   * True: durable on all copies. False: some failed and are out of it; the caller goes on by shed().
+   * True: durable on all copies. False: some failed and are out; the caller goes on by shed().
    */
   async append(bytes: Uint8Array, checksum: bigint): Promise<boolean> {
     if (!(await this.#log.write(bytes, this.#position, this.#patience()))) return false;
@@ -149,7 +149,7 @@ export class Copies {
   }
 
   /**
-   * Gives a drive every sealed file that it lacks, from the copies at hand, and `again` in any case.
+   * Gives a drive each sealed file that it lacks, from the copies at hand, and `again` in any case.
    * A file's id is never used twice, and a copy gets its name when it is whole.
    */
   async #bring(drive: Drive, from: readonly Drive[], again?: SealedFile): Promise<void> {
@@ -444,7 +444,7 @@ async function reserve(drive: Drive, base: Manifest, epoch: number): Promise<voi
   await writeManifest(drive, { ...(own ?? none), reserved: epoch });
 }
 
-/** Nothing of a journal stays on the drive; the manifest goes first, so no part is taken for one. */
+/** No part of a journal stays on the drive. The manifest goes first: no rest is taken for one. */
 async function forget(drive: Drive): Promise<void> {
   const names = await drive.list(JOURNAL_DIRECTORY);
   if (names.length === 0) return;

@@ -1,8 +1,9 @@
-// The journal of an embedded store: one log in commit order, in m+1 full copies on different drives,
-// that outlives the index (rules D1 to D7 of ../DESIGN.md). One writer a store: it gathers what the
-// outbox names in one read snapshot, appends it as one batch to every copy, and only then says so;
-// what commits meanwhile is gathered next. At 64 writers that is one round of three writes for some
-// twenty changes. The danger it answers: an answer that rests on a change of which no drive knows.
+// The journal of an embedded store: one log in commit order, in m+1 full copies on different
+// drives, that outlives the index (rules D1 to D7 of ../DESIGN.md). One writer a store: it gathers
+// what the outbox names in one read snapshot, appends it as one batch to every copy, and only then
+// says so; what commits meanwhile is gathered next. At 64 writers that is one round of three
+// writes for some twenty changes. The danger it answers: an answer that rests on a change of which
+// no drive knows.
 
 import type { Drive } from '../../model/drive.ts';
 import { batchBytes, BatchBuilder, encodeFileHeader } from './format.ts';
@@ -318,7 +319,7 @@ export class Journal {
     }
   }
 
-  /** The newest snapshot's bytes as they lie on drives, each batch from a copy that has it whole. */
+  /** The newest snapshot's bytes as drives hold them, each batch from a copy that is whole. */
   async *snapshotBytes(): AsyncGenerator<Uint8Array> {
     const { drives, manifest } = this.#copies;
     const reader = new MergedReader(manifest.snapshot, manifest.store);

@@ -1,5 +1,5 @@
-// One file written to several drives at once; a drive that fails, or takes too long, is left out from
-// there on.
+// One file written to several drives at once; a drive that fails, or takes too long, is left out
+// from there on.
 
 import type { Drive } from '../../model/drive.ts';
 import { FileCopy } from './file-copy.ts';

@@ -1,8 +1,8 @@
-// Reads a journal file from all copies at hand as if it were one: at each place the first copy whose
-// batch is whole and follows the one before. So a bit that rotted in one copy costs nothing, also
-// where each copy has one of its own. The end of an open log is where no copy has a batch that
-// follows; a whole batch of the same file further on means that something in between is lost, and
-// is never taken for the end (a log cut short without a word undoes acknowledged changes).
+// Reads a journal file from all copies at hand as if it were one: at each place the first copy
+// whose batch is whole and follows the one before. So a bit that rotted in one copy costs nothing,
+// also where each copy has one of its own. The end of an open log is where no copy has a batch
+// that follows; a whole batch of the same file further on means that something in between is lost,
+// and is never taken for the end (a log cut short without a word undoes acknowledged changes).
 
 import type { Drive, DriveFile } from '../../model/drive.ts';
 import { FirnError } from '../../model/errors.ts';

@@ -1,6 +1,6 @@
-// What the drives know of the journal, and what of it holds. Of all copies the highest epoch counts;
-// copies of earlier ones are ignored for ever, however long their logs (D6): their drive was away
-// when the others went on without it.
+// What the drives know of the journal, and what of it holds. Of all copies the highest epoch
+// counts; copies of earlier ones are ignored for ever, however long their logs (D6): their drive
+// was away when the others went on without it.
 
 import type { Drive } from '../../model/drive.ts';
 import { readManifest, type Manifest } from './manifest.ts';

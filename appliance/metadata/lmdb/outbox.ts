@@ -1,6 +1,6 @@
-// The outbox: what each write transaction changed, in the same transaction, until the journal has it
-// (D1). One row a callback: key = commit number in 12 hex digits, value = table code and id of each
-// row changed. Rows go again lazily, in a later transaction of the process that put them.
+// The outbox: what each write transaction changed, in the same transaction, until the journal has
+// it (D1). One row a callback: key = commit number in 12 hex digits, value = table code and id of
+// each row changed. Rows go again lazily, in a later transaction of the process that put them.
 
 import type { Table } from '../../model/metadata-store.ts';
 import { tableOf, TABLE_CODES } from '../journal/format.ts';
