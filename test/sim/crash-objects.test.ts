@@ -1,4 +1,4 @@
-// Crashes objects: PUT by several codes, copy, delete, uploads, three processes at once, failing drives.
+// Crashes objects: PUT by several codes, copy, delete, uploads, three processes, failing drives.
 
 import test from 'ava';
 import { crashTests } from './crash-tests.ts';

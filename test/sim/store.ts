@@ -1,7 +1,7 @@
 // A metadata store with one-document commits, whose commits are steps of the scheduler. Values are
-// frozen when they are committed: whoever changes what it read is found at once. A crash leaves
-// what was acknowledged, and of what was in flight any part (`StoreReplay`); a commit may also end
-// in doubt, done or not (B6).
+// frozen when they are committed: whoever changes what it read is found at once. A commit is visible
+// before it is journaled, and answered after it (D3): a crash leaves what was journaled, and of what
+// was only visible a beginning (`StoreReplay`). A commit may also end in doubt, done or not (B6).
 
 import type { Clock } from '../../appliance/model/clock.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
@@ -21,7 +21,12 @@ import type { Scheduler, Step } from './scheduler.ts';
 
 type Stored = Row<unknown>;
 
-export type StoreStep = Step & { change: Change; revision: string };
+export type StoreStep = Step & {
+  change: Change;
+  revision: string;
+  /** Position at which it was durable: visible from its end on, and taken back until then (D4). */
+  journaled: number;
+};
 
 /** What a store may get wrong, for mutants. */
 export interface StoreLies {
@@ -84,6 +89,8 @@ export class SimStore implements MetadataStore {
   doubt: ((change: Change) => 'done' | 'lost' | undefined) | undefined;
   readonly #clock: Clock;
   #commits: number;
+  #unjournaled: StoreStep[] = [];
+  #round: Promise<void> | undefined;
 
   constructor(clock: Clock, tables?: Tables, commits = 0) {
     this.#clock = clock;
@@ -93,7 +100,6 @@ export class SimStore implements MetadataStore {
 
   async open(): Promise<void> {}
   async close(): Promise<void> {}
-  async settled(): Promise<void> {}
   healthy(): boolean {
     return true;
   }
@@ -181,23 +187,53 @@ export class SimStore implements MetadataStore {
       failed: false,
       change: copy,
       revision: '',
+      journaled: Infinity,
     };
     this.record.push(step);
-    return scheduler.step(step, () => {
+    const result = await scheduler.step(step, () => {
       const doubt = this.doubt?.(change);
       if (doubt === 'lost') throw inDoubt();
-      const result = this.#apply(copy, options);
-      if (result.outcome === 'done') step.revision = result.revision;
-      else step.failed = true;
+      const applied = this.#apply(copy, options);
+      if (applied.outcome === 'done') {
+        step.revision = applied.revision;
+        this.#unjournaled.push(step);
+      } else step.failed = true;
       if (doubt === 'done') {
         // Its outcome stands, only the answer is lost: the record must not call it undone.
         queueMicrotask(() => {
-          step.failed = result.outcome !== 'done';
+          step.failed = applied.outcome !== 'done';
         });
         throw inDoubt();
       }
-      return result;
+      return applied;
     });
+    const durable = this.#journaled(scheduler);
+    if (this.lies.unflushed !== true) await durable;
+    return result;
+  }
+
+  /** Everything that is visible now is durable on return: one log, in commit order, by batches. */
+  async #journaled(scheduler: Scheduler): Promise<void> {
+    const last = this.#unjournaled.at(-1);
+    while (last !== undefined && last.journaled === Infinity) {
+      this.#round ??= this.#journal(scheduler);
+      await this.#round;
+    }
+  }
+
+  async #journal(scheduler: Scheduler): Promise<void> {
+    const batch = [...this.#unjournaled];
+    const name = `${scheduler.phase}/journal-append/metadata`;
+    const step: Step = { name, begin: 0, end: Infinity, failed: false };
+    await scheduler.step(step, () => undefined);
+    for (const one of batch) one.journaled = step.end;
+    this.#unjournaled = this.#unjournaled.filter((one) => !batch.includes(one));
+    this.#round = undefined;
+  }
+
+  async settled(): Promise<void> {
+    if (this.scheduler?.recording !== true) return;
+    await this.#journaled(this.scheduler);
   }
 
   #apply(change: Change, options: CommitOptions | undefined): CommitResult {
@@ -232,22 +268,21 @@ function inDoubt(): FirnError {
   });
 }
 
-/** How long a commit that is not flushed may be lost. */
-const UNFLUSHED_EVENTS = 12;
-
-/** What the store holds after a crash: all that was acknowledged, and any of what was in flight. */
+/**
+ * What the store holds after a crash: all that was journaled, and of what was visible beyond it a
+ * beginning, in commit order. What was still on its way never happened.
+ */
 export class StoreReplay {
   #tables: Tables;
   readonly #record: readonly StoreStep[];
-  readonly #lies: StoreLies;
   #next = 0;
   #open: StoreStep[] = [];
+  #visible: StoreStep[] = [];
   settled = true;
 
-  constructor(start: Tables, record: readonly StoreStep[], lies: StoreLies) {
+  constructor(start: Tables, record: readonly StoreStep[]) {
     this.#tables = start;
     this.#record = record;
-    this.#lies = lies;
   }
 
   advance(p: number): void {
@@ -256,24 +291,23 @@ export class StoreReplay {
       if (step.begin >= p) break;
       this.#open.push(step);
     }
-    const durable = this.#lies.unflushed === true ? p - UNFLUSHED_EVENTS : p;
-    const ended = this.#open.filter((step) => step.end < durable).toSorted((a, b) => a.end - b.end);
-    this.#open = this.#open.filter((step) => step.end >= durable);
-    for (const step of ended) {
-      if (!step.failed) this.#tables = withChange(this.#tables, step.change, step.revision);
+    this.#open = this.#open.filter((step) => !step.failed || step.end >= p);
+    const byEnd = this.#open.filter((step) => step.end < p).toSorted((a, b) => a.end - b.end);
+    for (const step of byEnd) {
+      if (step.journaled >= p) continue;
+      this.#tables = withChange(this.#tables, step.change, step.revision);
+      this.#open.splice(this.#open.indexOf(step), 1);
     }
-    this.settled = this.#open.length === 0;
+    this.#visible = byEnd.filter((step) => step.journaled >= p);
+    this.settled = this.#visible.length === 0;
   }
 
   tables(draw: Seeded, note: (choice: number) => void): Tables {
+    const count = draw.below(this.#visible.length + 1);
+    note(count);
     let tables = this.#tables;
-    for (const [i, step] of this.#open.entries()) {
-      const kept = draw.next() < 0.5;
-      note(kept ? 1 : 0);
-      const row = tables.get(step.change.table)?.get(step.change.id);
-      if (kept && !step.failed && fits(step.change, row, this.#lies)) {
-        tables = withChange(tables, step.change, `9${String(i).padStart(11, '0')}`);
-      }
+    for (const { change, revision } of this.#visible.slice(0, count)) {
+      tables = withChange(tables, change, revision);
     }
     return tables;
   }

@@ -162,7 +162,7 @@ export class World {
     const { life } = this;
     return new WorldReplay(this, [
       ...drives.map((start, i) => new DriveReplay(start, life.drives[i]?.record ?? [])),
-      new StoreReplay(tables, life.store.record, life.store.lies),
+      new StoreReplay(tables, life.store.record),
       new CloudReplay(cold, life.cold.record),
       new CloudReplay(archive, life.archive.record),
     ]);
