@@ -155,7 +155,7 @@ async function bearsOne(
     ([key, effect]) => effect !== 'absent' && world.model.isAcked(key, p, effect),
   );
   // A group that is only half founded needs all its drives.
-  if (acked.length === 0) return;
+  if (acked.length === 0 || world.options.isHurt === true) return;
   // Just answered: whichever drive it is. Later one of them.
   const isAnswer = of.state.where.includes('/answered/');
   const any = new Seeded(mixed(world.seed, p, 77)).below(remains.images.length);

@@ -405,6 +405,7 @@ const healing: Workload = {
 const scrubbing: Workload = {
   name: 'scrub-repair',
   ...SMALL,
+  options: { isHurt: true },
   async run(world) {
     await filled(world, { a: 700, b: 9 * KiB, c: 3000, d: 12 * KiB });
     await restarted(world);

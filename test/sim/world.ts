@@ -23,6 +23,8 @@ export interface WorldOptions {
   storeLies?: StoreLies;
   cloudLies?: SimCloud['lies'];
   graceMs?: number;
+  /** Media are damaged as far as the code allows: one more loss is not promised until a scrub. */
+  isHurt?: boolean;
 }
 
 export interface PutMore {
