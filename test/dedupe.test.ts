@@ -1,4 +1,5 @@
-// Bytes that take less room: compression by moves. What a user would lose: bytes that come back other
+// Bytes that take less room, and packs that need not be read: compression by moves, filters of packs.
+// What a user would lose: bytes that come back other
 // than they went, or not at all; a range that is another's; memory, by bytes that swell; and an ETag,
 // size or date that changes because somebody saved room.
 
@@ -35,6 +36,7 @@ import { costReport } from '../policies/cost/report.ts';
 import { RestoreWorker } from '../workers/restore.ts';
 import { sampleUsage } from '../workers/usage.ts';
 import { checksumOf } from '../tiers/checksum.ts';
+import { packMayHold } from '../tiers/pack/pack-filter.ts';
 import { buildPacker } from '../tiers/pack/packer.ts';
 import { describePack, readPack, versionInPack } from '../tiers/pack/rebuild.ts';
 import { Crash } from './memory-store.ts';
@@ -678,7 +680,8 @@ test('on real drives and LMDB: coded records and shard files are read, by range 
   })) {
     const key = keyOfObjectId(id);
     const body = bodies.get(key) as Uint8Array;
-    const { location, sizeBytes } = value.versions[0]?.parts[0] as Part;
+    const [part] = (value.versions[0] as Version).parts;
+    const { location, sizeBytes } = part as Part;
     t.is(sizeBytes, body.length);
     t.is(location.codec, key === 'noise' ? undefined : 'zstd', key);
     kinds.push(location.kind);
@@ -854,4 +857,114 @@ test('named by objects, candidates and packs, coded bytes are freed as they lie'
   t.is(rig.cold.blobs.size, 0);
   t.is(rig.hot.blobs.size, 0);
   t.deepEqual(rig.store.rowsOf<Pack>('packs'), []);
+});
+
+/** 70 small objects of three buckets, the same each time. */
+function manyEntries(count = 70): PackEntry[] {
+  return Array.from({ length: count }, (_, i) => {
+    const entry = entryOf(`k/${i}`, lines(20 + (i % 50), i), false);
+    const [part] = entry.version.parts;
+    if (part !== undefined) part.location.id = '00'.repeat(16);
+    return { ...entry, bucketId: `${i % 3}`.repeat(16) };
+  });
+}
+
+async function packOf(
+  t: ExecutionContext,
+  entries: PackEntry[],
+): Promise<{
+  bytes: Buffer;
+  source: { sizeBytes: number; read: (range: ByteRange) => Promise<Body> };
+  asked: ByteRange[];
+}> {
+  const directory = mkdtempSync(join(tmpdir(), 'firn-filter-'));
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  const built = await buildPacker({ spoolDirectory: directory, random }).build(
+    'cd'.repeat(16),
+    entries,
+  );
+  const bytes = Buffer.from(await wholeOf(built.body()));
+  await built.discard();
+  const { read, asked } = readerOf(bytes);
+  return { bytes, source: { sizeBytes: bytes.length, read }, asked };
+}
+
+const ownerOf = (i: number): { bucketId: string; key: string } => ({
+  bucketId: `${i % 3}`.repeat(16),
+  key: `k/${i}`,
+});
+
+test("a pack's filter never denies what is in it, and 1 in 100 of what isn't at most", async (t) => {
+  const count = 2000;
+  const { source } = await packOf(t, manyEntries(count));
+  for (let i = 0; i < count; i += 7) t.true(await packMayHold(source, ownerOf(i)), `k/${i}`);
+  for (const bucketId of ['0', '1', '2']) {
+    t.true(await packMayHold(source, { bucketId: bucketId.repeat(16) }));
+  }
+  let wrong = 0;
+  const strangers = 3000;
+  for (let i = 0; i < strangers; i++) {
+    if (await packMayHold(source, { bucketId: '0'.repeat(16), key: `other/${i}` })) wrong += 1;
+  }
+  t.log(`${wrong} of ${strangers} in vain`);
+  t.true(wrong <= strangers / 100);
+});
+
+test('who looks for a key that a pack does not hold reads no index', async (t) => {
+  const { source, bytes, asked } = await packOf(t, manyEntries(3000));
+  const found: string[] = [];
+  for await (const one of readPack(source, { bucketId: '9'.repeat(16) })) found.push(one.state);
+  t.deepEqual(found, []);
+  const read = asked.reduce((sum, { length }) => sum + length, 0);
+  t.true(read < bytes.length / 50, `${read} of ${bytes.length} bytes`);
+  const own: string[] = [];
+  for await (const one of readPack(source, ownerOf(1234))) {
+    if (one.state === 'whole') own.push(one.entry.key);
+  }
+  t.deepEqual(own, ['k/1234']);
+});
+
+test('without a filter, with a damaged one, or one of another pack, everything is looked at', async (t) => {
+  const { bytes } = await packOf(t, manyEntries());
+  const at = bytes.indexOf('filter.bin') + 'filter.bin'.length;
+  const head = await describePack({ sizeBytes: bytes.length, read: readerOf(bytes).read });
+  const length = head.filterBytes ?? 0;
+  t.true(length > 64);
+  const stranger = { bucketId: '9'.repeat(16), key: 'none' };
+  t.false(await packMayHold({ sizeBytes: bytes.length, read: readerOf(bytes).read }, stranger));
+  for (let i = 0; i < length; i++) {
+    const bad = Buffer.from(bytes);
+    bad[at + i] = (bad[at + i] as number) ^ 0x10;
+    const source = { sizeBytes: bad.length, read: readerOf(bad).read };
+    // The zeros of its head are under its checksum too.
+    if (!(await packMayHold(source, ownerOf(5)))) return t.fail(`byte ${i} hides what is there`);
+    if (!(await packMayHold(source, stranger))) return t.fail(`byte ${i} is believed`);
+  }
+  const few = await packOf(t, manyEntries(63));
+  t.is((await describePack(few.source)).filterBytes, undefined);
+  t.true(await packMayHold(few.source, stranger));
+  const old = readFileSync('tiers/pack/example-coded.golden.zip');
+  const source = { sizeBytes: old.length, read: readerOf(old).read };
+  t.true(await packMayHold(source, stranger));
+  const keys: string[] = [];
+  for await (const one of readPack(source, { bucketId: 'b'.repeat(16), key: 'note' })) {
+    if (one.state === 'whole') keys.push(one.entry.key);
+  }
+  t.deepEqual(keys, ['note']);
+});
+
+test('a pack with a filter is the same zip each time: the golden one, which any tool lists', async (t) => {
+  const path = 'tiers/pack/example-filter.golden.zip';
+  const golden = readFileSync(path);
+  t.is(Buffer.compare((await packOf(t, manyEntries())).bytes, golden), 0);
+  const source = { sizeBytes: golden.length, read: readerOf(golden).read };
+  let whole = 0;
+  for await (const one of readPack(source)) if (one.state === 'whole') whole += 1;
+  t.is(whole, 70);
+  try {
+    execFileSync('unzip', ['-v'], { stdio: 'ignore' });
+  } catch {
+    return t.log('skipped the rest: no unzip on this machine');
+  }
+  t.regex(execFileSync('unzip', ['-l', path]).toString(), /73 files/);
 });

@@ -41,7 +41,7 @@ import type { Garbage } from '../appliance/model/records.ts';
 import type { GroupRoom } from '../appliance/model/node-group.ts';
 import type { ObjectDocument, Upload, UploadPart, Version } from '../appliance/model/object.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
-import { FilterEntries, OwnerFilter } from '../tiers/node-group/segment/owner-filter.ts';
+import { FilterEntries, OwnerFilter } from '../tiers/filter.ts';
 import { chooseGroup } from '../tiers/node-group/tier/placement.ts';
 import { adminCall } from './admin-fetch.ts';
 import { Seeded } from './contract/drive.ts';

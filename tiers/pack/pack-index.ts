@@ -40,6 +40,8 @@ export interface PackHead {
   codec: 'none' | 'zstd';
   entries: number;
   entryBytes: number;
+  /** Of the filter before the index; absent: there is none. */
+  filterBytes?: number;
 }
 
 /** Name of the entry that holds the object at `position` (from 0). */
@@ -130,7 +132,10 @@ export async function readHead(sizeBytes: number, read: ReadRange): Promise<Pack
 }
 
 /** Where the index is, by one ranged read of the last 79 bytes. */
-async function findIndex(sizeBytes: number, read: ReadRange): Promise<ByteRange> {
+export async function findIndex(
+  sizeBytes: number,
+  read: ReadRange,
+): Promise<ByteRange & { headerOffset: number }> {
   const length = DIRECTORY_ENTRY_BYTES + INDEX_NAME.length + END_BYTES;
   if (sizeBytes < length) throw damaged('too short for a pack');
   const tail = await exactly(read, { offset: sizeBytes - length, length });
@@ -140,7 +145,7 @@ async function findIndex(sizeBytes: number, read: ReadRange): Promise<ByteRange>
   if (last.name !== INDEX_NAME || offset + last.sizeBytes !== end.directoryOffset) {
     throw damaged(`${INDEX_NAME} is not its last entry`);
   }
-  return { offset, length: last.sizeBytes };
+  return { offset, length: last.sizeBytes, headerOffset: last.headerOffset };
 }
 
 /** A line that failed its checksum: its number from 1. */
@@ -156,7 +161,8 @@ export async function* readLines(
   sizeBytes: number,
   read: ReadRange,
 ): AsyncGenerator<IndexedEntry | DamagedLine> {
-  const [head, range] = await Promise.all([readHead(sizeBytes, read), findIndex(sizeBytes, read)]);
+  const [head, index] = await Promise.all([readHead(sizeBytes, read), findIndex(sizeBytes, read)]);
+  const range: ByteRange = { offset: index.offset, length: index.length };
   if (head.entries > PACK_ENTRIES_MAX) throw damaged('it claims too many entries');
   let number = 0;
   for await (const line of linesOf(await read(range))) {

@@ -30,6 +30,7 @@ import {
   readLines,
   type PackHead,
 } from './pack-index.ts';
+import { FILTER_NAME, filterOf } from './pack-filter.ts';
 import { PackWriter } from './pack-writer.ts';
 import { readFully, verifyPack, type ExpectedEntry } from './verify-pack.ts';
 import { damaged } from './zip.ts';
@@ -118,6 +119,7 @@ async function writeEntries(
     expected.push({ name, offset, length: bytes.length, sha256 });
     return offset;
   };
+  const filter = filterOf(id, entries);
   // Told before the first entry is read: that one may be coded, not that one is.
   const codec = entries.some((entry) => entry.compresses === true) ? 'zstd' : 'none';
   const head: PackHead = {
@@ -127,6 +129,7 @@ async function writeEntries(
     codec,
     entries: entries.length,
     entryBytes,
+    ...(filter === undefined ? {} : { filterBytes: filter.length }),
   };
   const headBytes = Buffer.from(`${JSON.stringify(head)}\n`, 'utf8');
   await add(HEAD_NAME, headBytes, sha256Of(headBytes));
@@ -148,6 +151,7 @@ async function writeEntries(
   } finally {
     await ahead.end();
   }
+  if (filter !== undefined) await add(FILTER_NAME, filter, sha256Of(filter));
   const index = Buffer.from(lines.join(''), 'utf8');
   await add(INDEX_NAME, index, sha256Of(index));
   const { sizeBytes, checksum } = await writer.finish();

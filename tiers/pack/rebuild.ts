@@ -11,6 +11,7 @@ import type { Part, Version } from '../../appliance/model/object.ts';
 import type { IndexedEntry } from '../../appliance/model/packer.ts';
 import type { Body, ByteRange } from '../../appliance/model/tier.ts';
 import { decodeFrames } from '../../appliance/model/zstd-frames.ts';
+import { packMayHold, type Owner } from './pack-filter.ts';
 import { readHead, readLines, wholeOf, type PackHead, type ReadRange } from './pack-index.ts';
 
 export interface PackSource {
@@ -32,16 +33,18 @@ export function describePack(source: PackSource): Promise<PackHead> {
 }
 
 /**
- * Every object of the pack in its order, one in memory at a time. Throws Corrupt if the index is
- * gone.
+ * Every object of the pack in its order, one in memory at a time; with an owner only what is that
+ * one's: a pack whose filter denies it is not read. Throws Corrupt if the index is gone.
  */
-export async function* readPack(source: PackSource): AsyncGenerator<RebuiltEntry> {
+export async function* readPack(source: PackSource, owner?: Owner): AsyncGenerator<RebuiltEntry> {
+  if (owner !== undefined && !(await packMayHold(source, owner))) return;
   for await (const line of readLines(source.sizeBytes, source.read)) {
     if ('damagedLine' in line) {
       yield { state: 'unnamed', line: line.damagedLine };
       continue;
     }
     const { offset, length } = line;
+    if (owner !== undefined && !isOf(line, owner)) continue;
     const bytes =
       length === 0 ? new Uint8Array(0) : await wholeOf(await source.read({ offset, length }));
     const whole =
@@ -52,6 +55,9 @@ export async function* readPack(source: PackSource): AsyncGenerator<RebuiltEntry
       : { state: 'whole', entry: line, bytes: plain };
   }
 }
+
+const isOf = (entry: IndexedEntry, { bucketId, key }: Owner): boolean =>
+  entry.bucketId === bucketId && (key === undefined || entry.key === key);
 
 /** The object's own bytes; undefined where a coded part does not open to its size. */
 async function plainOf(entry: IndexedEntry, stored: Uint8Array): Promise<Uint8Array | undefined> {

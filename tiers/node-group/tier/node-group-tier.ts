@@ -36,7 +36,8 @@ import { ChecksumStream, checksumOf } from '../../checksum.ts';
 import { Arena } from '../codec/arena.ts';
 import { Codec } from '../codec/codec.ts';
 import { codeOf } from '../codec/field.ts';
-import { FilterEntries, loadFilter, writeFilter } from '../segment/owner-filter.ts';
+import { FilterEntries } from '../../filter.ts';
+import { loadFilter, writeFilter } from '../segment/owner-filter.ts';
 import { extentOf, isSettled, recordsOfSegment, walkSegment } from '../segment/walk.ts';
 import {
   RECORD_ROOM_BYTES,
