@@ -28,7 +28,7 @@ import type { Location, Pack } from '../appliance/model/location.ts';
 import type { ObjectDocument, Part, Version } from '../appliance/model/object.ts';
 import type { PackEntry } from '../appliance/model/packer.ts';
 import type { Garbage, UsageRow } from '../appliance/model/records.ts';
-import type { Body, ByteRange } from '../appliance/model/tier.ts';
+import type { Body, ByteRange, Tier } from '../appliance/model/tier.ts';
 import { decodeFrames, encodeFrames, FRAME_BYTES } from '../appliance/model/zstd-frames.ts';
 import { CostModel } from '../policies/cost/cost-model.ts';
 import { loadPriceBooks } from '../policies/cost/price-book.ts';
@@ -36,6 +36,7 @@ import { costReport } from '../policies/cost/report.ts';
 import { RestoreWorker } from '../workers/restore.ts';
 import { sampleUsage } from '../workers/usage.ts';
 import { checksumOf } from '../tiers/checksum.ts';
+import { buildColdTier } from '../tiers/cold/build.ts';
 import { packMayHold } from '../tiers/pack/pack-filter.ts';
 import { buildPacker } from '../tiers/pack/packer.ts';
 import { describePack, readPack, versionInPack } from '../tiers/pack/rebuild.ts';
@@ -691,6 +692,37 @@ test('on real drives and LMDB: coded records and shard files are read, by range 
     t.is(Buffer.compare(got, body.subarray(range.offset, range.offset + 4000)), 0, key);
   }
   t.deepEqual(kinds.toSorted(), ['segment', 'segment', 'segment', 'shards']);
+});
+
+test('in a folder as cold tier, a large object lies alone and compressed, of a length nobody knew, and zstd opens it', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'firn-alone-'));
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  const rig = await compressing(t);
+  const tier = await buildColdTier(
+    { kind: 'directory', name: 'cold', directory },
+    { clock: rig.clock, random },
+  );
+  await tier.open();
+  t.teardown(() => tier.close());
+  (rig.context.tiers as Map<string, Tier>).set('cold', tier);
+  const body = lines(17 * MiB + 1, 4);
+  await put(rig, 'dumps/monday.sql', body);
+  await put(rig, 'small', lines(30_000, 5));
+  await pack(rig);
+  t.is(Buffer.compare(await get(rig, 'dumps/monday.sql'), body), 0);
+  const range = { offset: 9 * MiB - 7, length: 3 * MiB };
+  const cut = body.subarray(range.offset, range.offset + range.length);
+  t.is(Buffer.compare(await get(rig, 'dumps/monday.sql', range), cut), 0);
+  t.is(Buffer.compare(await get(rig, 'small'), lines(30_000, 5)), 0);
+  const rows = rig.store.rowsOf<Pack>('packs').map(({ value }) => value);
+  const alone = rows.find(({ layout }) => layout === 'plain') as Pack;
+  t.regex((alone.blob as { name: string }).name, /-monday\.sql\.zst$/);
+  t.true(alone.sizeBytes < body.length / 2);
+  t.is(alone.entryBytes, alone.sizeBytes);
+  await back(rig);
+  await settle(rig);
+  for await (const { location } of tier.list()) t.fail(`${location.id} is left`);
+  await audit(t, rig, 'moved back');
 });
 
 test('a rotten source is not hidden by compression: it stays where it is, and is counted', async (t) => {

@@ -61,10 +61,11 @@ export class LocationReader {
   }
 
   /**
-   * Forgets where a pack is: after TierMissing, in case its row was changed by hand or by a
-   * rebuild.
+   * Forgets where a pack is and how coded bytes are cut: after a failure, in case the pack's row was
+   * changed by hand or by a rebuild, or what was read then was wrong.
    */
   forget(location: Location): void {
+    this.#tables.delete(location.id);
     if (location.kind === 'pack') this.#packs.delete(location.pack);
   }
 
