@@ -6,23 +6,35 @@
 
 import type { Drive } from '../../model/drive.ts';
 import { FirnError } from '../../model/errors.ts';
-import { FileCopy } from './file-copy.ts';
-import { BLOCK_BYTES, encodeFileHeader, type BatchPlace } from './format.ts';
-import { ManyCopies, type Patience } from './many-copies.ts';
-import { JOURNAL_DIRECTORY, pathOf, readManifest, writeManifest } from './manifest.ts';
+import { FileCopy, isNoRoom } from './file-copy.ts';
+import { BLOCK_BYTES, encodeFileHeader, type BatchPlace, type FileHeader } from './format.ts';
+import { inTime, lateAfter, ManyCopies, type Patience } from './many-copies.ts';
+import { JOURNAL_DIRECTORY, pathOf, writeManifest } from './manifest.ts';
 import type { Manifest, SealedFile } from './manifest.ts';
 import type { JournalOptions } from './ports.ts';
+import { aheadOn, cutTo, forget, isPart, reserve } from './on-drive.ts';
 import type { LogEnd } from './replay.ts';
 import { checksumText, copyFile } from './snapshot.ts';
 import type { Survey } from './survey.ts';
 
 const LOG_BYTES = 32 * 1024 * 1024;
-/** A drive that fails again and again is tried at every 64th look. */
-const REST_POWER_MAX = 6;
+/** A drive that fails again and again is tried at every 4,096th look, some hours: 65,535 epochs. */
+const REST_POWER_MAX = 12;
+const EPOCH_MAX = 0xffff;
+/** So far a log grows on before it is looked again whether there is room for another. */
+const ROLL_AGAIN_BYTES = 1024 * 1024;
+
+interface NewLog {
+  copies: ManyCopies;
+  header: FileHeader;
+}
 
 export class Copies {
   readonly #options: JournalOptions;
   readonly #logBytes: number;
+  #aheadBytes: number;
+  /** A log without room for the next one grows on; where that is tried again. */
+  #rollAt: number;
   #manifest: Manifest;
   #reserved: number;
   #log = new ManyCopies();
@@ -38,6 +50,8 @@ export class Copies {
   constructor(options: JournalOptions, from: { manifest: Manifest; reserved: number }) {
     this.#options = options;
     this.#logBytes = options.logBytes ?? LOG_BYTES;
+    this.#rollAt = this.#logBytes;
+    this.#aheadBytes = this.#logBytes;
     this.#manifest = from.manifest;
     this.#reserved = from.reserved;
     this.number = from.manifest.snapshot.number;
@@ -63,21 +77,26 @@ export class Copies {
 
   /** A batch of this size needs another log first. */
   isFullFor(sizeBytes: number): boolean {
-    return this.#position + sizeBytes > this.#logBytes && this.#position > BLOCK_BYTES;
+    return this.#position + sizeBytes > this.#rollAt && this.#position > BLOCK_BYTES;
+  }
+
+  /** Takes room ahead of the end. False: copies failed, as of append(). Not beside appends. */
+  async takeAhead(): Promise<boolean> {
+    return await this.#log.take(this.#position, this.#aheadBytes, this.patience);
   }
 
   /**
    * True: durable on all copies. False: some failed and are out; the caller goes on by shed().
    */
   async append(bytes: Uint8Array, checksum: bigint): Promise<boolean> {
-    if (!(await this.#log.write(bytes, this.#position, this.#patience()))) return false;
+    if (!(await this.#log.write(bytes, this.#position, this.patience))) return false;
     const { file, sequence } = this.#place;
     this.#place = { file, sequence: sequence + 1, previous: checksum };
     this.#position += bytes.length;
     return true;
   }
 
-  #patience(): Patience | undefined {
+  get patience(): Patience | undefined {
     const { patience, copiesMin } = this.#options;
     return patience === undefined ? undefined : { ended: patience, need: copiesMin };
   }
@@ -92,7 +111,10 @@ export class Copies {
     if (!even || end.damaged.size > 0 || holders.length < wanted) return false;
     if ((await this.#complete(holders)).length < holders.length) return false;
     const header = { kind: 'log', file: this.#manifest.open } as const;
-    const opened = await Promise.allSettled(holders.map((drive) => FileCopy.open(drive, header)));
+    const opened = await Promise.allSettled(
+      holders.map((drive) => FileCopy.open(drive, header, end.position)),
+    );
+    this.#aheadBytes = Math.min(await aheadOn(holders, undefined), this.#logBytes);
     this.#log.adopt(opened.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])));
     if (this.#log.drives.length === holders.length) {
       this.#take(end);
@@ -189,17 +211,24 @@ export class Copies {
     for (;;) {
       if (left.length < this.#options.copiesMin) throw tooFew(this.#options);
       const epoch = this.#reserved + 1;
-      this.#reserved = epoch;
-      const reserved = await this.#each(left, (drive) => reserve(drive, this.#manifest, epoch));
-      const all = reserved.length === left.length;
-      left = all ? await this.#install(left, { epoch, generation: 1 }) : reserved;
-      if (all && this.#manifest.epoch === epoch) break;
+      if (epoch > EPOCH_MAX) throw exhausted();
+      // Room first: a full drive would use up an epoch at every try.
+      const log = await this.#createLog(left, epoch);
+      for (const { drive, error } of log.copies.failed) this.#left(drive, error);
+      if (log.copies.drives.length === left.length) {
+        this.#reserved = epoch;
+        const { drives: on } = log.copies;
+        left = await this.#each(on, (drive) => reserve(drive, this.#manifest, epoch));
+        if (left.length === on.length) left = await this.#install(log, { epoch, generation: 1 });
+        if (this.#manifest.epoch === epoch) break;
+      } else left = log.copies.drives;
+      void log.copies.close();
     }
     const { epoch } = this.#manifest;
     await this.#options.index.setEpoch(epoch);
     const paths = left.map(({ path }) => path);
     this.#options.notice?.({ kind: 'epoch', epoch, drives: paths, copies: this.#options.copies });
-    await this.#tidy();
+    await this.tidy();
   }
 
   /** The open log is closed where it counts. `ends`: and with it the epoch. */
@@ -229,50 +258,64 @@ export class Copies {
     this.#place = { file: '', sequence: 1, previous: 0n };
   }
 
+  /** An empty log on each of these drives that can take one; the others are in its `failed`. */
+  async #createLog(drives: readonly Drive[], epoch: number): Promise<NewLog> {
+    const { patience, store } = this.#options;
+    const late = lateAfter(patience);
+    this.#aheadBytes = Math.min(await aheadOn(drives, late), this.#logBytes);
+    const file = newFileId(this.#options);
+    const header: FileHeader = { kind: 'log', store, file, number: this.number, epoch };
+    const copies = new ManyCopies();
+    const sizes = { sizeBytes: this.#logBytes, aheadBytes: this.#aheadBytes };
+    await copies.create(drives, header, { ...sizes, late });
+    return { copies, header };
+  }
+
   /**
-   * An empty log, and the manifest that names it, on each of the drives; returns those that took
-   * both. It counts, and is this journal's, only where all did.
+   * The manifest that names the log, on each of its drives; returns those that took it. It counts,
+   * and is this journal's, only where all did.
    */
   async #install(
-    drives: readonly Drive[],
+    { copies, header }: NewLog,
     named: { epoch: number; generation: number },
   ): Promise<Drive[]> {
-    const { store } = this.#options;
-    const file = newFileId(this.#options);
-    const number = this.number;
-    const header = { kind: 'log', store, file, number, epoch: named.epoch } as const;
-    const log = new ManyCopies();
-    await log.create(drives, header, this.#logBytes);
-    const manifest: Manifest = {
-      ...this.#manifest,
-      ...named,
-      reserved: this.#reserved,
-      copies: drives.length,
-      open: file,
-    };
-    for (const { drive, error } of log.failed) this.#left(drive, error);
-    if (log.drives.length === drives.length) {
-      log.keep(await this.#each(drives, (drive) => writeManifest(drive, manifest)));
-    }
-    if (log.drives.length < drives.length) {
-      void log.close();
-      return log.drives;
+    const { drives } = copies;
+    const { file } = header;
+    const reserved = this.#reserved;
+    const manifest = { ...this.#manifest, ...named, reserved, copies: drives.length, open: file };
+    const took = await this.#each(drives, (drive) => writeManifest(drive, manifest));
+    if (took.length < drives.length) {
+      void copies.close();
+      return took;
     }
     void this.#log.close();
-    this.#log = log;
+    this.#log = copies;
     this.#manifest = manifest;
     this.#place = { file, sequence: 1, previous: encodeFileHeader(header).checksum };
     this.#position = BLOCK_BYTES;
-    return log.drives;
+    this.#rollAt = this.#logBytes;
+    return took;
   }
 
-  /** Seals the log and goes on with another in the same epoch. */
+  /** Seals the log and goes on with another in the same epoch; in the same where there is no room. */
   async roll(): Promise<void> {
     const drives = this.#log.drives;
     const { epoch, generation } = this.#manifest;
+    const log = await this.#createLog(drives, epoch);
+    const { failed } = log.copies;
+    if (failed.length > 0 && failed.every(({ error }) => isNoRoom(error))) {
+      await log.copies.close();
+      await this.tidy();
+      this.#rollAt = this.#position + Math.min(this.#aheadBytes, ROLL_AGAIN_BYTES);
+      return;
+    }
+    let took = log.copies.drives;
     this.#seal(false);
-    const took = await this.#install(drives, { epoch, generation: generation + 1 });
+    if (failed.length === 0) took = await this.#install(log, { epoch, generation: generation + 1 });
+    else await log.copies.close();
+    for (const { drive, error } of failed) this.#left(drive, error);
     if (took.length < drives.length) await this.#goOn(took, drives);
+    await this.tidy();
   }
 
   /** After append() was false: the copies that are left go on in a new epoch. */
@@ -366,38 +409,36 @@ export class Copies {
       this.#log.keep(done);
       await this.#goOn(done, drives);
     }
-    await this.#tidy();
+    await this.tidy();
     return true;
   }
 
-  /** Files that no manifest names any more go. Best effort: what stays costs room. */
-  async #tidy(): Promise<void> {
+  /**
+   * Files that no manifest names any more go, and room behind the end of sealed ones. Best effort:
+   * what stays costs room.
+   */
+  async tidy(): Promise<void> {
     const { snapshot, logs, open } = this.#manifest;
-    const named = new Set([
-      ...[snapshot, ...logs].map(pathOf),
-      pathOf({ kind: 'log', file: open }),
-    ]);
-    if (this.growing !== undefined) named.add(pathOf({ kind: 'snapshot', file: this.growing }));
-    await Promise.allSettled(
-      this.#log.drives.map(async (drive) => {
-        for (const name of await drive.list(JOURNAL_DIRECTORY)) {
-          const path = `${JOURNAL_DIRECTORY}/${name}`;
-          if (/^(?:log|snapshot)-/.test(name) && !named.has(path)) await drive.remove(path);
-        }
-      }),
+    const named = new Map([snapshot, ...logs].map((file) => [pathOf(file), file.sizeBytes]));
+    const kept = new Set([...named.keys(), pathOf({ kind: 'log', file: open })]);
+    if (this.growing !== undefined) kept.add(pathOf({ kind: 'snapshot', file: this.growing }));
+    const tidied = this.#log.drives.map(async (drive) => {
+      for (const name of await drive.list(JOURNAL_DIRECTORY)) {
+        const path = `${JOURNAL_DIRECTORY}/${name}`;
+        const sizeBytes = named.get(path);
+        if (isPart(name) && !kept.has(path)) await drive.remove(path);
+        else if (sizeBytes !== undefined) await cutTo(drive, path, sizeBytes);
+      }
+    });
+    await inTime(Promise.allSettled(tidied), lateAfter(this.#options.patience)).catch(
+      () => undefined,
     );
   }
 
   /** Drives on which the work ended well, within patience; of the others is told. */
   async #each(drives: readonly Drive[], work: (drive: Drive) => Promise<void>): Promise<Drive[]> {
-    const { patience } = this.#options;
-    const late = patience?.().then(() => {
-      throw new Error('the drive did not answer in time');
-    });
-    late?.catch(() => undefined);
-    const done = await Promise.allSettled(
-      drives.map((drive) => (late === undefined ? work(drive) : Promise.race([work(drive), late]))),
-    );
+    const late = lateAfter(this.#options.patience);
+    const done = await Promise.allSettled(drives.map((drive) => inTime(work(drive), late)));
     return drives.filter((drive, i) => {
       const one = done[i];
       if (one?.status === 'rejected') this.#left(drive, one.reason);
@@ -430,28 +471,17 @@ export async function usableDrives(
   options: JournalOptions,
   drives: readonly Drive[],
 ): Promise<Drive[]> {
-  const { isUsable } = options;
+  const { isUsable, patience } = options;
   if (isUsable === undefined) return [...drives];
-  const answers = await Promise.all(drives.map((drive) => isUsable(drive).catch(() => false)));
+  const late = lateAfter(patience);
+  const answers = await Promise.all(
+    drives.map((drive) => inTime(isUsable(drive), late).catch(() => false)),
+  );
   return drives.filter((_, i) => answers[i]);
 }
 
-/** What the drive has stays, but no epoch up to this one can begin again where this is seen. */
-async function reserve(drive: Drive, base: Manifest, epoch: number): Promise<void> {
-  await drive.makeDirectory(JOURNAL_DIRECTORY);
-  const own = await readManifest(drive);
-  const none: Manifest = { ...base, epoch: 0, generation: 0, copies: 0, snapshot: base.snapshot };
-  await writeManifest(drive, { ...(own ?? none), reserved: epoch });
+function exhausted(): FirnError {
+  return new FirnError('ServiceUnavailable', 'the metadata journal has used up its epochs', {
+    hint: 'a drive left and joined tens of thousands of times: ask for help, nothing is lost',
+  });
 }
-
-/** No part of a journal stays on the drive. The manifest goes first: no rest is taken for one. */
-async function forget(drive: Drive): Promise<void> {
-  const names = await drive.list(JOURNAL_DIRECTORY);
-  if (names.length === 0) return;
-  for (const name of names.toSorted((a, b) => Number(isPart(a)) - Number(isPart(b)))) {
-    await drive.remove(`${JOURNAL_DIRECTORY}/${name}`);
-    if (!isPart(name)) await drive.syncDirectory(JOURNAL_DIRECTORY);
-  }
-}
-
-const isPart = (name: string): boolean => /^(?:log|snapshot)-/.test(name);

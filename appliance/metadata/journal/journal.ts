@@ -214,6 +214,7 @@ export class Journal {
       this.#batched = state.number;
     }
     this.#announce(state.number);
+    if (!(await copies.takeAhead())) await copies.shed();
   }
 
   #announce(number: number): void {
@@ -256,6 +257,9 @@ export class Journal {
       if (!isShort()) break;
     }
     if (leaving.size > 0 && this.#copies.without(leaving) >= copies) await this.#leave(leaving);
+    await this.#exclusive(async () => {
+      if (this.healthy && !(await this.#copies.takeAhead())) await this.#copies.shed();
+    }).catch((error: unknown) => this.#down(error));
     if (joined) this.kick();
     return joined;
   }
@@ -307,7 +311,8 @@ export class Journal {
     const file = newFileId(this.#options);
     copies.growing = file;
     try {
-      const { sealed, rows, drives } = await writeSnapshot(index, copies.drives, { store, file });
+      const named = { store, file, patience: copies.patience };
+      const { sealed, rows, drives } = await writeSnapshot(index, copies.drives, named);
       // It may show what was not journaled yet when it was begun.
       await this.settled(sealed.number);
       const done = await this.#exclusive(() => this.#copies.replaceSnapshot(sealed, drives));
@@ -316,6 +321,8 @@ export class Journal {
       return done;
     } finally {
       copies.growing = undefined;
+      // Also a snapshot for which there was no room: what was written of it takes room from others.
+      await this.#exclusive(() => this.#copies.tidy());
     }
   }
 

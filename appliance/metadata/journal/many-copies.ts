@@ -39,9 +39,20 @@ export class ManyCopies {
     });
   }
 
-  async create(drives: readonly Drive[], header: FileHeader, sizeBytes: number): Promise<void> {
+  /** A drive that takes too long is left out as if it had failed. */
+  async create(
+    drives: readonly Drive[],
+    header: FileHeader,
+    size: { sizeBytes: number; aheadBytes: number; late?: Promise<never> | undefined },
+  ): Promise<void> {
     const made = await Promise.allSettled(
-      drives.map((drive) => FileCopy.create(drive, header, sizeBytes)),
+      drives.map((drive) => {
+        const making = FileCopy.create(drive, header, size);
+        return inTime(making, size.late).catch((error: unknown) => {
+          void making.then((copy) => copy.close()).catch(() => undefined);
+          throw error;
+        });
+      }),
     );
     for (const [i, one] of made.entries()) {
       if (one.status === 'fulfilled') this.#copies.push(one.value);
@@ -54,25 +65,39 @@ export class ManyCopies {
    * given up may still read the bytes.
    */
   async write(bytes: Uint8Array, position: number, patience?: Patience): Promise<boolean> {
+    return await this.#each((copy) => copy.write(bytes, position), patience);
+  }
+
+  /** As write, for the room ahead of the end. */
+  async take(end: number, aheadBytes: number, patience?: Patience): Promise<boolean> {
+    return await this.#each((copy) => copy.take(end, aheadBytes), patience);
+  }
+
+  async #each(work: (copy: FileCopy) => Promise<void>, patience?: Patience): Promise<boolean> {
     const copies = this.#copies;
     const left = new Set(copies);
-    let error: unknown = new Error('the drive did not answer in time');
-    const writes = copies.map(async (copy) => {
+    const errors = new Map<FileCopy, unknown>();
+    let enough = (): void => undefined;
+    const need = new Promise<void>((resolve) => (enough = resolve));
+    const works = copies.map(async (copy) => {
       try {
-        await copy.write(bytes, position);
+        await work(copy);
         left.delete(copy);
       } catch (cause) {
-        error = cause;
+        errors.set(copy, cause);
       }
+      if (copies.length - left.size >= (patience?.need ?? copies.length)) enough();
     });
-    const all = Promise.all(writes);
+    const all = Promise.all(works);
     if (patience === undefined) await all;
     else {
       await Promise.race([all, patience.ended()]);
-      if (copies.length - left.size < patience.need) await all;
+      await Promise.race([all, need]);
     }
     if (left.size === 0) return true;
-    for (const copy of left) this.failed.push({ drive: copy.drive, error });
+    for (const copy of left) {
+      this.failed.push({ drive: copy.drive, error: errors.get(copy) ?? tooLate() });
+    }
     this.keep(copies.filter((copy) => !left.has(copy)).map(({ drive }) => drive));
     return false;
   }
@@ -80,4 +105,20 @@ export class ManyCopies {
   async close(): Promise<void> {
     await Promise.allSettled(this.#copies.map((copy) => copy.close()));
   }
+}
+
+export const tooLate = (): Error => new Error('the drive did not answer in time');
+
+/** `work`, or the rejection of `late` if that comes first: a drive that hangs stops nobody. */
+export function inTime<T>(work: Promise<T>, late: Promise<never> | undefined): Promise<T> {
+  return late === undefined ? work : Promise.race([work, late]);
+}
+
+/** Rejects once patience ends; nobody need await it. */
+export function lateAfter(patience: (() => Promise<void>) | undefined): Promise<never> | undefined {
+  const late = patience?.().then((): never => {
+    throw tooLate();
+  });
+  late?.catch(() => undefined);
+  return late;
 }

@@ -13,7 +13,7 @@ import {
   type FileHeader,
 } from './format.ts';
 import { JOURNAL_DIRECTORY, pathOf, type SealedFile } from './manifest.ts';
-import { ManyCopies } from './many-copies.ts';
+import { ManyCopies, type Patience } from './many-copies.ts';
 import { MergedReader } from './merged-reader.ts';
 import type { Entry, IndexState, JournalIndex } from './ports.ts';
 
@@ -33,7 +33,7 @@ export const checksumText = (value: bigint): string => value.toString(16).padSta
 export async function writeSnapshot(
   index: JournalIndex,
   drives: readonly Drive[],
-  named: { store: string; file: string },
+  named: { store: string; file: string; patience?: Patience | undefined },
 ): Promise<WrittenSnapshot> {
   const many = new ManyCopies();
   const builder = new BatchBuilder();
@@ -43,7 +43,7 @@ export async function writeSnapshot(
   let rows = 0;
   const put = async (end: boolean): Promise<void> => {
     const { bytes, checksum } = builder.finish(place, state as IndexState, end);
-    await many.write(bytes, position);
+    await many.write(bytes, position, named.patience);
     place = { file: named.file, sequence: place.sequence + 1, previous: checksum };
     position += bytes.length;
     builder.clear();
@@ -51,9 +51,10 @@ export async function writeSnapshot(
   for await (const page of index.rows()) {
     if (!isPage(page)) {
       state = page;
-      const header: FileHeader = { kind: 'snapshot', ...named, ...state };
+      const { store, file } = named;
+      const header: FileHeader = { kind: 'snapshot', store, file, ...state };
       place.previous = encodeFileHeader(header).checksum;
-      await many.create(drives, header, BLOCK_BYTES);
+      await many.create(drives, header, { sizeBytes: BLOCK_BYTES, aheadBytes: 0 });
       continue;
     }
     for (const entry of page) builder.add(entry);
