@@ -61,8 +61,8 @@ export class LocationReader {
   }
 
   /**
-   * Forgets where a pack is and how coded bytes are cut: after a failure, in case the pack's row was
-   * changed by hand or by a rebuild, or what was read then was wrong.
+   * Forgets where a pack is and how coded bytes are cut: after a failure, in case the pack's row
+   * was changed by hand or by a rebuild, or what was read then was wrong.
    */
   forget(location: Location): void {
     this.#tables.delete(location.id);
