@@ -12,7 +12,7 @@ import type { Manifest } from './manifest.ts';
  * have filled; on a small drive less than this.
  */
 const AHEAD_BYTES = 4 * 1024 * 1024;
-const AHEAD_SHARE = 64;
+const AHEAD_SHARE = 16;
 const AHEAD_BYTES_MIN = 256 * 1024;
 
 /** Room to keep ahead on each of these drives: what the smallest can spare. */
