@@ -62,6 +62,7 @@ export class Arena {
   readonly #taken: Uint8Array;
   readonly #slots = new Map<number, Slot>();
   readonly #waiters: Waiter[] = [];
+  readonly #held = new Set<{ unit: number; until: Promise<unknown> }>();
 
   constructor(options: ArenaOptions) {
     this.#options = { waitersMax: 512, waitMsMax: 10_000, aligned: false, ...options };
@@ -111,7 +112,26 @@ export class Arena {
     });
   }
 
+  /** What these bytes lie in is not lent again before that has ended: it may still write there. */
+  hold(bytes: Uint8Array, until: Promise<unknown>): void {
+    if (bytes.buffer !== this.#bytes.buffer) return;
+    const held = { unit: Math.floor(bytes.byteOffset / this.#unitBytes), until };
+    this.#held.add(held);
+    const over = (): void => void this.#held.delete(held);
+    until.then(over, over);
+  }
+
   release(slot: Slot): void {
+    const held =
+      this.#held.size === 0
+        ? []
+        : [...this.#held].filter(({ unit }) => unit >= slot.unit && unit < slot.unit + slot.units);
+    if (held.length > 0) {
+      void Promise.allSettled(held.map(({ until }) => until)).then(() => this.#release(slot));
+    } else this.#release(slot);
+  }
+
+  #release(slot: Slot): void {
     for (let i = 0; i < slot.units; i += 1) {
       assert.equal(this.#taken[slot.unit + i], 1, 'a slot is released once');
       this.#taken[slot.unit + i] = 0;

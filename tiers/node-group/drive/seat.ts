@@ -85,9 +85,12 @@ export class Seat {
     return this.#absence === undefined;
   }
 
-  /** False while the breaker is open. */
+  /**
+   * False while it rests, and until it has been tried since: a drive that still hangs would else be
+   * waited for, and keep a slot of memory for good, each time that a rest is over.
+   */
   get trusted(): boolean {
-    return this.present && (this.#outUntil === 0 || this.#outUntil <= performance.now());
+    return this.present && this.#outUntil === 0;
   }
 
   /** May take new bytes. Workers may go on where requests must stop. */

@@ -174,7 +174,12 @@ export class DriveWatch {
       await seat.drive.remove(path);
       seat.recovered();
     } catch (error) {
-      seat.rest(`still failing: ${messageOf(error)}`);
+      const { code } = error as NodeJS.ErrnoException;
+      // Full is not failing: it may be read.
+      if (code === 'ENOSPC' || code === 'EDQUOT') {
+        seat.recovered();
+        seat.writeFailed(error);
+      } else seat.rest(`still failing: ${messageOf(error)}`);
     }
   }
 

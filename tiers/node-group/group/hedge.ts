@@ -36,33 +36,42 @@ export interface Race<T> {
   second: () => Promise<T | undefined>;
   /** The second was done before the first. */
   overtaken: () => void;
+  /** After so long the first is no longer waited for, whether or not the second has an answer. */
+  hopelessMs: number;
+  hopeless: () => void;
 }
 
 /** The first defined answer; undefined when both have none. Errors of the second count as none. */
-export function hedged<T>(
-  { first, second, overtaken }: Race<T>,
-  hedge: Hedge,
-): Promise<T | undefined> {
+export function hedged<T>(race: Race<T>, hedge: Hedge): Promise<T | undefined> {
   return new Promise<T | undefined>((resolve, reject) => {
     const begun = performance.now();
     let open = 1;
+    let isFirstOut = false;
+    let hopeless: NodeJS.Timeout | undefined;
     const answer = (value: T | undefined): void => {
       open -= 1;
       if (value !== undefined || open === 0) resolve(value);
     };
     const timer = setTimeout(() => {
       open += 1;
-      second().then(
+      hopeless = setTimeout(() => {
+        isFirstOut = true;
+        race.hopeless();
+        answer(undefined);
+      }, race.hopelessMs).unref();
+      race.second().then(
         (value) => {
-          if (value !== undefined && open === 2) overtaken();
+          if (value !== undefined && open === 2) race.overtaken();
           answer(value);
         },
         () => answer(undefined),
       );
     }, hedge.afterMs);
-    first().then((value) => {
+    race.first().then((value) => {
       clearTimeout(timer);
+      clearTimeout(hopeless);
       hedge.took(performance.now() - begun);
+      if (isFirstOut) return;
       answer(value);
     }, reject);
   });

@@ -1,4 +1,4 @@
-// Work of one drive that others wait for, with an end to the patience: a drive that hangs inside the
+// Work of one drive that others wait for, with an end to the patience: a drive that hangs in the
 // system would otherwise hold up all that wait for a new file. Only while enough peers are done is
 // one late: when all are slow at once the machine was, and leaving all drives out would refuse
 // every write for as long as they rest. What comes after all is handed to `late`, who clears it
@@ -50,6 +50,8 @@ export function inTime<T>(work: Promise<T>, { ms, peers, late }: Patience<T>): P
       },
       (error: unknown) => {
         clearTimeout(timer);
+        // Who fails at once shows as well that the machine is not what is slow.
+        peers.done += 1;
         reject(error as Error);
       },
     );

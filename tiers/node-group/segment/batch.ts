@@ -7,6 +7,7 @@ import { LARGE_UNITS, type Slot } from '../codec/arena.ts';
 import type { GroupContext } from '../group/context.ts';
 import type { Seat } from '../drive/seat.ts';
 import { allEnded } from '../group/all-ended.ts';
+import { endsIn } from '../group/ends-in.ts';
 import { isAbsent, noLanes, type LaneStates } from '../group/missing.ts';
 import { inMask, segmentPath } from './open-segment.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
@@ -21,7 +22,14 @@ import {
   type PieceHead,
 } from './format.ts';
 
-/** Reads at most target.length bytes of one drive's file; 'absent' and 'down' tell why not. */
+/** A read is given up after as many times the stall time of a write. */
+export const READ_STALL_FACTOR = 5;
+
+/**
+ * Reads at most target.length bytes of one drive's file; 'absent' and 'down' tell why not. A drive
+ * that hangs is waited for 25 s and rests from then on; a slot that it may still write into is not
+ * lent again before it has ended.
+ */
 export async function readPiece(
   context: GroupContext,
   at: { position: number; segment: string; start: number },
@@ -29,17 +37,31 @@ export async function readPiece(
 ): Promise<number | 'absent' | 'down'> {
   const seat = context.seats[at.position] as Seat;
   if (!seat.present) return 'down';
+  const reading = readAt(context, at, target);
+  if (!(await endsIn(reading, READ_STALL_FACTOR * context.settings.stallMs))) {
+    context.codec.arena.hold(target, reading);
+    seat.rest('a read did not end in time');
+    return 'down';
+  }
   try {
-    const open = await context.segmentFiles.use(at.position, at.segment);
-    try {
-      return await open.file.read(target, at.start);
-    } finally {
-      context.segmentFiles.release(open);
-    }
+    return await reading;
   } catch (error) {
     if (isAbsent(error)) return 'absent';
     seat.readFailed(error, `${at.segment}/${at.start}`);
     return 'down';
+  }
+}
+
+async function readAt(
+  { segmentFiles }: GroupContext,
+  at: { position: number; segment: string; start: number },
+  target: Buffer,
+): Promise<number> {
+  const open = await segmentFiles.use(at.position, at.segment);
+  try {
+    return await open.file.read(target, at.start);
+  } finally {
+    segmentFiles.release(open);
   }
 }
 

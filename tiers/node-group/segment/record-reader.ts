@@ -9,11 +9,20 @@ import { LARGE_UNITS } from '../codec/arena.ts';
 import { roundToGroup } from '../codec/codec.ts';
 import type { GroupContext } from '../group/context.ts';
 import type { Seat } from '../drive/seat.ts';
+import { endsIn } from '../group/ends-in.ts';
 import { hedged } from '../group/hedge.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
 import { noLanes, unreadable, type LaneStates } from '../group/missing.ts';
 import type { OpenFile } from '../group/open-files.ts';
-import { findHead, lanesInUse, loadLanes, readPiece, rebuildLanes, slotFor } from './batch.ts';
+import {
+  findHead,
+  lanesInUse,
+  loadLanes,
+  READ_STALL_FACTOR,
+  readPiece,
+  rebuildLanes,
+  slotFor,
+} from './batch.ts';
 import { bodyOfRecord, parityBytes, PIECE_HEAD_BYTES, RECORD_HEAD_BYTES } from './format.ts';
 
 /** Up to this size a read of bytes touched lately blocks this thread for a few µs: 4 against 20. */
@@ -66,7 +75,7 @@ export class RecordReader {
     try {
       count = open.file.readNow(bytes, at);
     } catch (error) {
-      seat.readFailed(error);
+      seat.readFailed(error, whereOf(location));
       return undefined;
     }
     open.usedAt = performance.now();
@@ -82,6 +91,8 @@ export class RecordReader {
           first: () => this.#direct(location, seat),
           second: () => this.#decoded(location, order),
           overtaken: () => seat.overtaken(),
+          hopelessMs: READ_STALL_FACTOR * this.#context.settings.stallMs,
+          hopeless: () => seat.rest('a read did not end in time'),
         },
         this.#context.hedge,
       );
@@ -97,7 +108,7 @@ export class RecordReader {
     try {
       open = await segmentFiles.use(seat.position, location.segment);
     } catch (error) {
-      seat.readFailed(error);
+      seat.readFailed(error, whereOf(location));
       return undefined;
     }
     try {
@@ -107,7 +118,7 @@ export class RecordReader {
       open.touchSpan(at, at + bytes.length, performance.now());
       return count === bytes.length ? bodyOfRecord(bytes, location) : undefined;
     } catch (error) {
-      seat.readFailed(error);
+      seat.readFailed(error, whereOf(location));
       return undefined;
     } finally {
       segmentFiles.release(open);
@@ -125,37 +136,56 @@ export class RecordReader {
     const slot = await codec.arena.acquire(
       roundToGroup(to) > codec.arena.laneBytes(1) ? LARGE_UNITS : 1,
     );
+    let asked: Asked[] = [];
     try {
-      let have = 0;
-      let count = 0;
-      // Lanes that were not durable at the write come last.
+      // Lanes that were not durable at the write come last, then those of drives that rest.
       const lanes = order.positions
         .map((_, lane) => lane)
         .filter((lane) => ((candidates >> lane) & 1) === 1)
-        .filter((lane) => seats[order.positions[lane] as number]?.present === true)
-        .toSorted((a, b) => rank(location, a) - rank(location, b) || a - b);
-      while (count < need && lanes.length > 0) {
-        const wave = lanes.splice(0, need - count);
-        const got = await Promise.all(
-          wave.map((lane) =>
-            this.#stretch(location, order.positions[lane] as number, {
-              target: (slot.lanes[lane] as Buffer).subarray(from, from + span.bytes),
-              from,
-            }),
-          ),
-        );
-        for (const [i, fine] of got.entries()) {
-          if (!fine) continue;
-          have |= 1 << (wave[i] as number);
-          count += 1;
-        }
-      }
+        .map((lane) => ({ lane, seat: seats[order.positions[lane] as number] as Seat }))
+        .filter(({ seat }) => seat.present)
+        .toSorted((a, b) => rank(location, a) - rank(location, b) || a.lane - b.lane);
+      const start = ({ lane, seat }: { lane: number; seat: Seat }): Promise<boolean> => {
+        const target = (slot.lanes[lane] as Buffer).subarray(from, from + span.bytes);
+        return this.#stretch(location, seat.position, { target, from });
+      };
+      asked = lanes.map((one) => ({ lane: one.lane, start: () => start(one), isLate: false }));
+      const have = await this.#enough(asked, need);
       const want = 1 << location.lane;
       if (!codec.rebuild(slot, { have, empty: location.empty, want }, span)) return undefined;
       const lane = slot.lanes[location.lane] as Buffer;
       return bodyOfRecord(Buffer.from(lane.subarray(location.offset, to)), location);
     } finally {
-      codec.arena.release(slot);
+      // A drive that hangs may still write into it.
+      const left = asked.filter(({ done, isFine }) => done !== undefined && isFine === undefined);
+      if (left.length === 0) codec.arena.release(slot);
+      else void Promise.all(left.map(whenDone)).then(() => codec.arena.release(slot));
+    }
+  }
+
+  /** Asks lanes until `need` are there, further ones for those that fail or are late: which. */
+  async #enough(all: readonly Asked[], need: number): Promise<number> {
+    const fresh = [...all];
+    for (;;) {
+      const under = all.filter(({ done, isFine }) => done !== undefined && isFine === undefined);
+      const fine = all.filter(({ isFine }) => isFine === true);
+      if (fine.length >= need) return fine.reduce((mask, { lane }) => mask | (1 << lane), 0);
+      const hoped = under.filter(({ isLate }) => !isLate).length;
+      for (const one of fresh.splice(0, Math.max(0, need - fine.length - hoped))) {
+        one.done = one.start().then((isFine) => {
+          one.isFine = isFine;
+        });
+        under.push(one);
+      }
+      if (under.length === 0) return 0;
+      const waited = under.filter(({ isLate }) => !isLate);
+      if (waited.length === 0) {
+        await Promise.race(under.map(whenDone));
+        continue;
+      }
+      const ms = 2 * this.#context.hedge.afterMs;
+      if (await endsIn(Promise.all(waited.map(whenDone)), ms)) continue;
+      for (const one of waited) one.isLate = one.isFine === undefined;
     }
   }
 
@@ -223,8 +253,24 @@ export class RecordReader {
 
 const TRACE_BYTES = 4;
 
-const rank = (location: SegmentLocation, lane: number): number =>
-  (location.unconfirmed >> lane) & 1;
+/** As seats count failed reads: asked for again and again, one bad sector stays one. */
+const whereOf = ({ segment, batch }: SegmentLocation): string => `${segment}/${batch}`;
+
+/** A lane whose stretch is or may be asked for. */
+interface Asked {
+  lane: number;
+  start: () => Promise<boolean>;
+  isLate: boolean;
+  /** Never rejects; undefined: not asked. */
+  done?: Promise<void>;
+  /** Undefined until it is done. */
+  isFine?: boolean;
+}
+
+const whenDone = ({ done }: Asked): Promise<void> => done ?? Promise.resolve();
+
+const rank = (location: SegmentLocation, { lane, seat }: { lane: number; seat: Seat }): number =>
+  ((location.unconfirmed >> lane) & 1) + (seat.trusted ? 0 : 2);
 
 /** k' of this batch: data lanes that hold bytes. */
 function bitsOfData(k: number, empty: number): number {

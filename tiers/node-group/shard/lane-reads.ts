@@ -190,7 +190,7 @@ export class LaneReads {
       open = await shardFiles.use(seat.position, this.#location.id);
     } catch (error) {
       if (isAbsent(error)) return 'absent';
-      seat.readFailed(error);
+      seat.readFailed(error, this.#location.id);
       return 'down';
     }
     try {
@@ -207,7 +207,7 @@ export class LaneReads {
       return right ? 'good' : 'damaged';
     } catch (error) {
       if (error instanceof FirnError) return error;
-      seat.readFailed(error);
+      seat.readFailed(error, this.#location.id);
       return 'down';
     } finally {
       shardFiles.release(open);

@@ -16,6 +16,7 @@ import { roundToGroup } from '../codec/codec.ts';
 import { TEMPORARY } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
 import { awayNow, tooFewDrives, type GroupContext } from '../group/context.ts';
+import { endsIn } from '../group/ends-in.ts';
 import { inTime, type Peers } from '../group/in-time.ts';
 import { settleLanes, type Durability, type LaneWrite } from '../group/durable.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
@@ -369,13 +370,6 @@ export class ShardWriter {
   /** Removes what was made; the files are still open. */
   async #undo(): Promise<void> {
     await Promise.all(this.#flights.map(({ outcome }) => outcome));
-    await Promise.all(
-      this.#lanes.map(async (lane) => {
-        const path = lane.named ? shardPath(this.#put.id) : lane.temporary;
-        await lane.seat.drive.remove(path).catch(() => undefined);
-        // What can't be removed now is a temporary file: swept at the next start.
-      }),
-    );
     const { arena } = this.#context.codec;
     for (const { slot, outcome } of this.#flights) {
       void outcome.then((decided) => decided.settled).then(() => arena.release(slot));
@@ -383,6 +377,13 @@ export class ShardWriter {
     this.#flights = [];
     if (this.#slot !== undefined) arena.release(this.#slot);
     this.#slot = undefined;
+    const removals = this.#lanes.map(async (lane) => {
+      const path = lane.named ? shardPath(this.#put.id) : lane.temporary;
+      await lane.seat.drive.remove(path).catch(() => undefined);
+      // What can't be removed now is a temporary file: swept at the next start.
+    });
+    // Who put this must hear of it, whatever a drive that hangs does.
+    await endsIn(Promise.all(removals), this.#context.settings.stallMs);
     this.#leave();
     this.#lanes = [];
   }

@@ -325,6 +325,7 @@ export class DriveTier implements NodeGroupTier {
   async *segments(): AsyncGenerator<SegmentInfo, void, undefined> {
     for (const one of this.#groups) {
       const { context } = one;
+      if (this.#deps.role === 'worker') await one.endFreed();
       const dead = await one.notes.read();
       for (const segment of await one.segmentIds()) {
         yield {

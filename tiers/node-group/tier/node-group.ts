@@ -9,6 +9,7 @@ import { Seat } from '../drive/seat.ts';
 import { DriveWatch } from '../drive/watch.ts';
 import { TEMPORARY } from '../drive/identity.ts';
 import { bits, nameOf, type GroupContext } from '../group/context.ts';
+import { endsIn } from '../group/ends-in.ts';
 import { Hedge, LARGE_HEDGE_MS_MIN } from '../group/hedge.ts';
 import { DRIVES_UP_MIN, LaneOrders } from '../group/lane-order.ts';
 import { OpenFiles } from '../group/open-files.ts';
@@ -32,6 +33,8 @@ const FILES_MAX = 256;
 const IDLE_MS = 60_000;
 const HOUSEKEEPING_MS = 15_000;
 const STALE_TEMPORARY_MS = 24 * 3_600_000;
+/** A drive that takes so many times the stall time of a write for a removal hangs. */
+const REMOVAL_STALL_FACTOR = 5;
 
 export class NodeGroup {
   readonly context: GroupContext;
@@ -93,12 +96,7 @@ export class NodeGroup {
   async open(): Promise<void> {
     await this.#watch.open();
     if (this.#deps.role !== 'primary') await this.#sweep();
-    if (this.#deps.role === 'worker') {
-      for (const segment of await this.notes.freed()) {
-        // What can't be removed now is removed at the next start.
-        await this.#removeSegment(segment).catch(() => undefined);
-      }
-    }
+    if (this.#deps.role === 'worker') await this.endFreed();
     this.#timer = setInterval(() => {
       const before = performance.now() - IDLE_MS;
       this.small.sealIfOld(this.draining ? 0 : undefined);
@@ -173,16 +171,20 @@ export class NodeGroup {
   }
 
   async deleteShards(location: ShardLocation): Promise<void> {
-    const { seats, shardFiles } = this.context;
+    const { seats, settings, shardFiles } = this.context;
     shardFiles.dropEverywhere(location.id);
     const failures: unknown[] = [];
-    await Promise.all(
-      seats
-        .filter(({ present }) => present)
-        .map((seat) =>
-          seat.drive.remove(shardPath(location.id)).catch((error: unknown) => failures.push(error)),
-        ),
-    );
+    const present = seats.filter((seat) => seat.present);
+    const removals = present.map(async (seat) => {
+      const removal = seat.drive.remove(shardPath(location.id)).catch((error: unknown) => {
+        failures.push(error);
+      });
+      const patience = seat.trusted ? REMOVAL_STALL_FACTOR : 1;
+      if (await endsIn(removal, patience * settings.stallMs)) return;
+      seat.stalled();
+      failures.push(new Error('a removal did not end in time'));
+    });
+    await Promise.all(removals);
     if (failures.length === 0) return;
     throw new FirnError('DriveUnavailable', 'A drive did not let go of a deleted object', {
       subject: `${nameOf(this.context)}/${location.id}`,
@@ -195,7 +197,8 @@ export class NodeGroup {
     const lists = await Promise.all(
       this.context.seats.map((seat) => idsIn(seat, SEGMENT_DIRECTORY)),
     );
-    return [...new Set(lists.flat())].toSorted();
+    const freed = await this.notes.freed();
+    return [...new Set(lists.flat())].filter((segment) => !freed.has(segment)).toSorted();
   }
 
   async freeSegment(segment: string): Promise<void> {
@@ -220,7 +223,16 @@ export class NodeGroup {
       await drive.remove(segmentPath(segment));
       await drive.syncDirectory(SEGMENT_DIRECTORY);
     }
-    await this.notes.forget(segment);
+    // The mark stays while a drive is away: its file, once it is back, would look like a loss.
+    if (seats.every(({ present }) => present)) await this.notes.forget(segment);
+  }
+
+  /** Removes what drives that were away still hold of segments that were freed meanwhile. */
+  async endFreed(): Promise<void> {
+    for (const segment of await this.notes.freed()) {
+      // What can't be removed now is tried again.
+      await this.#removeSegment(segment).catch(() => undefined);
+    }
   }
 
   async healSegmentLocation(location: SegmentLocation): Promise<'whole' | 'partial'> {

@@ -89,7 +89,7 @@ export class DeadNotes {
     await this.flush();
     const seen = new Map<string, Set<string>>();
     const dead = new Map<string, Dead>();
-    for (const { seat, name } of await this.#files()) {
+    for (const { seat, name } of await filesOf(this.#context)) {
       const bytes = await readWhole(seat.drive, `${NOTES_DIRECTORY}/${name}`).catch(() =>
         Buffer.alloc(0),
       );
@@ -107,17 +107,6 @@ export class DeadNotes {
       }
     }
     return dead;
-  }
-
-  async #files(): Promise<{ seat: Seat; name: string }[]> {
-    const present = this.#context.seats.filter((seat) => seat.present);
-    const lists = await Promise.all(
-      present.map(async (seat) => {
-        const names = await seat.drive.list(NOTES_DIRECTORY).catch((): string[] => []);
-        return names.map((name) => ({ seat, name }));
-      }),
-    );
-    return lists.flat();
   }
 
   /**
@@ -138,20 +127,35 @@ export class DeadNotes {
     }
   }
 
-  /** Segments that were marked, and of which files may be left. */
-  async freed(): Promise<Set<string>> {
-    const names = (await this.#files()).map(({ name }) => name);
-    return new Set(names.filter((name) => name.endsWith(FREED)).map((name) => name.slice(0, 32)));
+  freed(): Promise<Set<string>> {
+    return freedSegments(this.#context);
   }
 
   /** The segment is gone: so are its notes. */
   async forget(segment: string): Promise<void> {
     await this.flush();
-    for (const { seat, name } of await this.#files()) {
+    for (const { seat, name } of await filesOf(this.#context)) {
       if (!name.startsWith(segment)) continue;
       await seat.drive.remove(`${NOTES_DIRECTORY}/${name}`).catch(() => undefined);
     }
   }
+}
+
+/** Segments that were marked, and of which files may be left: nothing in them is anybody's loss. */
+export async function freedSegments(context: GroupContext): Promise<Set<string>> {
+  const names = (await filesOf(context)).map(({ name }) => name);
+  return new Set(names.filter((name) => name.endsWith(FREED)).map((name) => name.slice(0, 32)));
+}
+
+async function filesOf(context: GroupContext): Promise<{ seat: Seat; name: string }[]> {
+  const present = context.seats.filter((seat) => seat.present);
+  const lists = await Promise.all(
+    present.map(async (seat) => {
+      const names = await seat.drive.list(NOTES_DIRECTORY).catch((): string[] => []);
+      return names.map((name) => ({ seat, name }));
+    }),
+  );
+  return lists.flat();
 }
 
 async function openOrMake(seat: Seat, path: string): Promise<DriveFile> {

@@ -22,6 +22,7 @@ import {
   prepareShards,
   type PreparedShards,
 } from '../shard/repair-shards.ts';
+import { freedSegments } from './dead-notes.ts';
 import { tellLossOfShards } from './losses.ts';
 import { shareOf, tellShare, type Report, type Work } from './step-job.ts';
 
@@ -176,7 +177,13 @@ async function* healSegments(context: GroupContext, seat: Seat, progress: Progre
   const others = context.seats.filter((other) => other !== seat);
   const lists = await Promise.all(others.map((other) => idsIn(other, SEGMENT_DIRECTORY)));
   const own = new Set(await idsIn(seat, SEGMENT_DIRECTORY));
-  const segments = new Set(lists.flat().toSorted());
+  const freed = await freedSegments(context);
+  const segments = new Set(
+    lists
+      .flat()
+      .toSorted()
+      .filter((segment) => !freed.has(segment)),
+  );
   const since = (await seat.drive.stat(IDENTITY_FILE)).modifiedMs - SLACK_MS;
   for (const [index, segment] of [...segments].entries()) {
     if (!seat.trusted) return;

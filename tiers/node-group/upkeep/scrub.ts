@@ -19,6 +19,7 @@ import { isSettled, isTorn, walkSegment } from '../segment/walk.ts';
 import { findShards, idsIn, shardIds } from '../shard/find-shards.ts';
 import { shardPath } from '../shard/format.ts';
 import { checkShards, rebuildShards } from '../shard/repair-shards.ts';
+import { freedSegments } from './dead-notes.ts';
 import { isStillThere, tellLossOfShards } from './losses.ts';
 import { shareOf, tellShare, type Report, type Work } from './step-job.ts';
 
@@ -41,7 +42,13 @@ export async function* scrubGroup(context: GroupContext, report: Report, after =
     }
   }
   const lists = await Promise.all(context.seats.map((seat) => idsIn(seat, SEGMENT_DIRECTORY)));
-  const segments = new Set(lists.flat().toSorted());
+  const freed = await freedSegments(context);
+  const segments = new Set(
+    lists
+      .flat()
+      .toSorted()
+      .filter((segment) => !freed.has(segment)),
+  );
   for (const [index, segment] of [...segments].entries()) {
     if (from.kind === 'segments' && from.id !== undefined && segment <= from.id) continue;
     tellShare(report, shareOf({ segment: index, of: segments.size }));
