@@ -1,12 +1,12 @@
-// Empties and frees containers that hold mostly dead bytes: segments of node groups, and packs in
-// tiers that are read at once. Reading a segment costs 64 MiB a drive, so one is looked at only when
-// it is known to be mostly dead: by the notes of what was deleted (its size is known by the heads of
-// its batches), or by the sweep, which sees once a day what lives in each (what a crashed PUT left
-// is in no note). Where no sweep ran for a week it is read. The deadest come first: they cost
-// nothing and give the most. The danger is a full drive: then segments that are a fifth dead are
-// emptied too, out of the reserve that only workers write to; without room nothing is moved, and
-// what is wholly dead is freed all the same. Packs of staged tiers are never emptied, as that would
-// cost a retrieval: they go when nothing lives.
+// Empties and frees containers that hold mostly dead bytes: segments of node groups, and packs
+// in tiers that are read at once. Reading a segment costs 64 MiB a drive, so one is looked at
+// only when it is known to be mostly dead: by the notes of what was deleted (its size is known
+// by the heads of its batches), or by the sweep, which sees once a day what lives in each (what
+// a crashed PUT left is in no note). Where no sweep ran for a week it is read. The deadest come
+// first: they cost nothing and give the most. The danger is a full drive: then segments that are
+// a fifth dead are emptied too, out of the reserve that only workers write to; without room
+// nothing is moved, and what is wholly dead is freed all the same. Packs of staged tiers are
+// never emptied, as that would cost a retrieval: they go when nothing lives.
 
 import { compactPack, compactSegment, LIVE_SHARE_MIN } from '../appliance/engine/compact.ts';
 import type { Core } from '../appliance/engine/core.ts';

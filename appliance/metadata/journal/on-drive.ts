@@ -8,8 +8,8 @@ import { JOURNAL_DIRECTORY, readManifest, writeManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 
 /**
- * Room kept behind the end of the log on every copy, for some thousand changes on drives that others
- * have filled; on a small drive less than this.
+ * Room kept behind the end of the log on every copy, for some thousand changes on drives that
+ * others have filled; on a small drive less than this.
  */
 const AHEAD_BYTES = 4 * 1024 * 1024;
 const AHEAD_SHARE = 16;
