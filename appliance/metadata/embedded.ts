@@ -10,6 +10,7 @@ import type { Clock, Random } from '../model/clock.ts';
 import type { Drive } from '../model/drive.ts';
 import { FirnError } from '../model/errors.ts';
 import type { MetadataStore } from '../model/metadata-store.ts';
+import { epochSeen, noteEpoch } from './epoch-seen.ts';
 import { Journal } from './journal/journal.ts';
 import type { JournalEvent, JournalOptions } from './journal/ports.ts';
 import { surveyDrives, type Survey } from './journal/survey.ts';
@@ -94,7 +95,10 @@ export class EmbeddedStore {
     if (state === 'empty' && (stores.size > 0 || survey.manifest !== undefined)) {
       throw refused('the metadata directory is empty, and the drives hold data', directory);
     }
-    if (state === 'torn') await makeAnew(options, survey, 'it was not synced when power failed');
+    if (state === 'torn') {
+      await makeAnew(options, survey, 'it was not synced when power failed');
+      return await EmbeddedStore.open(options);
+    }
     const opened = await openIn(options, directory);
     try {
       return await EmbeddedStore.#takeOver(options, opened, { stores, survey, state });
@@ -121,6 +125,7 @@ export class EmbeddedStore {
     const embedded = new EmbeddedStore(options, store, gate);
     if (storeId === undefined) return embedded;
     const journalOptions = journalOptionsOf(options, opened, storeId);
+    checkEpoch(options, survey, store.index.state().epoch);
     const standing = await Journal.standing(journalOptions);
     if (standing === 'none') {
       if (store.index.state().epoch === 1) return embedded;
@@ -191,7 +196,7 @@ function journalOptionsOf(
   { store }: OpenIndex,
   storeId: string,
 ): JournalOptions {
-  const { drives, copies, random, notice, journaled, isUsable, leaving } = options;
+  const { drives, copies, random, notice, journaled, isUsable, leaving, dataDirectory } = options;
   return {
     store: storeId,
     drives,
@@ -202,13 +207,30 @@ function journalOptionsOf(
     isUsable: (drive) => isUsable(drive, storeId),
     ...(leaving === undefined ? {} : { leaving: () => leaving(store) }),
     ...(journaled === undefined ? {} : { journaled }),
-    ...(notice === undefined ? {} : { notice }),
+    epochSeen: epochSeen(dataDirectory, storeId),
+    notice(event) {
+      if (event.kind === 'epoch') noteEpoch(dataDirectory, { store: storeId, epoch: event.epoch });
+      notice?.(event);
+    },
     patience: () => new Promise((resolve) => setTimeout(resolve, STALL_MS).unref()),
   };
 }
 
 function refused(message: string, directory: string): FirnError {
   return new FirnError('MetadataUnavailable', message, { subject: directory, hint: rebuildHint });
+}
+
+/** An older past than this host's own may be gone back to only by an operator. */
+function checkEpoch(options: EmbeddedOptions, { manifest }: Survey, own: number): void {
+  if (manifest === undefined) return;
+  const { dataDirectory } = options;
+  if (Math.max(own, epochSeen(dataDirectory, manifest.store)) <= manifest.epoch) return;
+  throw new FirnError('MetadataUnavailable', 'the drives at hand have an old journal only', {
+    subject: join(dataDirectory, DIRECTORY),
+    hint:
+      'mount the drives that are missing, then start again; only if they are lost for good: ' +
+      './firn rebuild goes back to what the others tell',
+  });
 }
 
 async function makeAnew(options: EmbeddedOptions, survey: Survey, why: string): Promise<void> {
@@ -220,6 +242,7 @@ async function makeAnew(options: EmbeddedOptions, survey: Survey, why: string): 
         'if this store was only just made, remove its data directory',
     });
   }
+  checkEpoch(options, survey, 0);
   options.notice?.({ kind: 'thrown-away', why });
   await rebuildMetadata(options);
 }
@@ -253,7 +276,7 @@ export async function rebuildMetadata(
         ...journalOptions,
         notice: (event) => {
           if (event.kind === 'replayed') ({ rows } = event);
-          options.notice?.(event);
+          journalOptions.notice?.(event);
         },
       },
       { clean: false, ...(progress === undefined ? {} : { progress }) },

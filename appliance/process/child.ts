@@ -68,7 +68,7 @@ export function runChild(duties: ChildDuties): void {
     }
   });
   process.on('disconnect', () => {
-    journalLink.failed('the primary process has ended');
+    journalLink.end('the primary process has ended');
     void stop();
   });
   // The terminal sends SIGINT to the whole group: the primary alone decides.

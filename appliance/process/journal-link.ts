@@ -18,6 +18,7 @@ export class JournalLink {
   #waiting: Waiting[] = [];
   #highest = 0;
   #scheduled = false;
+  #ended: string | undefined;
 
   /** `send` tells the primary up to which commit number somebody waits. */
   constructor(send: (number: number) => void) {
@@ -27,6 +28,7 @@ export class JournalLink {
   /** Rejects with ServiceUnavailable where too few drives take the journal, or the primary ends. */
   settled(number: number): Promise<void> {
     if (number <= this.journaled) return Promise.resolve();
+    if (this.#ended !== undefined) return Promise.reject(unsettled(this.#ended));
     return new Promise((resolve, reject) => {
       this.#waiting.push({ number, resolve, reject });
       if (number > this.#highest) this.#highest = number;
@@ -54,8 +56,15 @@ export class JournalLink {
   failed(reason: string): void {
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const one of waiting) {
-      one.reject(new FirnError('ServiceUnavailable', reason, { retryable: true }));
-    }
+    for (const one of waiting) one.reject(unsettled(reason));
+  }
+
+  /** The primary is gone: nothing is heard any more, so nobody may wait for it. */
+  end(reason: string): void {
+    this.#ended = reason;
+    this.failed(reason);
   }
 }
+
+const unsettled = (reason: string): FirnError =>
+  new FirnError('ServiceUnavailable', reason, { retryable: true });

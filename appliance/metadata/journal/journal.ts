@@ -130,7 +130,8 @@ export class Journal {
       });
       options.notice?.({ kind: 'replayed', ...sum, from: from.number, to: end.number });
     }
-    const copies = new Copies(options, { manifest, reserved: survey.reserved });
+    const reserved = Math.max(survey.reserved, options.epochSeen ?? 0, from.epoch);
+    const copies = new Copies(options, { manifest, reserved });
     const isEven = how.clean && from.number >= end.number && from.epoch === manifest.epoch;
     if (!isEven || !(await copies.resume(survey, end))) await copies.takeOver(survey, end);
     return new Journal(options, copies);

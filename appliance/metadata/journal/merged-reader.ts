@@ -37,6 +37,8 @@ class OneCopy {
   #buffer = Buffer.alloc(READ_BYTES);
   #from = 0;
   #to = 0;
+  /** The last read failed: what is there is not known. */
+  unread = false;
 
   constructor(drive: Drive, file: DriveFile) {
     this.drive = drive;
@@ -49,11 +51,13 @@ class OneCopy {
       if (size > this.#buffer.length) this.#buffer = Buffer.alloc(size);
       this.#from = position;
       this.#to = position;
+      this.unread = true;
       try {
         this.#to += await this.#file.read(this.#buffer, position);
       } catch {
         return Buffer.alloc(0);
       }
+      this.unread = false;
     }
     const start = position - this.#from;
     return this.#buffer.subarray(start, Math.min(start + size, this.#to - this.#from));
@@ -153,6 +157,8 @@ export class MergedReader {
     }
     if (found === undefined) {
       if (sizeBytes !== undefined) throw this.#lost('a batch is whole in no copy');
+      // What was announced is in every copy, so one that plainly ends here is enough; none is not.
+      if (this.#copies.every(({ unread }) => unread)) throw this.#lost('its end can not be read');
       await this.#searchBeyond(place);
       return undefined;
     }

@@ -47,6 +47,8 @@ export interface JournalOptions {
   copiesMin: number;
   index: JournalIndex;
   random: Random;
+  /** No epoch up to this one is begun, whatever the drives tell. */
+  epochSeen?: number;
   /** Where a log is sealed and another begun; 32 MiB. */
   logBytes?: number;
   /** False: an empty directory where a device was mounted, a drive of others. */

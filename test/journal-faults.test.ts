@@ -1,0 +1,208 @@
+// The journal where drives are full, hang, can't be read or are the wrong ones. What a user would
+// lose: deletes on a full store, every write behind one drive that hangs, and acknowledged changes
+// when the drives that a start finds are those that had left.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { EmbeddedStore, rebuildMetadata } from '../appliance/metadata/embedded.ts';
+import type { EmbeddedOptions } from '../appliance/metadata/embedded.ts';
+import { Journal } from '../appliance/metadata/journal/journal.ts';
+import type { JournalEvent, JournalOptions } from '../appliance/metadata/journal/ports.ts';
+import { JournalLink } from '../appliance/process/journal-link.ts';
+import { LocalDrive } from '../tiers/node-group/drive/local-drive.ts';
+import { Medium, Seeded, SimulatedDrive } from './contract/drive.ts';
+import { MemoryIndex } from './memory-index.ts';
+
+const STORE = '00112233445566778899aabbccddeeff';
+const KiB = 1024;
+
+class Rig {
+  readonly media: Medium[];
+  readonly index = new MemoryIndex();
+  readonly events: JournalEvent[] = [];
+  readonly options: JournalOptions;
+
+  constructor(drives: number, more: Partial<JournalOptions> = {}) {
+    this.media = Array.from({ length: drives }, () => new Medium());
+    this.options = {
+      store: STORE,
+      drives: this.media.map((medium, i) => new SimulatedDrive(`drive-${i}`, medium)),
+      copies: 3,
+      copiesMin: 2,
+      index: this.index,
+      random: new Seeded(7),
+      logBytes: 64 * KiB,
+      notice: (event) => this.events.push(event),
+      ...more,
+    };
+  }
+
+  async put(journal: Journal, id: string, text: string): Promise<void> {
+    await journal.settled(this.index.commit([['objects', id, Buffer.from(text)]]));
+  }
+
+  files(medium: number, kind: 'log' | 'snapshot'): string[] {
+    const names = this.media[medium]?.names.keys() ?? [];
+    return [...names].filter((name) => name.startsWith(`journal/${kind}-`));
+  }
+}
+
+test('the log of a real drive has room ahead of its end that nobody else gets', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'firn-ahead-'));
+  try {
+    const drives = [0, 1].map((i) => new LocalDrive(join(directory, `drive-${i}`)));
+    for (const drive of drives) await drive.makeDirectory('');
+    const rig = new Rig(0, { drives, copies: 2, logBytes: 8 * KiB * KiB });
+    const journal = await Journal.found(rig.options);
+    for (let i = 0; i < 20; i++) await rig.put(journal, `key-${i}`, 'text');
+    for (const drive of drives) {
+      const logs = (await drive.list('journal')).filter((name) => name.startsWith('log-'));
+      const { allocatedBytes } = await drive.stat(`journal/${logs[0]}`);
+      t.true(allocatedBytes > 3 * KiB * KiB, `${allocatedBytes} bytes`);
+    }
+    await journal.close();
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+test('drives without room for a next log go on in the old one, and use up no epoch', async (t) => {
+  const rig = new Rig(3);
+  const journal = await Journal.found(rig.options);
+  const { epoch } = journal.status();
+  for (let i = 0; i < 5; i++) await rig.put(journal, `key-${i}`, 'text');
+  for (const medium of rig.media) medium.capacityBytes = medium.usedBytes + 40 * KiB;
+  for (let i = 0; i < 20; i++) await rig.put(journal, `key-${i}`, 'deleted');
+  t.true(journal.healthy);
+  t.is(journal.status().epoch, epoch);
+  for (const medium of rig.media) medium.capacityBytes = 1e12;
+  for (let i = 0; i < 60; i++) await rig.put(journal, `more-${i}`, 'text');
+  t.is(rig.files(0, 'log').length > 1, true, 'with room again it is rolled');
+  await journal.close();
+});
+
+test('drives that stay full for days use up no epochs, and all goes on when there is room', async (t) => {
+  const rig = new Rig(3);
+  const journal = await Journal.found(rig.options);
+  for (const medium of rig.media) medium.capacityBytes = medium.usedBytes;
+  await t.throwsAsync(async () => {
+    for (let i = 0; i < 40; i++) await rig.put(journal, `key-${i}`, 'text');
+  });
+  t.false(journal.healthy);
+  for (let i = 0; i < 50; i++) await journal.repair().catch(() => false);
+  for (const medium of rig.media) medium.capacityBytes = 1e12;
+  t.true(await journal.repair());
+  await rig.put(journal, 'after', 'text');
+  t.true(journal.status().epoch < 10, `epoch ${journal.status().epoch}`);
+  await journal.close();
+});
+
+test('a snapshot without room leaves nothing, and the journal as it was', async (t) => {
+  const rig = new Rig(3);
+  for (let i = 0; i < 200; i++) {
+    rig.index.commit([['objects', `old-${i}`, Buffer.alloc(1000, i)]]);
+  }
+  const journal = await Journal.found(rig.options);
+  await rig.put(journal, 'key', 'text');
+  for (const medium of rig.media) medium.capacityBytes = medium.usedBytes + 100 * KiB;
+  const before = rig.files(0, 'snapshot');
+  for (let i = 0; i < 3; i++) t.false(await journal.snapshot().catch(() => false));
+  t.deepEqual(rig.files(0, 'snapshot'), before);
+  await rig.put(journal, 'key', 'again');
+  t.is(journal.status().drives.length, 3);
+  await journal.close();
+});
+
+test('one drive that hangs and one that is slow: commits go on when two have them', async (t) => {
+  let waitMs = 10_000;
+  const patience = (): Promise<void> =>
+    new Promise((resolve) => void setTimeout(resolve, waitMs).unref());
+  const rig = new Rig(3, { patience });
+  const journal = await Journal.found(rig.options);
+  await rig.put(journal, 'before', 'text');
+  waitMs = 30;
+  const [hanging, slow] = rig.options.drives.slice(1) as [SimulatedDrive, SimulatedDrive];
+  const turn = slow.turn.bind(slow);
+  slow.turn = async (...args) => {
+    await new Promise((resolve) => setTimeout(resolve, 80));
+    await turn(...args);
+  };
+  setTimeout(() => {
+    slow.turn = turn;
+    waitMs = 10_000;
+  }, 70);
+  hanging.medium.faults.push({ operation: 'write', code: 'HANG' });
+  await rig.put(journal, 'during', 'text');
+  t.is(journal.status().drives.length, 2);
+  await journal.close();
+});
+
+test('a log whose end no copy lets be read is not taken for one that ends there', async (t) => {
+  const rig = new Rig(3);
+  const journal = await Journal.found(rig.options);
+  for (let i = 0; i < 3; i++) await rig.put(journal, `key-${i}`, 'x'.repeat(300 * KiB));
+  await journal.close();
+  // Of each file that is opened the first read is answered, the rest of a log is not.
+  for (const drive of rig.options.drives as SimulatedDrive[]) {
+    const turn = drive.turn.bind(drive);
+    let reads = 0;
+    drive.turn = async (operation, path) => {
+      if (operation === 'open') reads = 0;
+      if (operation === 'read' && path.includes('/log-') && (reads += 1) > 1) {
+        throw Object.assign(new Error('EIO: simulated'), { code: 'EIO' });
+      }
+      await turn(operation, path);
+    };
+  }
+  const start = Journal.start({ ...rig.options, index: new MemoryIndex() }, { clean: false });
+  t.is(((await t.throwsAsync(start)) as { code?: string }).code, 'Corrupt');
+});
+
+test('a child whose primary is gone waits for nothing', async (t) => {
+  const link = new JournalLink(() => undefined);
+  const waits = link.settled(1);
+  link.end('gone');
+  await t.throwsAsync(waits);
+  const late = await t.throwsAsync(link.settled(2));
+  t.is((late as { code?: string }).code, 'ServiceUnavailable');
+});
+
+for (const torn of [false, true]) {
+  const index = torn ? 'torn metadata' : 'sound metadata';
+  test(`${index} over drives that left the journal before: refused, until the others are back`, async (t) => {
+    const directory = mkdtempSync(join(tmpdir(), 'firn-older-'));
+    const media = Array.from({ length: 4 }, () => new Medium());
+    const drives = media.map((medium, i) => new SimulatedDrive(`drive-${i}`, medium));
+    const options: EmbeddedOptions = {
+      dataDirectory: directory,
+      clock: { now: () => 1, wall: () => 1 } as EmbeddedOptions['clock'],
+      random: new Seeded(3),
+      drives,
+      copies: 3,
+      storesOnDrives: async () => Promise.resolve([STORE]),
+      isUsable: async () => Promise.resolve(true),
+    };
+    try {
+      const first = await EmbeddedStore.open({ ...options, storesOnDrives: async () => [] });
+      await first.store.insert('settings', 'store', { format: 1, id: STORE });
+      await first.found(STORE);
+      const left = media[2] as Medium;
+      left.faults.push({ operation: 'write', code: 'EIO' });
+      t.is((await first.store.insert('runs', 'told', { format: 1 })).outcome, 'done');
+      await first.close();
+      left.faults = [];
+      if (torn) writeFileSync(join(directory, 'metadata', 'unsynced'), 'another start');
+      const only = { ...options, drives: drives.slice(2) };
+      const error = await t.throwsAsync(EmbeddedStore.open({ ...only }));
+      t.is((error as { code?: string }).code, 'MetadataUnavailable', String(error));
+      const again = await EmbeddedStore.open(options);
+      t.truthy(await again.store.get('runs', 'told'), 'what was told is there');
+      await again.close();
+      t.true((await rebuildMetadata(options)).epoch > 2);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+}
