@@ -1364,6 +1364,32 @@ test.serial('a drive that hangs does not hold who gives an upload up, or deletes
   await tier.close();
 });
 
+test.serial(
+  'a drive that hangs or fails at the start stops neither it nor the others',
+  async (t) => {
+    for (const fault of [
+      { operation: 'open', code: 'HANG' },
+      { operation: 'read', code: 'EIO', path: 'firn-' },
+    ] as const) {
+      const sim = simulated({ settings: { probeMs: 100 } });
+      const tier = await opened(sim.paths, sim.options);
+      const stored = await put(tier, sampleBytes(60_000, 1));
+      await tier.close();
+      (sim.media[2] as Medium).faults = [fault];
+      const again = await opened(sim.paths, sim.options);
+      t.is((await again.drives())[2]?.state, 'missing', fault.code);
+      await same(t, again, stored, sampleBytes(60_000, 1));
+      await same(t, again, await put(again, sampleBytes(3000, 2)), sampleBytes(3000, 2));
+      (sim.media[2] as Medium).faults = [];
+      for (let i = 0; i < 100 && (await again.drives())[2]?.state !== 'up'; i += 1) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      t.is((await again.drives())[2]?.state, 'up', 'back as soon as it answers');
+      await again.close();
+    }
+  },
+);
+
 test.serial('one bad sector that is read again and again does not rest its drive', async (t) => {
   for (const size of [9000, 60_000]) {
     const sim = simulated();

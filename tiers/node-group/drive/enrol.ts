@@ -51,14 +51,19 @@ const HARMLESS = new Set(['lost+found', TEMPORARY]);
 
 async function look(drive: Drive, place: Place): Promise<Finding> {
   let names: string[];
+  let found: Awaited<ReturnType<typeof readIdentity>>;
+  let roster: Awaited<ReturnType<typeof readRoster>>;
   try {
     names = await drive.list('');
+    found = await readIdentity(drive);
+    roster = await readRoster(drive);
   } catch (error) {
+    if (error instanceof FirnError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return { state: 'absent' };
+    // One drive that can't be read is one that is away: the others serve.
     return { state: 'broken', note: message };
   }
-  const found = await readIdentity(drive);
   if (found.state === 'damaged') {
     return {
       state: 'broken',
@@ -68,7 +73,6 @@ async function look(drive: Drive, place: Place): Promise<Finding> {
   if (found.state === 'read') {
     const wrong = mismatch(drive, found.value, place);
     if (wrong !== undefined) return { state: 'foreign', error: wrong };
-    const roster = await readRoster(drive);
     const own = roster.state === 'read' ? roster.value : undefined;
     return { state: 'known', identity: found.value, roster: own };
   }

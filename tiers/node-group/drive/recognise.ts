@@ -4,6 +4,7 @@
 
 import { LocalDrive } from './local-drive.ts';
 import { readIdentity } from './identity.ts';
+import { PatientDrive } from './patient-drive.ts';
 
 /** The number that the first readable drive of this store and tier carries; undefined: none does. */
 export async function groupOnDrives(
@@ -11,7 +12,9 @@ export async function groupOnDrives(
   of: { store: string; tier: string },
 ): Promise<number | undefined> {
   for (const path of paths) {
-    const found = await readIdentity(new LocalDrive(path)).catch(() => undefined);
+    const found = await readIdentity(new PatientDrive(new LocalDrive(path), 60_000)).catch(
+      () => undefined,
+    );
     if (found?.state !== 'read') continue;
     const { store, tier, group } = found.value;
     if (store === of.store && tier === of.tier) return group;

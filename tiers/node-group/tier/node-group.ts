@@ -5,6 +5,7 @@ import type { SegmentLocation, ShardLocation } from '../../../appliance/model/lo
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { newId } from '../../../appliance/model/ids.ts';
 import { LocalDrive } from '../drive/local-drive.ts';
+import { PatientDrive } from '../drive/patient-drive.ts';
 import { Seat } from '../drive/seat.ts';
 import { DriveWatch } from '../drive/watch.ts';
 import { TEMPORARY } from '../drive/identity.ts';
@@ -35,6 +36,9 @@ const HOUSEKEEPING_MS = 15_000;
 const STALE_TEMPORARY_MS = 24 * 3_600_000;
 /** A drive that takes so many times the stall time of a write for a removal hangs. */
 const REMOVAL_STALL_FACTOR = 5;
+/** And for any work on names: given up. */
+const NAME_STALL_FACTOR = 12;
+const NAME_MS_MIN = 5_000;
 
 export class NodeGroup {
   readonly context: GroupContext;
@@ -49,7 +53,9 @@ export class NodeGroup {
 
   /** `index`: of its line in the settings; the group's number may be another. */
   constructor(index: number, codec: Codec, settings: Settled, deps: NodeGroupDependencies) {
-    const openDrive = deps.openDrive ?? ((path: string) => new LocalDrive(path));
+    const rawDrive = deps.openDrive ?? ((path: string) => new LocalDrive(path));
+    const openDrive = (path: string): PatientDrive =>
+      new PatientDrive(rawDrive(path), Math.max(NAME_MS_MIN, NAME_STALL_FACTOR * settings.stallMs));
     const paths = settings.drives[index] as readonly string[];
     const { group, founded } = settings.groups[index] as GroupPlace;
     const seats = paths.map((path, position) => new Seat(openDrive(path), position, settings));
