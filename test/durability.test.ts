@@ -32,7 +32,7 @@ import {
   yearsUntilBeyond,
   type Chain,
 } from '../appliance/model/durability.ts';
-import type { DriveInfo, StepProgress } from '../appliance/model/node-group.ts';
+import type { DriveInfo, SpareInfo, StepProgress } from '../appliance/model/node-group.ts';
 import { upkeepRowId, type Checkpoint, type UpkeepState } from '../appliance/model/records.ts';
 import { UpkeepProgress } from '../workers/base/progress.ts';
 import { MemoryMetadataStore } from './memory-store.ts';
@@ -495,6 +495,7 @@ const healthOf = (name: string, sample: string, slot?: string): PathHealth => {
 };
 
 interface Given {
+  spares?: SpareInfo[];
   states?: Record<number, DriveInfo['state']>;
   health?: Record<number, PathHealth>;
   devices?: (position: number) => string;
@@ -519,7 +520,12 @@ function optionsOf(given: Given = {}): AdminOptions & { store: MemoryMetadataSto
     Object.entries(given.health ?? {}).map(([position, one]) => [`/srv/${position}`, one]),
   );
   const health: DriveHealth = { report: () => ({ byPath, notes: [] }) };
-  const tier = { kind: 'node-group', name: 'hot', drives: () => Promise.resolve(drives) };
+  const tier = {
+    kind: 'node-group',
+    name: 'hot',
+    drives: () => Promise.resolve(drives),
+    spares: () => Promise.resolve(given.spares ?? []),
+  };
   return {
     store: new MemoryMetadataStore(clock),
     clock,
@@ -538,6 +544,18 @@ const screen = {
   io: { stdout: { write: () => undefined, isTTY: false, colour: false, columns: 200 } },
   paint: paintFor({ write: () => undefined, isTTY: false, colour: false, columns: 200 }),
 };
+
+test('spares that stand ready or do not answer are told', async (t) => {
+  const spares: SpareInfo[] = [
+    { tier: 'hot', path: '/srv/a', state: 'ready' },
+    { tier: 'hot', path: '/srv/b', state: 'missing' },
+    { tier: 'hot', path: '/srv/3', state: 'taken' },
+  ];
+  const { notes } = await drivesAnswerOf(optionsOf({ spares }));
+  t.is(notes.length, 2);
+  t.is(notes[0], 'Spare of the tier hot: /srv/a stands ready.');
+  t.regex(notes[1] ?? '', /\/srv\/b does not answer: mount it/);
+});
 
 test('a dying drive is named by slot and serial, and is called safe to pull only while it is', async (t) => {
   const health = { 3: healthOf('sdc', 'ata-dying', '5 of enclosure 6:0:8:0') };

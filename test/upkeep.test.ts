@@ -552,8 +552,10 @@ test.serial(
     const until = async (tier: DriveTier, state: string): Promise<void> => {
       for (let i = 0; i < 300 && (await tier.drives())[3]?.state !== state; i += 1) await sleep(20);
     };
+    t.deepEqual(await api.spares(), [{ tier: 'hot', path: spare, state: 'ready' }]);
     await until(worker, 'healing');
     await until(api, 'healing');
+    t.is((await api.spares())[0]?.state, 'taken');
     t.is((await api.drives())[3]?.path, spare);
     t.regex((await api.drives())[3]?.note ?? '', /refilled.*spare in the place of .*drive-3/);
     for (let i = 0; i < 300 && (await worker.drives())[3]?.state !== 'up'; i += 1) {

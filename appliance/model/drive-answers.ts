@@ -57,7 +57,7 @@ export interface DrivesAnswer {
     /** What to do, a line each; empty when there is nothing to do. */
     advice: string[];
   }[];
-  /** Why little is known of the drives' health. */
+  /** Spares that stand ready or don't; why little is known of the drives' health. */
   notes: string[];
 }
 

@@ -28,6 +28,14 @@ export interface DriveInfo {
   device: string;
 }
 
+/** A directory that stands ready to take the place of a drive that stays away. */
+export interface SpareInfo {
+  tier: string;
+  path: string;
+  /** taken: a drive of a group, as drives() tells. unfit: something else lies there. */
+  state: 'ready' | 'taken' | 'missing' | 'unfit';
+}
+
 export interface StepProgress {
   done: boolean;
   /** Files, batches or locations looked at so far. */
@@ -171,6 +179,8 @@ export interface NodeGroupTier extends Tier {
 
   /** Every drive of every group, by group and position. Never throws for a drive that is down. */
   drives(): Promise<DriveInfo[]>;
+  /** Every spare of the settings, looked at now. Never throws for one that is down. */
+  spares(): Promise<SpareInfo[]>;
 
   /**
    * Refills replaced drives (state healing) from the others; done at once when there is none. A

@@ -7,7 +7,11 @@ import type {
   PhysicalAnswer,
 } from '../../../appliance/model/drive-answers.ts';
 import type { PathHealth, PhysicalDrive } from '../../../appliance/model/drive-health.ts';
-import { isNodeGroupTier, type DriveInfo } from '../../../appliance/model/node-group.ts';
+import {
+  isNodeGroupTier,
+  type DriveInfo,
+  type SpareInfo,
+} from '../../../appliance/model/node-group.ts';
 import type { AdminOptions } from '../contract/options.ts';
 import { timeOf } from '../contract/rows.ts';
 import { adviceOf, isWhole, type Rack } from './advice.ts';
@@ -127,6 +131,22 @@ export async function drivesAnswerOf(options: Sources): Promise<DrivesAnswer> {
         advice: adviceOf({ tier, group, drives: members }, rack),
       };
     }),
-    notes: [...(health?.report().notes ?? [])],
+    notes: [...(await sparesIn(options.tiers)), ...(health?.report().notes ?? [])],
   };
+}
+
+const SPARE_TEXTS: Record<SpareInfo['state'], string> = {
+  ready: 'stands ready',
+  taken: '',
+  missing: 'does not answer: mount it, or make the directory; until then it can replace nothing',
+  unfit: 'is not empty: it can replace nothing before it is',
+};
+
+/** Those in use are drives of a group, and stand among them. */
+async function sparesIn(tiers: Sources['tiers']): Promise<string[]> {
+  const groups = [...tiers.values()].filter(isNodeGroupTier);
+  const spares = (await Promise.all(groups.map((tier) => tier.spares()))).flat();
+  return spares
+    .filter(({ state }) => state !== 'taken')
+    .map(({ tier, path, state }) => `Spare of the tier ${tier}: ${path} ${SPARE_TEXTS[state]}.`);
 }

@@ -106,6 +106,14 @@ export class Spares {
   }
 }
 
+/** What stands there: a drive of a group, nothing yet, something else, or nothing that answers. */
+export async function spareState(drive: Drive): Promise<'ready' | 'taken' | 'missing' | 'unfit'> {
+  const names = await drive.list('').catch(() => undefined);
+  if (names === undefined) return 'missing';
+  if (names.every((name) => HARMLESS.has(name))) return 'ready';
+  return (await identityOf(drive)) === undefined ? 'unfit' : 'taken';
+}
+
 async function identityOf(drive: Drive): Promise<Identity | undefined> {
   const found = await readIdentity(drive).catch(() => undefined);
   return found?.state === 'read' ? found.value : undefined;

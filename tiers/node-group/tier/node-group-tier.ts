@@ -19,6 +19,7 @@ import type {
   SegmentFilter,
   SegmentInfo,
   SegmentRecord,
+  SpareInfo,
   StepJob,
 } from '../../../appliance/model/node-group.ts';
 import type {
@@ -288,6 +289,10 @@ export class DriveTier implements NodeGroupTier {
         device: seat.usage?.device ?? '',
       })),
     );
+  }
+
+  spares(): Promise<SpareInfo[]> {
+    return this.#groups[0]?.spares() ?? Promise.resolve([]);
   }
 
   /** Looks at all drives now; tests and the admin API need not wait for the next tick. */

@@ -1,12 +1,14 @@
 // One node group as one process sees it: its drives, its open segment, its readers.
 
-import type { DriveUsage } from '../../../appliance/model/drive.ts';
+import type { Drive, DriveUsage } from '../../../appliance/model/drive.ts';
 import type { SegmentLocation, ShardLocation } from '../../../appliance/model/location.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
+import type { SpareInfo } from '../../../appliance/model/node-group.ts';
 import { newId } from '../../../appliance/model/ids.ts';
 import { LocalDrive } from '../drive/local-drive.ts';
 import { PatientDrive } from '../drive/patient-drive.ts';
 import { Seat } from '../drive/seat.ts';
+import { spareState } from '../drive/spares.ts';
 import { DriveWatch } from '../drive/watch.ts';
 import { TEMPORARY } from '../drive/identity.ts';
 import { bits, nameOf, type GroupContext } from '../group/context.ts';
@@ -46,6 +48,7 @@ export class NodeGroup {
   readonly records: RecordReader;
   readonly notes: DeadNotes;
   readonly #watch: DriveWatch;
+  readonly #spares: readonly Drive[];
   readonly #deps: NodeGroupDependencies;
   readonly #process: string;
   #timer: NodeJS.Timeout | undefined;
@@ -82,12 +85,13 @@ export class NodeGroup {
     this.small = new CommitQueue(this.context);
     this.records = new RecordReader(this.context);
     this.notes = new DeadNotes(this.context, this.#process.slice(0, -1));
+    this.#spares = settings.spares.map(openDrive);
     this.#watch = new DriveWatch(seats, {
       place: { store: deps.storeId, tier: settings.name, group, code: codec.code.name },
       random: deps.random,
       writes: deps.role !== 'primary',
       probeMs: settings.probeMs,
-      spares: settings.spares.map(openDrive),
+      spares: this.#spares,
       spareAfterMs: deps.role === 'worker' ? settings.spareAfterMs : Infinity,
       peersMin: codec.code.k,
       founded,
@@ -118,6 +122,18 @@ export class NodeGroup {
     this.#watch.close();
     this.context.segmentFiles.close();
     this.context.shardFiles.close();
+  }
+
+  /** The spares of the tier, which are those of every group of it. */
+  async spares(): Promise<SpareInfo[]> {
+    const { tier } = this.context;
+    return Promise.all(
+      this.#spares.map(async (drive) => ({
+        tier,
+        path: drive.path,
+        state: await spareState(drive),
+      })),
+    );
   }
 
   /** Looks at the drives now instead of at the next tick. */
