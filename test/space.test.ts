@@ -901,7 +901,8 @@ test('who looks for one key reads only the segments that may hold it, those with
     const one = await found({ bucketId: id, key: 'k1234' });
     t.is(one.count, 1);
     t.true(one.opened <= 2, `${one.opened} of ${segments.segments}`);
-    t.is((await found({ bucketId: 'f'.repeat(16) })).opened, 0);
+    // One in 200 segments is a wrong "perhaps".
+    t.true((await found({ bucketId: 'f'.repeat(16) })).opened <= 1);
     t.is((await found({ bucketId: id })).count, 2400);
 
     // As an older Firn left it, and after a crash: it is looked for in the segment, which then
