@@ -291,6 +291,7 @@ async function runPrimary(config: Config): Promise<void> {
       log,
       health,
       journalDrives: () => journal?.embedded.journal.status().drives ?? [],
+      journals: () => journal?.embedded.journal.healthy ?? true,
     });
     stop = async () => {
       health.stop();
@@ -387,11 +388,13 @@ interface AdminWiring {
   health: DriveHealth;
   /** Directories of the drives that hold the metadata journal. */
   journalDrives: () => readonly string[];
+  /** Changes can be journaled. */
+  journals: () => boolean;
 }
 
 async function serveAdmin(
   config: Config,
-  { own, opened, supervisor, log, health, journalDrives }: AdminWiring,
+  { own, opened, supervisor, log, health, journalDrives, journals }: AdminWiring,
 ): Promise<{ server: Server; port: number }> {
   const { buildAdmin } = await import('./api/admin/build.ts');
   const { context, store } = opened;
@@ -407,7 +410,7 @@ async function serveAdmin(
     version: VERSION,
     lifecycleDayMs: dayMs(config.debug.lifecycleDaySeconds),
     evaluation: evaluationOf(config),
-    readiness: async () => await Promise.resolve(unready(store, supervisor)),
+    readiness: async () => await Promise.resolve(unready(store, supervisor, journals())),
     requestSnapshots: async () => (await supervisor.askAll('api', 'metrics')) as MetricsSnapshot[],
     metricsSigned: config.metricsSigned,
     codes: codesOf(config),
@@ -439,12 +442,13 @@ async function serveAdmin(
   return { server, port: await listen(server, config.adminPort, config.adminHost) };
 }
 
-function unready(store: MetadataStore, supervisor: Supervisor): string[] {
+function unready(store: MetadataStore, supervisor: Supervisor, journals: boolean): string[] {
   const reasons = supervisor
     .status()
     .filter((child) => !child.ready)
     .map((child) => `the process ${child.name} is starting`);
   if (!store.healthy()) reasons.push('the metadata store does not take commits');
+  if (!journals) reasons.push('too few drives take the metadata journal');
   return reasons;
 }
 

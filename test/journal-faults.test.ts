@@ -142,7 +142,7 @@ test('one drive that hangs and one that is slow: commits go on when two have the
 test('a log whose end no copy lets be read is not taken for one that ends there', async (t) => {
   const rig = new Rig(3);
   const journal = await Journal.found(rig.options);
-  for (let i = 0; i < 3; i++) await rig.put(journal, `key-${i}`, 'x'.repeat(300 * KiB));
+  await rig.put(journal, 'key', 'x'.repeat(300 * KiB));
   await journal.close();
   // Of each file that is opened the first read is answered, the rest of a log is not.
   for (const drive of rig.options.drives as SimulatedDrive[]) {
@@ -167,6 +167,30 @@ test('a child whose primary is gone waits for nothing', async (t) => {
   await t.throwsAsync(waits);
   const late = await t.throwsAsync(link.settled(2));
   t.is((late as { code?: string }).code, 'ServiceUnavailable');
+});
+
+test('while the journal takes nothing, nothing is changed that would be seen and yet refused', async (t) => {
+  const link = new JournalLink(() => undefined);
+  t.is(link.refusal(), undefined);
+  const waits = link.settled(1);
+  link.failed('full');
+  await t.throwsAsync(waits);
+  t.is(link.refusal()?.code, 'ServiceUnavailable');
+  link.heard(0);
+  t.is(link.refusal(), undefined, 'heard of again, it takes changes again');
+});
+
+test('a snapshot ends soon when Firn stops, and leaves nothing', async (t) => {
+  const rig = new Rig(3);
+  for (let i = 0; i < 400; i++) rig.index.commit([['objects', `key-${i}`, Buffer.alloc(100, i)]]);
+  const journal = await Journal.found(rig.options);
+  const before = rig.files(0, 'snapshot');
+  const snapshot = journal.snapshot();
+  journal.interrupt();
+  await t.throwsAsync(snapshot);
+  t.deepEqual(rig.files(0, 'snapshot'), before);
+  await rig.put(journal, 'key', 'text');
+  await journal.close();
 });
 
 for (const torn of [false, true]) {

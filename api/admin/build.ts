@@ -43,6 +43,7 @@ export function buildAdmin(options: AdminOptions): Admin {
   app.use(errors(options));
   app.use(openPaths(options).routes());
   app.use(signedOnly(options));
+  app.use(settledFirst(options));
   const router = new Router({ prefix: '/v1', strict: true, sensitive: true });
   for (const route of routes) {
     const path = route.path;
@@ -115,6 +116,17 @@ function signedOnly(options: AdminOptions): Koa.Middleware {
   return async (ctx, next) => {
     await authenticated(ctx, options);
     await next();
+  };
+}
+
+/** What a change is answered may rest on what was only read: also that must be durable (D3). */
+function settledFirst(options: AdminOptions): Koa.Middleware {
+  return async (ctx, next) => {
+    try {
+      await next();
+    } finally {
+      if (ctx.method !== 'GET') await options.store.settled();
+    }
   };
 }
 

@@ -104,6 +104,16 @@ export function buildActions(settings: IamSettings): Actions {
   };
 }
 
+/** What is answered to a change may rest on what was only read: also that must be durable (D3). */
+async function run(action: Action, call: Call): Promise<string | undefined> {
+  try {
+    return await action.run(call);
+  } finally {
+    if (!/^(?:Get|List|Assume|Simulate)/.test(action.name))
+      await call.settings.identities.settled();
+  }
+}
+
 async function answer(
   request: ActionsRequest,
   settings: IamSettings,
@@ -131,7 +141,7 @@ async function answer(
     userAgent: incoming.headers['user-agent'],
   };
   await allow(call, action);
-  const result = await action.run(call);
+  const result = await run(action, call);
   const xml =
     (result === undefined ? '' : wrap(`${name}Result`, result)) +
     wrap('ResponseMetadata', element('RequestId', request.id));

@@ -48,6 +48,11 @@ export class Identities {
     this.#context = context;
   }
 
+  /** Resolves when everything that a read so far could have seen is durable. */
+  settled(): Promise<void> {
+    return this.#context.store.settled();
+  }
+
   /** Undefined where there is none. The same object as long as its row is unchanged: read only. */
   get<K extends IdentityKind>(kind: K, place: Place): Promise<IdentityKinds[K] | undefined> {
     return this.#read<IdentityKinds[K]>(rowId(kind, place));

@@ -68,6 +68,10 @@ class Gate implements CommitJournal {
     // Before a journal is founded nothing is served: its first snapshot has what was committed.
     return this.journal?.settled(number) ?? Promise.resolve();
   }
+
+  refusal(): Error | undefined {
+    return this.journal?.refusal;
+  }
 }
 
 export class EmbeddedStore {

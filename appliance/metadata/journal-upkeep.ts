@@ -19,6 +19,8 @@ const REPAIR_MS = 5000;
 const LOOK_MS = 60_000;
 /** Logs are cut by a snapshot before its day when they are longer than this and than it is. */
 const LOG_BYTES_MIN = 256 * 1024 * 1024;
+/** A snapshot that failed is tried again at the next look, then at growing distances: an hour. */
+const REST_POWER_MAX = 6;
 
 /** Runs until the returned function is called and what runs has ended. */
 export function keepJournal(options: JournalUpkeepOptions): () => Promise<void> {
@@ -26,6 +28,17 @@ export function keepJournal(options: JournalUpkeepOptions): () => Promise<void> 
   let snapshotAt = now();
   let busy: Promise<void> = Promise.resolve();
   let idle = true;
+  let failures = 0;
+  let rest = 0;
+  const snapshot = async (): Promise<void> => {
+    if ((rest -= 1) >= 0) return;
+    failures += 1;
+    rest = 2 ** Math.min(failures - 1, REST_POWER_MAX) - 1;
+    if (!(await journal.snapshot())) return;
+    snapshotAt = now();
+    failures = 0;
+    rest = 0;
+  };
   const attempt = (what: string, work: () => Promise<void>): void => {
     if (!idle) return;
     idle = false;
@@ -38,11 +51,11 @@ export function keepJournal(options: JournalUpkeepOptions): () => Promise<void> 
   }, REPAIR_MS);
   const look = setInterval(
     () => {
-      const { logBytes, snapshot } = journal.status();
-      const long = logBytes > Math.max(LOG_BYTES_MIN, 2 * snapshot.sizeBytes);
+      const { logBytes, snapshot: last } = journal.status();
+      const long = logBytes > Math.max(LOG_BYTES_MIN, 2 * last.sizeBytes);
       const due = long || now() - snapshotAt >= options.snapshotMs;
       attempt('a snapshot of the metadata', async () => {
-        if (due && (await journal.snapshot())) snapshotAt = now();
+        if (due) await snapshot();
         await options.keep?.();
       });
     },
@@ -53,6 +66,7 @@ export function keepJournal(options: JournalUpkeepOptions): () => Promise<void> 
   return async () => {
     clearInterval(repair);
     clearInterval(look);
+    journal.interrupt();
     await busy;
   };
 }

@@ -11,6 +11,8 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+const TRY_AGAIN_MS = 500;
+
 export class JournalLink {
   /** Up to here everything is on all copies. */
   journaled = 0;
@@ -19,6 +21,7 @@ export class JournalLink {
   #highest = 0;
   #scheduled = false;
   #ended: string | undefined;
+  #failed: { reason: string; at: number } | undefined;
 
   /** `send` tells the primary up to which commit number somebody waits. */
   constructor(send: (number: number) => void) {
@@ -42,6 +45,7 @@ export class JournalLink {
   }
 
   heard(journaled: number): void {
+    this.#failed = undefined;
     if (journaled <= this.journaled) return;
     this.journaled = journaled;
     const waiting = this.#waiting;
@@ -52,8 +56,20 @@ export class JournalLink {
     }
   }
 
+  /**
+   * Why a change must not even be tried: it would be seen, and yet be refused. Now and then one is
+   * let through, to find out whether the journal takes it again.
+   */
+  refusal(): FirnError | undefined {
+    if (this.#ended !== undefined) return unsettled(this.#ended);
+    const failed = this.#failed;
+    if (failed === undefined || performance.now() - failed.at > TRY_AGAIN_MS) return undefined;
+    return unsettled(failed.reason);
+  }
+
   /** Whoever waits is told that it can't be said; the change may be journaled all the same. */
   failed(reason: string): void {
+    this.#failed = { reason, at: performance.now() };
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const one of waiting) one.reject(unsettled(reason));

@@ -55,6 +55,7 @@ export class Journal {
   #asked = false;
   #running = false;
   #closed = false;
+  #interrupted = false;
   #fault: { cause: unknown } | undefined;
   #waiting: Waiting[] = [];
   #turn: Promise<void> = Promise.resolve();
@@ -145,6 +146,11 @@ export class Journal {
   /** False while changes can't be journaled. */
   get healthy(): boolean {
     return this.#fault === undefined && !this.#closed;
+  }
+
+  /** What every change is answered while it can't be journaled. */
+  get refusal(): Error | undefined {
+    return this.healthy ? undefined : tooFew(this.#options, this.#fault?.cause);
   }
 
   status(): JournalStatus {
@@ -312,7 +318,8 @@ export class Journal {
     const file = newFileId(this.#options);
     copies.growing = file;
     try {
-      const named = { store, file, patience: copies.patience };
+      const stopped = (): boolean => this.#interrupted;
+      const named = { store, file, patience: copies.patience, stopped };
       const { sealed, rows, drives } = await writeSnapshot(index, copies.drives, named);
       // It may show what was not journaled yet when it was begun.
       await this.settled(sealed.number);
@@ -325,6 +332,11 @@ export class Journal {
       // Also a snapshot for which there was no room: what was written of it takes room from others.
       await this.#exclusive(() => this.#copies.tidy());
     }
+  }
+
+  /** A snapshot that is being made ends soon, with an error; no other is made. */
+  interrupt(): void {
+    this.#interrupted = true;
   }
 
   /** The newest snapshot's bytes as drives hold them, each batch from a copy that is whole. */

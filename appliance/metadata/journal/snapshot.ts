@@ -33,7 +33,13 @@ export const checksumText = (value: bigint): string => value.toString(16).padSta
 export async function writeSnapshot(
   index: JournalIndex,
   drives: readonly Drive[],
-  named: { store: string; file: string; patience?: Patience | undefined },
+  named: {
+    store: string;
+    file: string;
+    patience?: Patience | undefined;
+    /** True: it is given up at the next page, with ServiceUnavailable. */
+    stopped?: () => boolean;
+  },
 ): Promise<WrittenSnapshot> {
   const many = new ManyCopies();
   const builder = new BatchBuilder();
@@ -61,6 +67,9 @@ export async function writeSnapshot(
     rows += page.length;
     await put(false);
     if (many.drives.length === 0) break;
+    if (named.stopped?.() !== true) continue;
+    await many.close();
+    throw new FirnError('ServiceUnavailable', 'a snapshot was given up: Firn stops');
   }
   if (state === undefined) throw new Error('an index shows its state before its rows');
   await put(true);

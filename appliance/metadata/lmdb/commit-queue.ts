@@ -54,6 +54,8 @@ export interface CommitJournal {
   readonly journaled: number;
   /** Resolves once it is up to this one; rejects where that can't be said any more. */
   settled(number: number): Promise<void>;
+  /** Why nothing can be journaled now: then nothing is changed either. */
+  refusal?(): Error | undefined;
 }
 
 export interface CommitQueueOptions {
@@ -88,6 +90,8 @@ export class CommitQueue {
 
   /** Resolves when the change is durable, or known not to happen. */
   commit(change: PendingChange): Promise<CommitResult> {
+    const refusal = this.#options.journal?.refusal?.();
+    if (refusal !== undefined) return Promise.reject(refusal);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ ...change, result: CONFLICT, resolve, reject });
       if (this.#scheduled) return;
