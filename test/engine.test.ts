@@ -1818,7 +1818,14 @@ test('a segment is kept for a part of an old upload, however many uploads its ke
     drives: () => Promise.resolve([]),
     freeSegment: () => Promise.resolve(void (freed = true)),
   } as unknown as NodeGroupTier;
-  const segment = { group: 0, segment: 's', extentBytes: 0, deadBytes: 0, deadRecords: 0, openedAt: NOON };
+  const segment = {
+    group: 0,
+    segment: 's',
+    extentBytes: 0,
+    deadBytes: 0,
+    deadRecords: 0,
+    openedAt: NOON,
+  };
   const lease = { name: 'compact', epoch: 1, check: () => Promise.resolve() };
   const info = { ...segment, settled: true };
   await compactSegment(h.engine.core, { tier, info }, { lease, names: new Map() });
