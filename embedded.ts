@@ -22,6 +22,9 @@ import type { Supervisor } from './appliance/process/supervisor.ts';
 import type { TierConfig } from './settings.ts';
 import { buildDrives, type FromStore, type Own } from './wiring.ts';
 
+/** Longer than a drive takes that must first spin up. */
+const PATIENCE_MS = 30_000;
+
 type GroupsConfig = Extract<TierConfig, { kind: 'node-group' }>;
 
 /** Where new objects arrive; the settings hold that it is one of drives. */
@@ -46,9 +49,13 @@ export async function embeddedOf(
   told: Pick<EmbeddedOptions, 'journaled' | 'notice'>,
 ): Promise<EmbeddedOptions> {
   const { LocalDrive } = await import('./tiers/node-group/drive/local-drive.ts');
+  const { PatientDrive } = await import('./tiers/node-group/drive/patient-drive.ts');
   const { readIdentity } = await import('./tiers/node-group/drive/identity.ts');
   const { name, settings: hot } = hotTierOf(config);
-  const drives = hot.groups.flat().map((path) => new LocalDrive(path));
+  // One that hangs counts as away: neither a start nor the journal's upkeep stands still with it.
+  const drives = hot.groups
+    .flat()
+    .map((path) => new PatientDrive(new LocalDrive(path), PATIENCE_MS));
   const storeOn = async (drive: Drive): Promise<string | undefined> => {
     const found = await readIdentity(drive).catch(() => undefined);
     return found?.state === 'read' ? found.value.store : undefined;

@@ -1,7 +1,7 @@
-// The highest epoch that this host has begun, beside the metadata and not in it. The danger: after a
-// power failure the index can't be believed, and the drives at hand are those that had left the
+// The highest epoch that this host has begun, beside the metadata and not in it. The danger: after
+// a power failure the index can't be believed, and the drives at hand are those that had left the
 // journal: they tell an older past, whole and without a fault. This says that there was a later
-// one, on drives that are missing.
+// one, on drives that are missing. 65 bytes, written once an epoch.
 
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
