@@ -233,7 +233,7 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: 'appliance/metadata/journal/many-copies.ts',
         from: 'if (patience === undefined) await all;',
-        to: 'if (patience === undefined) await Promise.race(writes);',
+        to: 'if (patience === undefined) await Promise.race(works);',
       },
       {
         file: 'appliance/metadata/journal/many-copies.ts',
