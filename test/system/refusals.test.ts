@@ -151,11 +151,19 @@ test.serial(
     t.regex(swapped.output, /drive-[01]/);
     t.notRegex(swapped.output, /\n\s+at /);
     swap();
-    // Another store's metadata over these drives.
+    // An empty store over these drives.
     renameSync(join(one.directory, 'data', 'metadata'), join(one.directory, 'metadata-away'));
+    const empty = await firn(['serve', '--config', config]);
+    t.is(empty.code, 1, empty.output);
+    t.regex(empty.output, /firn rebuild/);
+    // And that of another.
+    const other = await startFirn();
+    await other.stop();
+    renameSync(join(other.directory, 'data', 'metadata'), join(one.directory, 'data', 'metadata'));
     const foreign = await firn(['serve', '--config', config]);
     t.is(foreign.code, 1, foreign.output);
-    t.regex(foreign.output, /another store|other store|store/i);
+    t.regex(foreign.output, /another metadata store/);
+    await other.dispose();
     rmSync(join(one.directory, 'data', 'metadata'), { recursive: true, force: true });
     renameSync(join(one.directory, 'metadata-away'), join(one.directory, 'data', 'metadata'));
     const again = await one.restart();
