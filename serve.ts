@@ -34,6 +34,8 @@ import { Capacities } from './appliance/engine/capacity.ts';
 import { journalLink, runChild } from './appliance/process/child.ts';
 import { EngineClock, SystemRandom } from './appliance/process/clock.ts';
 import type { DriveHealth } from './appliance/model/drive-health.ts';
+import type { Role } from './appliance/process/messages.ts';
+import { onSignals, Start } from './appliance/process/signals.ts';
 import { Supervisor } from './appliance/process/supervisor.ts';
 import {
   accountsContext,
@@ -237,6 +239,14 @@ async function drivesSeen(opened: Opened): Promise<DriveInfo[]> {
 
 // ── The primary ──
 
+function childrenOf({ processes }: Config): { role: Role; name: string }[] {
+  const api = Array.from({ length: processes }, (_, index): { role: Role; name: string } => ({
+    role: 'api',
+    name: `api-${index}`,
+  }));
+  return [...api, { role: 'worker', name: 'worker' }];
+}
+
 async function runPrimary(config: Config): Promise<void> {
   mkdirSync(config.data, { recursive: true, mode: 0o700 });
   const own: Own = {
@@ -249,13 +259,7 @@ async function runPrimary(config: Config): Promise<void> {
   let go = { storeId: '', clockOffsetMs: 0 };
   let journal: PrimaryJournal | undefined;
   const supervisor = new Supervisor({
-    children: [
-      ...Array.from({ length: config.processes }, (_, index) => ({
-        role: 'api' as const,
-        name: `api-${index}`,
-      })),
-      { role: 'worker' as const, name: 'worker' },
-    ],
+    children: childrenOf(config),
     environment: childEnvironment,
     go: () => ({ ...go, clockOffsetMs: own.clock.offsetMs }),
     log: (event, details) => log.warn(details, event),
@@ -264,19 +268,17 @@ async function runPrimary(config: Config): Promise<void> {
   });
   const held = holdData(config);
   supervisor.fork();
-  // Also while it starts: a signal that came then must not be lost.
-  let stop = (): Promise<void> => supervisor.stop(2000);
-  onSignals(() => stop());
+  const start = new Start(supervisor, STOP_MS);
+  let stop: (() => Promise<void>) | undefined;
+  onSignals(async () => {
+    if (stop === undefined) await start.stop();
+    await stop?.();
+  });
   try {
     journal = await openJournal(config, own, { log, supervisor });
     const store = journal?.embedded.store ?? metadataOf(config, own);
     if (journal === undefined) await store.open();
-    const storeId = await storeIdOf(store, own);
-    if (config.debug.sandboxClock) own.clock.offsetMs = await clockOffsetOf(store);
-    const accounts = new Accounts(accountsContext(config, own, store));
-    await accounts.open();
-    await ensureRoot(config, accounts);
-    await prepareNamedKeys(config, own, store);
+    const storeId = await prepareStore(config, own, store);
     await journal?.begin(storeId);
     go = { storeId, clockOffsetMs: own.clock.offsetMs };
     const port = await supervisor.go();
@@ -307,8 +309,21 @@ async function runPrimary(config: Config): Promise<void> {
   } catch (error) {
     await supervisor.stop(2000);
     await journal?.close().catch(() => undefined);
-    throw error;
+    if (!start.stopped) throw error;
+  } finally {
+    start.ended();
   }
+}
+
+/** What a store needs before anybody is served; the id of the store. */
+async function prepareStore(config: Config, own: Own, store: MetadataStore): Promise<string> {
+  const storeId = await storeIdOf(store, own);
+  if (config.debug.sandboxClock) own.clock.offsetMs = await clockOffsetOf(store);
+  const accounts = new Accounts(accountsContext(config, own, store));
+  await accounts.open();
+  await ensureRoot(config, accounts);
+  await prepareNamedKeys(config, own, store);
+  return storeId;
 }
 
 /** Only the host that made the root key pair learns it, and writes it down for its operator. */
@@ -323,23 +338,6 @@ async function ensureRoot(config: Config, accounts: Accounts): Promise<void> {
     subject: credentialsFile(config),
     hint: 'move it away; then ./firn key create, or start again with an empty store',
   });
-}
-
-function onSignals(stop: () => Promise<void>): void {
-  let stopping = false;
-  const end = (): void => {
-    if (stopping) return;
-    stopping = true;
-    stop().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        process.stderr.write(`firn: stopping failed: ${String(error)}\n`);
-        process.exit(1);
-      },
-    );
-  };
-  process.on('SIGTERM', end);
-  process.on('SIGINT', end);
 }
 
 /** What a person needs to go on: where it serves, where the keys are, three lines to try. */

@@ -81,9 +81,11 @@ export class Supervisor {
   }
 
   /**
-   * Lets them open and serve. Resolves with the S3 port once all are ready; rejects if one refuses.
+   * Lets them open and serve. Resolves with the S3 port once all are ready; rejects if one refuses,
+   * and when they are stopped.
    */
   go(): Promise<number> {
+    if (this.#stopping) return Promise.reject(stopped());
     this.#going = true;
     const ready = new Promise<number>((resolve, reject) => {
       this.#ready = { resolve, reject };
@@ -145,6 +147,7 @@ export class Supervisor {
   async stop(timeoutMs: number): Promise<void> {
     this.#stopping = true;
     clearInterval(this.#timer);
+    this.#ready?.reject(stopped());
     const living = this.#children.filter((child) => !child.gone);
     await Promise.all(
       living.map(
@@ -292,3 +295,5 @@ export class Supervisor {
     }
   }
 }
+
+const stopped = (): Error => new Error('stopped while it started');
