@@ -468,10 +468,16 @@ test.serial(
       const { store, tier, engine, directory } = house;
       await engine.createBucket({ name: 'data', owner: 'root', region: 'us-east-1' });
       const stored = new Map<string, Buffer>();
-      for (let i = 0; i < 80; i += 1) {
-        const body = randomBytes(1000);
-        await house.put(`k${i}`, body);
-        stored.set(`k${i}`, body);
+      // Side by side: a batch then fills all data lanes, so with half the drives gone some of it can
+      // be read, and the rest can't be decoded. Of one object alone there would be three copies.
+      for (let i = 0; i < 80; i += 20) {
+        await Promise.all(
+          Array.from({ length: 20 }, async (_, j) => {
+            const body = randomBytes(1000);
+            await house.put(`k${i + j}`, body);
+            stored.set(`k${i + j}`, body);
+          }),
+        );
       }
       await tier.look();
       const before = await namedIn(house, 0);
