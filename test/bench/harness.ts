@@ -96,8 +96,9 @@ export function answerOf<A>(child: ChildProcess, question: object): Promise<A> {
 
 export const ofFirn = (firn: RunningFirn): Target => ({ ...firn, pids: () => firn.pids() });
 
-export async function startBare(): Promise<Target & { end: () => void }> {
-  const child = fork(join(import.meta.dirname, 'bare.ts'));
+/** A server that only does what every one must; `file` says which. */
+export async function startBare(file = 'bare.ts'): Promise<Target & { end: () => void }> {
+  const child = fork(join(import.meta.dirname, file));
   const { port } = await new Promise<{ port: number }>((resolve) =>
     child.once('message', (message) => resolve(message as { port: number })),
   );

@@ -4,7 +4,6 @@
 // it of which none may fail. Then the heal alone in this process, without throttle, against what
 // the same drive takes when the same bytes are written one behind another and synced.
 
-import { fork } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -15,70 +14,16 @@ import { newLocationId } from '../../appliance/model/ids.ts';
 import { KiB, MiB } from '../../appliance/model/limits.ts';
 import { DriveTier } from '../../tiers/node-group/tier/node-group-tier.ts';
 import { startFirn, type RunningFirn } from '../firn-process.ts';
-import type { LoadResult, LoadSpec } from './load.ts';
-
-interface Figure {
-  figure: number;
-  unit: string;
-  limit: number;
-  ratio: number;
-}
+import { cpuMicros, Load, note, ofFirn, type Cost, type Figure, type Work } from './harness.ts';
 
 const OBJECTS = Number(process.env['FIRN_BENCH_HEAL'] ?? 10_000);
 const WAIT_MS_MAX = 180_000;
-const note = (text: string): void => void process.stderr.write(`${text}\n`);
 const seconds = (ms: number): number => Math.round(ms) / 1000;
 
-/** User and system time of a process, ms. */
-function cpuMs(pids: readonly number[]): number {
-  let ticks = 0;
-  for (const pid of pids) {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-    ticks += Number(fields[11]) + Number(fields[12]);
-  }
-  return ticks * 10;
-}
+const cpuMs = (pids: readonly number[]): number => cpuMicros(pids) / 1000;
 
-class Load {
-  readonly #child = fork(join(import.meta.dirname, 'load.ts'));
-
-  constructor() {
-    this.#child.setMaxListeners(0);
-  }
-
-  run(firn: RunningFirn, work: Partial<LoadSpec>): Promise<LoadResult> {
-    const { port, accessKey, secretKey } = firn;
-    return new Promise((resolve, reject) => {
-      this.#child.once('message', (result) => resolve(result as LoadResult));
-      this.#child.once('error', reject);
-      this.#child.send({
-        port,
-        accessKey,
-        secretKey,
-        method: 'PUT',
-        path: '/heal/{i}',
-        query: '',
-        from: 0,
-        count: 1,
-        modulo: Number.MAX_SAFE_INTEGER,
-        inFlight: 16,
-        bodyBytes: 100 * KiB,
-        headers: {},
-        ...work,
-      });
-    });
-  }
-
-  end(): void {
-    this.#child.disconnect();
-  }
-}
-
-async function must(result: Promise<LoadResult>): Promise<LoadResult> {
-  const { failed, firstFailure, ...rest } = await result;
-  if (failed > 0) throw new Error(`${failed} requests failed: ${firstFailure}`);
-  return { failed, firstFailure, ...rest };
-}
+const ask = (firn: RunningFirn, load: Load, work: Partial<Work>): Promise<Cost> =>
+  load.cost(ofFirn(firn), { method: 'PUT', path: '/heal/{i}', count: 1, inFlight: 16, ...work });
 
 const isHealing = (drive: string): boolean => {
   try {
@@ -115,9 +60,9 @@ async function whole(sizeBytes: number, label: string): Promise<Record<string, F
   const firn = await startFirn();
   const load = new Load();
   try {
-    await must(load.run(firn, { path: '/heal', bodyBytes: 0 }));
-    const written = await must(load.run(firn, { count: OBJECTS, bodyBytes: sizeBytes }));
-    note(`${OBJECTS} × ${sizeBytes / KiB} KiB written in ${written.seconds.toFixed(1)} s`);
+    await ask(firn, load, { path: '/heal', bodyBytes: 0 });
+    const { result } = await ask(firn, load, { count: OBJECTS, bodyBytes: sizeBytes });
+    note(`${OBJECTS} × ${sizeBytes / KiB} KiB written in ${result.seconds.toFixed(1)} s`);
     const drive = join(firn.directory, 'data', 'hot', 'drive-1');
     const idle = await refill(firn, drive);
     const other = join(firn.directory, 'data', 'hot', 'drive-4');
@@ -125,9 +70,10 @@ async function whole(sizeBytes: number, label: string): Promise<Record<string, F
     const busy = (async (): Promise<number> => {
       let requests = 0;
       while (!done) {
+        const more = { path: '/heal/more-{i}', count: 50, bodyBytes: 100 * KiB };
         const get = { method: 'GET', count: 500, modulo: OBJECTS, inFlight: 8 } as const;
-        await must(load.run(firn, { ...get, from: requests }));
-        await must(load.run(firn, { path: '/heal/more-{i}', from: requests, count: 50 }));
+        await ask(firn, load, { ...get, from: requests });
+        await ask(firn, load, { ...more, from: requests });
         requests += 550;
       }
       return requests;

@@ -3,16 +3,24 @@
 // drives gone beside the same reads of a whole group. Two appliances hold the same objects, one
 // of them without two of its six drives; rounds of all are interleaved.
 
-import { fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, renameSync } from 'node:fs';
+import { renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KiB, MiB } from '../../appliance/model/limits.ts';
 import { startFirn, type RunningFirn } from '../firn-process.ts';
-import type { Figure } from './ec.ts';
 import { anonymousBytes, apiPids, type Ask, mixture, prepare, press } from '../overload.ts';
-import type { LoadResult, LoadSpec } from './load.ts';
+import {
+  Load,
+  median,
+  ofFirn,
+  rounds,
+  startBare,
+  type Figure,
+  type Target,
+  type Work,
+} from './harness.ts';
+import type { LoadResult } from './load.ts';
 
 const LARGE_BYTES = 64 * MiB;
 const STREAMS = 8;
@@ -21,76 +29,6 @@ const RSS_MIB = 300;
 const OVERLOAD = 4 * 384;
 /** Drives are looked at every 2 s. */
 const NOTICED_MS = 5000;
-
-const rounds = Number(process.env['FIRN_BENCH_ROUNDS'] ?? 5);
-const median = (values: number[]): number =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-
-/** User and system time of the processes, µs (the kernel counts in 10 ms). */
-function cpuMicros(pids: number[]): number {
-  let ticks = 0;
-  for (const pid of pids) {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-    ticks += Number(fields[11]) + Number(fields[12]);
-  }
-  return ticks * 10_000;
-}
-
-interface Target {
-  port: number;
-  accessKey: string;
-  secretKey: string;
-  pids: () => number[];
-}
-
-type Work = Pick<LoadSpec, 'method' | 'path' | 'count' | 'inFlight'> & Partial<LoadSpec>;
-
-interface Cost {
-  /** CPU of the server's processes, µs a request. */
-  micros: number;
-  result: LoadResult;
-}
-
-/** One process that makes the requests, for all of them. */
-class Load {
-  readonly #child = fork(join(import.meta.dirname, 'load.ts'));
-
-  async run(target: Target, work: Work): Promise<Cost> {
-    const { port, accessKey, secretKey } = target;
-    const pids = target.pids();
-    const before = cpuMicros(pids);
-    const spec: LoadSpec = {
-      port,
-      accessKey,
-      secretKey,
-      query: '',
-      from: 0,
-      modulo: work.count,
-      headers: {},
-      bodyBytes: LARGE_BYTES,
-      ...work,
-    };
-    const result = await new Promise<LoadResult>((resolve) => {
-      this.#child.once('message', (answer) => resolve(answer as LoadResult));
-      this.#child.send(spec);
-    });
-    if (result.failed > 0) throw new Error(`${result.failed} failed: ${result.firstFailure}`);
-    return { micros: (cpuMicros(pids) - before) / work.count, result };
-  }
-
-  end(): void {
-    this.#child.disconnect();
-  }
-}
-
-async function startBare(): Promise<Target & { end: () => void }> {
-  const child = fork(join(import.meta.dirname, 'bare-large.ts'));
-  const { port } = await new Promise<{ port: number }>((resolve) =>
-    child.once('message', (message) => resolve(message as { port: number })),
-  );
-  const pids = (): number[] => [child.pid as number];
-  return { port, accessKey: 'a', secretKey: 'b', pids, end: () => child.disconnect() };
-}
 
 const figureOf = (unit: string, figures: number[], limits: number[]): Figure => {
   const [figure, limit] = [median(figures), median(limits)];
@@ -133,17 +71,17 @@ export async function benchLarge(wants: Wants): Promise<Record<string, Figure>> 
   const writes = ['put-64m-8', 'put-64m-1'];
   if (![...reads, ...writes].some(wants)) return figures;
   const load = new Load();
-  const bare = await startBare();
+  const bare = await startBare('bare-large.ts');
   const whole = await startFirn({ settings: { processes: 1 } });
   let lame: RunningFirn | undefined;
   try {
-    await load.run(whole, { method: 'PUT', path: '/bench', count: 1, inFlight: 1, bodyBytes: 0 });
+    await load.createBucket(whole);
     if (wants('put-64m-8')) figures['put-64m-8'] = await put8(load, whole, bare);
     if (wants('put-64m-1')) figures['put-64m-1'] = await put1(load, whole);
     if (!reads.some(wants)) return figures;
     lame = await startFirn({ settings: { processes: 1 } });
     await fill(load, whole);
-    await load.run(lame, { method: 'PUT', path: '/bench', count: 1, inFlight: 1, bodyBytes: 0 });
+    await load.createBucket(lame);
     await fill(load, lame);
     for (const drive of ['drive-1', 'drive-4']) {
       const path = join(lame.directory, 'data', 'hot', drive);
@@ -176,9 +114,9 @@ const small = (size: number): Work => ({
 });
 
 async function fill(load: Load, firn: RunningFirn): Promise<void> {
-  await load.run(firn, { ...put('large'), count: 4, inFlight: 2 });
-  await load.run(firn, small(4 * KiB));
-  await load.run(firn, small(MiB));
+  await load.cost(ofFirn(firn), { ...put('large'), count: 4, inFlight: 2 });
+  await load.cost(ofFirn(firn), small(4 * KiB));
+  await load.cost(ofFirn(firn), small(MiB));
 }
 
 const put = (name: string): Work => ({
@@ -186,13 +124,14 @@ const put = (name: string): Work => ({
   path: `/bench/${name}-{i}`,
   count: STREAMS,
   inFlight: STREAMS,
+  bodyBytes: LARGE_BYTES,
 });
 
 async function put8(load: Load, firn: RunningFirn, bare: Target): Promise<Figure> {
   const [ours, theirs]: [number[], number[]] = [[], []];
   for (let i = 0; i <= rounds; i += 1) {
-    const limit = await load.run(bare, put('put'));
-    const figure = await load.run(firn, put('put'));
+    const limit = await load.cost(bare, put('put'));
+    const figure = await load.cost(ofFirn(firn), put('put'));
     if (i === 0) continue;
     theirs.push(limit.micros / 1000);
     ours.push(figure.micros / 1000);
@@ -210,7 +149,7 @@ async function put1(load: Load, firn: RunningFirn): Promise<Figure> {
       md5.update(bytes.subarray(at, at + 64 * KiB));
     md5.digest();
     const limit = performance.now() - begun;
-    const { result } = await load.run(firn, { ...put('alone'), count: 3, inFlight: 1 });
+    const { result } = await load.cost(ofFirn(firn), { ...put('alone'), count: 3, inFlight: 1 });
     if (i === 0) continue;
     theirs.push(limit);
     ours.push(median(result.latencies));
@@ -235,9 +174,10 @@ async function get64(
     inFlight: STREAMS,
   };
   const taken = { whole: [] as number[], lame: [] as number[], bare: [] as number[] };
+  const targets = { bare, whole: ofFirn(whole), lame: ofFirn(lame) };
   for (let i = 0; i <= rounds; i += 1) {
-    for (const [name, target] of Object.entries({ bare, whole, lame })) {
-      const { micros } = await load.run(target, work);
+    for (const [name, target] of Object.entries(targets)) {
+      const { micros } = await load.cost(target, work);
       if (i > 0) taken[name as keyof typeof taken].push(micros / 1000);
     }
   }
@@ -259,8 +199,8 @@ async function p95(load: Load, { whole, lame, size }: Servers & { size: number }
   const of = ({ latencies }: LoadResult): number =>
     latencies[Math.floor(latencies.length * 0.95)] as number;
   for (let i = 0; i <= rounds; i += 1) {
-    const healthy = await load.run(whole, work);
-    const degraded = await load.run(lame, work);
+    const healthy = await load.cost(ofFirn(whole), work);
+    const degraded = await load.cost(ofFirn(lame), work);
     if (i === 0) continue;
     theirs.push(of(healthy.result));
     ours.push(of(degraded.result));
