@@ -11,7 +11,7 @@ import { FileKeys } from '../appliance/engine/named-keys.ts';
 import type { Clock, Random } from '../appliance/model/clock.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { isFirnError, type ErrorCode } from '../appliance/model/errors.ts';
-import type { EventName, ObjectEvent } from '../appliance/model/event-sink.ts';
+import { silentEvents, type EventName, type ObjectEvent } from '../appliance/model/event-sink.ts';
 import { locationBirth, objectId } from '../appliance/model/ids.ts';
 import { GRACE_MS } from '../appliance/model/limits.ts';
 import type { Location } from '../appliance/model/location.ts';
@@ -99,7 +99,7 @@ export function contextOf(
   return {
     packer: noPacker,
     random: cryptoRandom,
-    events: { emit: () => undefined },
+    events: silentEvents,
     classes: CLASSES,
     masterKey: new Uint8Array(32).fill(7),
     namedKeys: new FileKeys({ keys: new Map(), random: cryptoRandom }),
@@ -122,7 +122,7 @@ export function house(more: Partial<EngineContext> = {}): House {
   const auditor = new Auditor(store, tiers, clock);
   store.beforeCommit = (change) => auditor.check(change);
   const base: Partial<EngineContext> = {
-    events: { emit: (event) => void events.push(event) },
+    events: { asks: () => false, emit: (event) => void events.push(event) },
     count: (what) => void counts.push(what),
     ...more,
   };

@@ -98,7 +98,7 @@ export async function newRig(): Promise<Rig> {
     packer: buildPacker({ spoolDirectory, random }),
     clock,
     random,
-    events: { emit: (event) => void events.push(event) },
+    events: { asks: () => false, emit: (event) => void events.push(event) },
     classes: new Map([
       ['STANDARD', 'hot'],
       ['GLACIER_IR', 'cold'],

@@ -4,8 +4,11 @@
 import test, { type ExecutionContext } from 'ava';
 
 import { DAY_MS } from '../appliance/model/clock.ts';
+import { settleAnnounced } from '../appliance/engine/announce.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
-import { newLocationId, newRequestId, objectId } from '../appliance/model/ids.ts';
+import type { EventName, EventRow } from '../appliance/model/event-sink.ts';
+import type { Bucket } from '../appliance/model/bucket.ts';
+import { keyOfObjectId, newLocationId, newRequestId, objectId } from '../appliance/model/ids.ts';
 import { GRACE_MS } from '../appliance/model/limits.ts';
 import type { Garbage, Move, RestoreRequest } from '../appliance/model/records.ts';
 import type { Pack } from '../appliance/model/location.ts';
@@ -13,12 +16,15 @@ import type { Row } from '../appliance/model/metadata-store.ts';
 import type { ObjectDocument } from '../appliance/model/object.ts';
 import { listPack } from '../appliance/engine/collect.ts';
 import { compactPack } from '../appliance/engine/compact.ts';
+import { expireVersion } from '../appliance/engine/expire.ts';
+import { Notifications } from '../appliance/engine/notifications.ts';
+import { beginPending } from '../appliance/engine/restore-run.ts';
 import { listGarbage } from '../appliance/engine/garbage.ts';
 import { IdSet } from '../appliance/engine/id-set.ts';
 import { moveIntoPacks } from '../appliance/engine/pack-move.ts';
 import { bucketNames } from '../appliance/engine/inventory.ts';
 import { takeLease } from '../appliance/engine/lease.ts';
-import { moveVersions } from '../appliance/engine/move.ts';
+import { moveVersions, type MovingVersion } from '../appliance/engine/move.ts';
 import { resumeMoves } from '../appliance/engine/resume.ts';
 import { sweep } from '../appliance/engine/sweep.ts';
 import { ClockGuard } from '../workers/base/clock-guard.ts';
@@ -814,3 +820,131 @@ test('parts of an upload that takes a month are neither swept nor collected (B3,
   t.is(rig.hot.blobs.size, 1, 'the part that was left out is freed');
   rig.close();
 });
+
+// ── Events of workers: nobody repeats a commit that stands ───────────────────────────────────────
+
+interface Told {
+  name: EventName;
+  before: (rig: Rig) => Promise<void>;
+  work: (rig: Rig) => Promise<unknown>;
+  /** Keys that were changed, by what their documents say. */
+  changed: (rig: Rig) => Promise<Set<string>>;
+}
+
+const keysOf = async (rig: Rig, isOne: (moving: MovingVersion) => boolean): Promise<Set<string>> =>
+  new Set((await versionsOf(rig)).filter(isOne).map(({ key }) => key));
+
+async function expireAll(
+  rig: Rig,
+  effect: 'remove-version' | 'add-delete-marker',
+): Promise<unknown> {
+  const bucket = (await rig.store.get<Bucket>('buckets', 'data'))?.value as Bucket;
+  const place = 'current';
+  for (const { key, version } of await versionsOf(rig)) {
+    await expireVersion(rig.core, { bucket, key, versionId: version.id, effect, place });
+  }
+  return undefined;
+}
+
+const KEYS = ['a/1', 'a/2', 'b/3', 'b/many'];
+
+const missingKeys = async (rig: Rig): Promise<Set<string>> => {
+  const current = new Set<string>();
+  for (const { id, value } of rig.store.rowsOf<ObjectDocument>('objects')) {
+    if (value.versions[0]?.deleteMarker === false) current.add(keyOfObjectId(id));
+  }
+  return new Set(KEYS.filter((key) => !current.has(key)));
+};
+
+const TOLD: readonly Told[] = [
+  {
+    name: 's3:LifecycleExpiration:Delete',
+    before: fill,
+    work: (rig) => expireAll(rig, 'remove-version'),
+    changed: missingKeys,
+  },
+  {
+    name: 's3:LifecycleExpiration:DeleteMarkerCreated',
+    async before(rig) {
+      await fill(rig);
+      await rig.engine.updateBucket('data', (old) => ({ ...old, versioning: 'enabled' }));
+    },
+    work: (rig) => expireAll(rig, 'add-delete-marker'),
+    changed: missingKeys,
+  },
+  {
+    name: 's3:LifecycleTransition',
+    before: fill,
+    work: (rig) => packInto(rig, 'cold'),
+    changed: (rig) => keysOf(rig, ({ parts }) => parts[0]?.location.tier === 'cold'),
+  },
+  {
+    name: 's3:ObjectRestore:Completed',
+    async before(rig) {
+      await archiveAll(rig);
+      await askForAll(rig, 1);
+    },
+    work: restoreAll,
+    changed: (rig) => keysOf(rig, ({ version }) => version.restore?.state === 'ready'),
+  },
+  {
+    name: 's3:ObjectRestore:Delete',
+    async before(rig) {
+      await archiveAll(rig);
+      await askForAll(rig, 1);
+      await restoreAll(rig);
+      rig.clock.pass(3 * DAY_MS);
+    },
+    work: expireRestores,
+    changed: (rig) => keysOf(rig, ({ version }) => version.restore === undefined),
+  },
+  {
+    name: 's3:ObjectRestore:Post',
+    before: archiveAll,
+    async work(rig) {
+      const request = { id: 'f'.repeat(32), tier: 'Bulk', days: 1 } as const;
+      for (const { bucket, object, version } of await versionsOf(rig)) {
+        await beginPending(rig.core, { bucket, object, version }, request);
+      }
+    },
+    changed: (rig) => keysOf(rig, ({ version }) => version.restore?.state === 'pending'),
+  },
+];
+
+for (const { name, before, work, changed } of TOLD) {
+  test(`wherever a worker dies, each ${name} that happened is told, and no other`, async (t) => {
+    let steps = 0;
+    for (let at = 1; ; at += 1) {
+      const rig = await newRig();
+      await before(rig);
+      rig.context.events = new Notifications({ store: rig.store, clock: rig.clock, random });
+      const target = { kind: 'queue', name: 'line' } as const;
+      const all = { id: 'all', element: 'Queue', arn: 'arn', target } as const;
+      const notifications = [{ ...all, events: ['s3:*'] }];
+      await rig.engine.updateBucket('data', (old) => ({ ...old, notifications }));
+      rig.crashAt(at);
+      const died = await crashes(() => work(rig));
+      rig.restart();
+      const when = `died at effect ${at}`;
+      rig.clock.pass(120_000);
+      await settleAnnounced(rig.context);
+      const told = (): string[] =>
+        rig.store
+          .rowsOf<EventRow>('events')
+          .filter(({ id, value }) => id.startsWith('queue/') && value.event?.name === name)
+          .map(({ value }) => value.event?.key ?? '');
+      t.deepEqual([...new Set(told())].toSorted(), [...(await changed(rig))].toSorted(), when);
+      // What its death kept from being done is given up in the end, and not told.
+      const count = told().length;
+      rig.clock.pass(3_700_000);
+      await settleAnnounced(rig.context);
+      t.is(told().length, count, `${when}: told again, or of what was not done`);
+      const left = rig.store.rowsOf('events').filter(({ id }) => !id.startsWith('queue/'));
+      t.deepEqual(left, [], `${when}: announcements are left`);
+      rig.close();
+      if (!died) break;
+      steps = at;
+    }
+    t.true(steps > 8, 'crash points were met');
+  });
+}

@@ -14,6 +14,7 @@ import { FileKeys } from '../appliance/engine/named-keys.ts';
 import { buildMetadata } from '../appliance/metadata/build.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type { DriveFile, DriveOpenMode, DriveUsage } from '../appliance/model/drive.ts';
+import { silentEvents } from '../appliance/model/event-sink.ts';
 import { GRACE_MS } from '../appliance/model/limits.ts';
 import type { MetadataStore } from '../appliance/model/metadata-store.ts';
 import type { NodeGroupTier } from '../appliance/model/node-group.ts';
@@ -182,7 +183,7 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
     packer: buildPacker({ spoolDirectory: join(directory, 'spool'), random }),
     clock,
     random,
-    events: { emit: () => undefined },
+    events: silentEvents,
     classes: new Map([['STANDARD', 'hot']]),
     masterKey: new Uint8Array(32),
     namedKeys: new FileKeys({ keys: new Map(), random }),

@@ -196,7 +196,7 @@ async function newAppliance(options: ApplianceOptions = {}): Promise<Appliance> 
     packer: buildPacker({ spoolDirectory: join(directory, 'spool'), random }),
     clock,
     random,
-    events: { emit: (event) => void events.push(event) },
+    events: { asks: () => false, emit: (event) => void events.push(event) },
     classes: new Map([
       ['STANDARD', 'hot'],
       ['STANDARD_IA', 'warm'],

@@ -6,6 +6,7 @@
 
 import { createHmac } from 'node:crypto';
 
+import { isAnyUntold, settleAnnounced } from '../appliance/engine/announce.ts';
 import type { Core } from '../appliance/engine/core.ts';
 import { eventMessage, eventRows } from '../appliance/engine/notifications.ts';
 import type { EventRow } from '../appliance/model/event-sink.ts';
@@ -26,6 +27,8 @@ export interface NotifySettings {
 }
 
 const RECORDS_PER_REQUEST = 100;
+/** A change that was announced and is not there yet is looked for again. */
+const SETTLE_EVERY_MS = 60_000;
 /** Looking for old events is a look at all. */
 const DROP_EVERY_MS = 3_600_000;
 const WAIT_MS_MIN = 1_000;
@@ -45,6 +48,7 @@ export class NotifyWorker implements Worker {
   readonly #log: WorkerLog;
   readonly #away = new Map<string, Away>();
   #droppedAt = -Infinity;
+  #settledAt = -Infinity;
 
   constructor(core: Core, settings: NotifySettings, log: WorkerLog) {
     this.#core = core;
@@ -56,8 +60,9 @@ export class NotifyWorker implements Worker {
     return 'notify';
   }
 
-  /** True if an event waits for a webhook that need not be left alone. */
+  /** True if an event waits for a webhook that need not be left alone, or for a look. */
   async isNeeded(): Promise<boolean> {
+    if (this.#isSettleDue && (await isAnyUntold(this.#core.context))) return true;
     for (const name of this.#settings.webhooks.keys()) {
       if (this.#isAway(name)) continue;
       for await (const _ of eventRows(this.#core.context.store, `webhook/${name}/`)) return true;
@@ -67,6 +72,10 @@ export class NotifyWorker implements Worker {
 
   async run(turn: Turn): Promise<void> {
     const counts = { told: 0, dropped: 0 };
+    if (this.#isSettleDue) {
+      this.#settledAt = performance.now();
+      await settleAnnounced(this.#core.context);
+    }
     for (const [name, webhook] of this.#settings.webhooks) {
       if (this.#isAway(name)) continue;
       counts.told += await this.#tell(name, webhook, turn);
@@ -81,6 +90,10 @@ export class NotifyWorker implements Worker {
       const days = (this.#settings.keptMs / 86_400_000).toFixed(1);
       this.#log('warn', `${counts.dropped} events were dropped: nobody took them in ${days} days`);
     }
+  }
+
+  get #isSettleDue(): boolean {
+    return performance.now() - this.#settledAt > SETTLE_EVERY_MS;
   }
 
   #isAway(name: string): boolean {

@@ -2,9 +2,8 @@
 // acts on one must find what it tells of.
 
 import type { Bucket } from '../model/bucket.ts';
-import type { EventName } from '../model/event-sink.ts';
+import type { EventName, ToldVersion } from '../model/event-sink.ts';
 import { NULL_VERSION } from '../model/ids.ts';
-import type { Version } from '../model/object.ts';
 import type { EngineContext } from './context.ts';
 
 /** Of a version id, the digits that count the writes of its key. */
@@ -14,7 +13,7 @@ const SEQUENCE_DIGITS = 12;
  * Orders a key's events: by its sequence, then by time. What is told of a version's making may be
  * told late (by who took over from a crash), and then comes before its removal all the same.
  */
-function sequencerOf(name: EventName, version: Version, at: number): string {
+function sequencerOf(name: EventName, version: ToldVersion, at: number): string {
   const sequence = version.id.slice(0, SEQUENCE_DIGITS);
   const isMaking = name.startsWith('s3:ObjectCreated:');
   const since = Math.floor(isMaking ? version.lastModified : at).toString(16);
@@ -25,7 +24,7 @@ function sequencerOf(name: EventName, version: Version, at: number): string {
 export function emitEvent(
   context: EngineContext,
   name: EventName,
-  of: { bucket: Bucket | string; key: string; version: Version },
+  of: { bucket: Bucket | string; key: string; version: ToldVersion },
 ): Promise<void> | undefined {
   const { bucket, key, version } = of;
   const at = context.clock.now();

@@ -6,11 +6,12 @@
 import type { Bucket } from '../model/bucket.ts';
 import { isFirnError } from '../model/errors.ts';
 import { newId, objectId } from '../model/ids.ts';
-import type { Version } from '../model/object.ts';
-import { commitObject } from './commit.ts';
+import type { ObjectDocument, Version } from '../model/object.ts';
+import { tellingOf } from './announce.ts';
+import { commitObject, type Committed } from './commit.ts';
 import type { Core } from './core.ts';
 import type { Draft } from './draft.ts';
-import { emitEvent } from './events.ts';
+import { findById, reread } from './history.ts';
 import { newMarker, putOnTop } from './versions.ts';
 
 export interface Expiry {
@@ -50,10 +51,46 @@ async function expireUnlocked(core: Core, expiry: Expiry): Promise<'expired' | '
   // Somebody turned versioning on or off: what was judged would now mean something else.
   if (row.value.versioning !== bucket.versioning) return 'lost';
   const operation = newId(core.context.random);
-  const { answer } = await commitObject(core, {
-    object: objectId(bucket.id, key),
+  const object = objectId(bucket.id, key);
+  const isMarker = effect === 'add-delete-marker';
+  const { answer } = await tellingOf(
+    core.context,
+    {
+      name: isMarker
+        ? 's3:LifecycleExpiration:DeleteMarkerCreated'
+        : 's3:LifecycleExpiration:Delete',
+      bucket: row.value,
+      object,
+      version: () => judged(core, object, versionId),
+      proof: isMarker ? { kind: 'marker', operation } : { kind: 'gone' },
+    },
+    {
+      change: () => commitExpiry(core, { ...expiry, bucket: row.value }, { object, operation }),
+      told: (committed) => committed.answer,
+    },
+  );
+  return answer === undefined ? 'lost' : 'expired';
+}
+
+function judged(core: Core, object: string, versionId: string): Promise<Version | undefined> {
+  const { store } = core.context;
+  return reread(object, async () => {
+    const row = await store.get<ObjectDocument>('objects', object);
+    return row && findById(store, row.value, versionId);
+  });
+}
+
+/** Answers what the event tells of: the marker, or the version that is gone. */
+function commitExpiry(
+  core: Core,
+  expiry: Expiry,
+  { object, operation }: { object: string; operation: string },
+): Promise<Committed<Version | undefined>> {
+  const { bucket, versionId, effect } = expiry;
+  return commitObject(core, {
+    object,
     reason: 'delete',
-    bucket: row.value,
+    bucket,
     async change(draft): Promise<Version | undefined> {
       const version = await draft.findById(versionId);
       if (version === undefined || !isInPlace(draft, version, expiry)) return undefined;
@@ -66,13 +103,6 @@ async function expireUnlocked(core: Core, expiry: Expiry): Promise<'expired' | '
       return version;
     },
   });
-  if (answer === undefined) return 'lost';
-  const name =
-    effect === 'add-delete-marker'
-      ? 's3:LifecycleExpiration:DeleteMarkerCreated'
-      : 's3:LifecycleExpiration:Delete';
-  await emitEvent(core.context, name, { bucket: row.value, key, version: answer });
-  return 'expired';
 }
 
 function isInPlace(draft: Draft, version: Version, expiry: Expiry): boolean {

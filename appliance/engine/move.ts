@@ -13,9 +13,9 @@ import type { BlobLocation, Location } from '../model/location.ts';
 import type { LastAction, Part, Version } from '../model/object.ts';
 import type { Move } from '../model/records.ts';
 import type { Body, Stored, Tier } from '../model/tier.ts';
+import { tellingOf } from './announce.ts';
 import { codedBody, mayCompress } from './compression.ts';
 import type { Core } from './core.ts';
-import { emitEvent } from './events.ts';
 import { listGarbage } from './garbage.ts';
 import { inFlight } from './in-flight.ts';
 import type { LeaseGuard } from './lease.ts';
@@ -364,16 +364,22 @@ export async function commitMove(
   const pairs = copies?.map((copy, i): [string, Location] => [from[i] as string, copy]);
   const last = lastAction(core, moving, options);
   const { storageClass: name } = options;
-  const outcome = await relocate(core, {
-    object,
-    versionId: version.id,
-    copies: new Map(pairs),
-    ...(name === undefined ? {} : { storageClass: { name, from } }),
-    ...(last === undefined ? {} : { last }),
-  });
-  const tells = outcome === 'moved' && ACTION[options.kind] !== undefined;
-  if (tells) await emitEvent(core.context, 's3:LifecycleTransition', moving);
-  return outcome;
+  const change = (): Promise<MoveOutcome> =>
+    relocate(core, {
+      object,
+      versionId: version.id,
+      copies: new Map(pairs),
+      ...(name === undefined ? {} : { storageClass: { name, from } }),
+      ...(last === undefined ? {} : { last }),
+    });
+  if (last === undefined) return change();
+  const { action, at } = last;
+  const told = { name: 's3:LifecycleTransition', proof: { kind: 'last', action, at } } as const;
+  return tellingOf(
+    core.context,
+    { ...told, bucket: moving.bucket, object, version },
+    { change, told: (outcome) => (outcome === 'moved' ? version : undefined) },
+  );
 }
 
 function lastAction(

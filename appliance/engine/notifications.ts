@@ -5,7 +5,7 @@
 
 import type { Bucket } from '../model/bucket.ts';
 import type { Clock, Random } from '../model/clock.ts';
-import type { EventRow, EventSink, ObjectEvent } from '../model/event-sink.ts';
+import type { EventKind, EventRow, EventSink, ObjectEvent } from '../model/event-sink.ts';
 import { FirnError } from '../model/errors.ts';
 import { afterPrefix } from '../model/ids.ts';
 import type { Change, MetadataStore, Row } from '../model/metadata-store.ts';
@@ -20,10 +20,7 @@ export interface NotificationsContext {
 const rowPrefix = ({ kind, name }: EventTarget): string => `${kind}/${name}/`;
 
 /** `s3:ObjectCreated:*` means all that begin so. */
-export function isAskedFor(
-  rule: NotificationRule,
-  event: Pick<ObjectEvent, 'key' | 'name'>,
-): boolean {
+export function isAskedFor(rule: NotificationRule, event: EventKind): boolean {
   const fits = rule.events.some((asked) =>
     asked.endsWith('*') ? event.name.startsWith(asked.slice(0, -1)) : asked === event.name,
   );
@@ -37,6 +34,14 @@ export class Notifications implements EventSink {
 
   constructor(context: NotificationsContext) {
     this.#context = context;
+  }
+
+  async asks(event: Pick<ObjectEvent, 'key' | 'name'>, bucket: Bucket | string): Promise<boolean> {
+    const rules =
+      typeof bucket === 'string'
+        ? (await this.#context.store.get<Bucket>('buckets', bucket))?.value.notifications
+        : bucket.notifications;
+    return rules?.some((rule) => isAskedFor(rule, event)) === true;
   }
 
   emit(event: ObjectEvent, bucket: Bucket | string): Promise<void> | undefined {

@@ -4,9 +4,8 @@
 // holds it off.
 
 import type { Version } from '../model/object.ts';
-import { keyOfObjectId } from '../model/ids.ts';
 import type { Core } from './core.ts';
-import { emitEvent } from './events.ts';
+import { tellingOf } from './announce.ts';
 import { tierOfParts } from './move.ts';
 import { loadParts } from './history.ts';
 import { changeRestore } from './relocate.ts';
@@ -34,19 +33,23 @@ export async function expireRestore(core: Core, of: RestoredVersion): Promise<bo
   const now = context.clock.now();
   const [copy] = version.restore?.copy ?? [];
   const parts = await loadParts(context.store, version);
-  const isEnded = await changeRestore(core, {
-    object,
-    versionId: version.id,
-    reason: 'restore-expiry',
-    change: (_restore, current) => (isLapsed(current, now) ? 'none' : undefined),
-    last: {
-      action: 'restore-expiry',
-      at: now,
-      from: copy?.tier ?? '',
-      to: tierOfParts(parts) ?? '',
-    },
-  });
-  const key = keyOfObjectId(object);
-  if (isEnded) await emitEvent(context, 's3:ObjectRestore:Delete', { bucket, key, version });
-  return isEnded;
+  const change = (): Promise<boolean> =>
+    changeRestore(core, {
+      object,
+      versionId: version.id,
+      reason: 'restore-expiry',
+      change: (_restore, current) => (isLapsed(current, now) ? 'none' : undefined),
+      last: {
+        action: 'restore-expiry',
+        at: now,
+        from: copy?.tier ?? '',
+        to: tierOfParts(parts) ?? '',
+      },
+    });
+  const proof = { kind: 'last', action: 'restore-expiry', at: now } as const;
+  return tellingOf(
+    context,
+    { name: 's3:ObjectRestore:Delete', bucket, object, version, proof },
+    { change, told: (isEnded) => (isEnded ? version : undefined) },
+  );
 }

@@ -11,8 +11,8 @@ import { MiB } from '../model/limits.ts';
 import type { BlobLocation, Location } from '../model/location.ts';
 import type { ObjectDocument, Restore, Version } from '../model/object.ts';
 import type { StagePriority, StageStatus, Tier } from '../model/tier.ts';
+import { tellingOf } from './announce.ts';
 import type { Core } from './core.ts';
-import { emitEvent } from './events.ts';
 import { findById, loadParts, reread } from './history.ts';
 import { inFlight } from './in-flight.ts';
 import type { LeaseGuard } from './lease.ts';
@@ -282,28 +282,33 @@ export async function commitRestored(
   const { context } = core;
   const { moving, copies, requestId } = of;
   const at = context.clock.now();
-  const { object, version, bucket, key } = moving;
-  const isReady = await changeRestore(core, {
-    object,
-    versionId: version.id,
-    reason: 'restore-expiry',
-    fresh: copies,
-    change(restore, now): Restore | undefined {
-      if (restore === undefined || !isWaiting(restore, requestId)) return undefined;
-      // The id says which version; that its bytes are the same is what its ETag says once more.
-      if (now.etag !== version.etag) return undefined;
-      const expiry = restoreExpiry(at, restore.days, context.restoreDayMs);
-      return { ...restore, state: 'ready', expiry, copy: [...copies] };
-    },
-    last: {
-      action: 'restore',
-      at,
-      from: tierOfParts(moving.parts) ?? '',
-      to: copies[0]?.tier ?? '',
-    },
-  });
-  if (isReady) await emitEvent(context, 's3:ObjectRestore:Completed', { bucket, key, version });
-  return isReady;
+  const { object, version, bucket } = moving;
+  const change = (): Promise<boolean> =>
+    changeRestore(core, {
+      object,
+      versionId: version.id,
+      reason: 'restore-expiry',
+      fresh: copies,
+      change(restore, now): Restore | undefined {
+        if (restore === undefined || !isWaiting(restore, requestId)) return undefined;
+        // The id says which version; that its bytes are the same is what its ETag says once more.
+        if (now.etag !== version.etag) return undefined;
+        const expiry = restoreExpiry(at, restore.days, context.restoreDayMs);
+        return { ...restore, state: 'ready', expiry, copy: [...copies] };
+      },
+      last: {
+        action: 'restore',
+        at,
+        from: tierOfParts(moving.parts) ?? '',
+        to: copies[0]?.tier ?? '',
+      },
+    });
+  const proof = { kind: 'last', action: 'restore', at } as const;
+  return tellingOf(
+    context,
+    { name: 's3:ObjectRestore:Completed', bucket, object, version, proof },
+    { change, told: (isReady) => (isReady ? version : undefined) },
+  );
 }
 
 /** Takes a pending mark back: the version is archived and idle again. True if it was there. */
@@ -335,18 +340,22 @@ export async function beginPending(
   const { id: requestId, tier, days } = request;
   const waiting = version.restore?.state === 'pending' ? version.restore : undefined;
   const isInVain = waiting !== undefined && (await isRequestOver(core, waiting));
-  const isMarked = await changeRestore(core, {
-    object,
-    versionId: version.id,
-    reason: 'restore-expiry',
-    change(restore): Restore | undefined {
-      const isTakenOver = isInVain && restore?.requestId === waiting.requestId;
-      if (restore?.state === 'pending' && !isTakenOver) return undefined;
-      if (restore?.state === 'ready' && (restore.expiry ?? 0) > now) return undefined;
-      return { state: 'pending', requestId, tier, days, requestedAt: now };
-    },
-  });
-  const key = keyOfObjectId(object);
-  if (isMarked) await emitEvent(context, 's3:ObjectRestore:Post', { bucket, key, version });
-  return isMarked;
+  const change = (): Promise<boolean> =>
+    changeRestore(core, {
+      object,
+      versionId: version.id,
+      reason: 'restore-expiry',
+      change(restore): Restore | undefined {
+        const isTakenOver = isInVain && restore?.requestId === waiting.requestId;
+        if (restore?.state === 'pending' && !isTakenOver) return undefined;
+        if (restore?.state === 'ready' && (restore.expiry ?? 0) > now) return undefined;
+        return { state: 'pending', requestId, tier, days, requestedAt: now };
+      },
+    });
+  const proof = { kind: 'restore', requestId } as const;
+  return tellingOf(
+    context,
+    { name: 's3:ObjectRestore:Post', bucket, object, version, proof },
+    { change, told: (isMarked) => (isMarked ? version : undefined) },
+  );
 }

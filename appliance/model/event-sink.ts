@@ -5,6 +5,7 @@
 
 import type { Bucket } from './bucket.ts';
 import type { EventTarget } from './notification.ts';
+import type { LastAction, Version } from './object.ts';
 
 export const EVENT_NAMES = [
   's3:ObjectCreated:Put',
@@ -55,7 +56,47 @@ export interface EventRow {
   receives: number;
 }
 
+/** Which event. */
+export type EventKind = Pick<ObjectEvent, 'key' | 'name'>;
+
+/** What an event says of a version. */
+export type ToldVersion = Pick<
+  Version,
+  'id' | 'isNull' | 'sizeBytes' | 'etag' | 'owner' | 'lastModified'
+>;
+
+/**
+ * Row of `events`, id = `announced/${request id}`: a worker is about to make a change whose event
+ * is not on record yet. Consumers never see it.
+ */
+export interface AnnouncedRow {
+  format: 1;
+  /** Wall ms. */
+  at: number;
+  name: EventName;
+  /** Its name. */
+  bucket: string;
+  /** objectId. */
+  object: string;
+  /** As it was before the change. */
+  version: ToldVersion;
+  /**
+   * How a look at the object tells that the change was made. gone: the version is not there.
+   * marker: there is one of this operation. last: its last action. restore: it is of this request.
+   */
+  proof:
+    | { kind: 'gone' }
+    | { kind: 'marker'; operation: string }
+    | { kind: 'last'; action: LastAction['action']; at: number }
+    | { kind: 'restore'; requestId: string };
+}
+
 export interface EventSink {
+  /** True if the bucket wants such an event told. */
+  asks(
+    event: Pick<ObjectEvent, 'key' | 'name'>,
+    bucket: Bucket | string,
+  ): boolean | Promise<boolean>;
   /**
    * Undefined where nobody asks for it. Else resolves once it is on record; rejects where that
    * cannot be (the change stands: the caller answers an error, and its repeat tells again).
@@ -63,4 +104,4 @@ export interface EventSink {
   emit(event: ObjectEvent, bucket: Bucket | string): Promise<void> | undefined;
 }
 
-export const silentEvents: EventSink = { emit: () => undefined };
+export const silentEvents: EventSink = { asks: () => false, emit: () => undefined };
