@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { inspect } from 'node:util';
+import { inspect, isDeepStrictEqual } from 'node:util';
 import { Packr } from 'msgpackr';
 import { CommitQueue, type TableHandle } from '../appliance/metadata/lmdb/commit-queue.ts';
 import { HeadReader } from '../appliance/metadata/lmdb/head-reader.ts';
@@ -24,12 +24,20 @@ import { FirnError, isFirnError } from '../appliance/model/errors.ts';
 import type { Location } from '../appliance/model/location.ts';
 import type { CommitResult, MetadataStore, Row, Table } from '../appliance/model/metadata-store.ts';
 import type { ObjectDocument } from '../appliance/model/object.ts';
-import { metadataContract, rejectsWith, revisionOf } from './contract/metadata-store.ts';
 import {
+  Dice,
+  metadataContract,
+  rejectsWith,
+  revisionOf,
+  seedOf,
+} from './contract/metadata-store.ts';
+import {
+  packedDocument,
   partsBlock,
   richDocument,
   sampleVersion,
   scratchDirectory,
+  smallDocument,
 } from './contract/metadata-store.ts';
 import { withStore, type Bench, type Medium } from './contract/metadata-store.ts';
 import { openPlace } from './contract/metadata-child.ts';
@@ -54,8 +62,19 @@ const onLmdb = (title: string, use: (t: ExecutionContext, bench: Bench) => Promi
 
 // ── Records ────────────────────────────────────
 
+interface GoldenRecord {
+  name: string;
+  table: Table;
+  id: string;
+  epoch: number;
+  commit: number;
+  hex: string;
+}
+
 interface Golden {
-  records: { name: string; table: Table; id: string; epoch: number; commit: number; hex: string }[];
+  records: GoldenRecord[];
+  /** Of earlier Firns: read, and written otherwise today. */
+  old: GoldenRecord[];
   documents: { name: string; id: string; revision: string; stored: object }[];
 }
 
@@ -75,6 +94,8 @@ const GOLDEN_VALUES: Record<string, object> = {
     n: [1, -1.5],
   },
   parts: partsBlock(3, 'SHA256'),
+  small: smallDocument(),
+  packed: packedDocument(),
 };
 
 test('records of today are read by every later Firn, and written the same', (t) => {
@@ -94,6 +115,11 @@ test('records of today are read by every later Firn, and written the same', (t) 
       t.is(decodeListing<ObjectDocument>(table, id, record).revision, row.revision);
     }
   }
+  for (const { name, table, id, hex } of GOLDEN.old) {
+    const row = decodeRecord<object>(table, id, Buffer.from(hex, 'hex'));
+    t.deepEqual(row.value, GOLDEN_VALUES[name], name);
+    t.not(encodeRecord(table, row.value).length, hex.length / 2, 'stored anew, it is smaller');
+  }
   for (const { name, id, revision, stored } of GOLDEN.documents) {
     const value = GOLDEN_VALUES[name] as object;
     const document = encodeDocument(id, new ObjectId(revision), value);
@@ -103,20 +129,113 @@ test('records of today are read by every later Firn, and written the same', (t) 
   }
 });
 
-test('no single flipped bit of a record goes unnoticed, and none is served', (t) => {
-  const value = { format: 1, sequence: 1, versions: [sampleVersion(1)], history: [] };
-  const record = encodeRecord('objects', value);
-  stampRevision(record, 1, 77);
-  const whole = decodeRecord<object>('objects', 'k', record);
-  t.deepEqual(whole.value, value);
-  for (let bit = 0; bit < record.length * 8; bit += 1) {
-    const flipped = Buffer.from(record);
-    flipped[bit >> 3] = (flipped[bit >> 3] as number) ^ (1 << (bit & 7));
-    const error = t.throws(() => decodeRecord('objects', 'k', flipped), { instanceOf: FirnError });
-    if (!isFirnError(error, 'Corrupt') && !isFirnError(error, 'FormatUnknown'))
-      t.fail(`bit ${bit}`);
+for (const [name, value] of [
+  ['by positions', { format: 1, sequence: 1, versions: [sampleVersion(1)], history: [] }],
+  ['in bytes', smallDocument()],
+] as const)
+  test(`no single flipped bit of a record ${name} goes unnoticed, and none is served`, (t) => {
+    const record = encodeRecord('objects', value);
+    stampRevision(record, 1, 77);
+    const whole = decodeRecord<object>('objects', 'k', record);
+    t.deepEqual(whole.value, value);
+    for (let bit = 0; bit < record.length * 8; bit += 1) {
+      const flipped = Buffer.from(record);
+      flipped[bit >> 3] = (flipped[bit >> 3] as number) ^ (1 << (bit & 7));
+      const error = t.throws(() => decodeRecord('objects', 'k', flipped), {
+        instanceOf: FirnError,
+      });
+      if (!isFirnError(error, 'Corrupt') && !isFirnError(error, 'FormatUnknown'))
+        t.fail(`bit ${bit}`);
+    }
+  });
+
+test('every document comes back to the last field, whatever in it is unusual', (t) => {
+  const small = encodeRecord('objects', smallDocument()).length;
+  t.true(small < 110, `a small object takes ${small} bytes`);
+  const random = new Dice(seedOf(t));
+  const values: unknown[] = [
+    0,
+    1,
+    -1,
+    1.5,
+    127,
+    128,
+    4096,
+    2 ** 32,
+    2 ** 50,
+    2 ** 50 + 1,
+    Number.MAX_SAFE_INTEGER,
+    '',
+    'x',
+    'ü',
+    'ab'.repeat(16),
+    'AB'.repeat(16),
+    'e'.repeat(28),
+    'e'.repeat(300),
+    '1-2',
+    'STANDARD',
+    'warm',
+    'text/html',
+    'AAAAAAAAAAA=',
+    'AAAAAAAAAAB=',
+    'zstd',
+    'CRC32',
+    'shards',
+    true,
+    false,
+    null,
+    [],
+    [1],
+    {},
+    { a: 1 },
+    { constructor: 'x', ü: [null] },
+  ];
+  for (let round = 0; round < 5000; round += 1) {
+    const document = random.roll(2) === 0 ? smallDocument() : packedDocument();
+    for (let changes = random.roll(3); changes >= 0; changes -= 1) {
+      const places = placesOf(document);
+      const { on, field } = places[random.roll(places.length)] as (typeof places)[number];
+      const isNamed = !Array.isArray(on);
+      const other = isNamed && random.roll(10) === 0 ? 'tomorrow' : field;
+      if (isNamed && random.roll(10) === 0) delete on[field];
+      else on[other] = structuredClone(values[random.roll(values.length)]);
+    }
+    document.format = 1;
+    let record: Buffer;
+    try {
+      record = encodeRecord('objects', document);
+    } catch (error) {
+      t.fail(`${String(error)}: ${inspect(document, { depth: 9 })}`);
+      return;
+    }
+    stampRevision(record, 1, 1);
+    const { value } = decodeRecord<object>('objects', 'k', record);
+    if (!isDeepStrictEqual(value, document)) return void t.deepEqual(value, document);
+    if (record[0] !== 4) continue;
+    const [newest] = document.versions;
+    const listed = decodeListing<ObjectDocument>('objects', 'k', record).value.versions?.[0];
+    if (newest === undefined) return void t.fail();
+    t.like(listed, {
+      id: newest.id,
+      isNull: newest.isNull,
+      lastModified: newest.lastModified,
+      sizeBytes: newest.sizeBytes,
+      etag: newest.etag,
+      storageClass: newest.storageClass,
+      owner: newest.owner,
+    });
   }
+  t.pass();
 });
+
+type Field = { on: Record<string, unknown>; field: string };
+
+/** Every field of every object in a value. */
+function placesOf(value: unknown): Field[] {
+  if (typeof value !== 'object' || value === null) return [];
+  const on = value as Record<string, unknown>;
+  return Object.keys(on).flatMap((field) => [{ on, field }, ...placesOf(on[field])]);
+}
 
 test('an object of a thousand parts comes back from the archive: its restored copy is stored', (t) => {
   const [part] = sampleVersion(1).parts;
@@ -139,24 +258,28 @@ test('an object of a thousand parts comes back from the archive: its restored co
   t.like(listed.versions[0], { id: newest.id, parts: [], metadata: {}, operation: '' });
 });
 
-test('a record cut short is Corrupt', (t) => {
-  const record = encodeRecord('objects', richDocument());
-  stampRevision(record, 1, 1);
-  for (let length = 0; length < record.length; length += 1) {
-    const cut = record.subarray(0, length);
-    t.true(
-      isFirnError(
-        t.throws(() => decodeRecord('objects', 'k', cut)),
-        'Corrupt',
-      ),
-    );
-    try {
-      decodeListing('objects', 'k', cut);
-    } catch (error) {
-      if (!isFirnError(error, 'Corrupt')) t.fail(String(error));
+for (const [name, value] of [
+  ['by positions', richDocument()],
+  ['in bytes', smallDocument()],
+] as const)
+  test(`a record ${name} cut short is Corrupt`, (t) => {
+    const record = encodeRecord('objects', value);
+    stampRevision(record, 1, 1);
+    for (let length = 0; length < record.length; length += 1) {
+      const cut = record.subarray(0, length);
+      t.true(
+        isFirnError(
+          t.throws(() => decodeRecord('objects', 'k', cut)),
+          'Corrupt',
+        ),
+      );
+      try {
+        decodeListing('objects', 'k', cut);
+      } catch (error) {
+        if (!isFirnError(error, 'Corrupt')) t.fail(String(error));
+      }
     }
-  }
-});
+  });
 
 // ── LMDB ────────────────────────────────────
 

@@ -216,6 +216,80 @@ export function sampleVersion(n: number, more: Partial<Version> = {}): Version {
   };
 }
 
+/** A document as nearly every key has it: one version, one part in a segment. */
+export function smallDocument(): ObjectDocument {
+  const etag = '9e107d9d372bb6826bd81d3542a419d6';
+  const location = {
+    kind: 'segment' as const,
+    id: '01a20e51703b68360a996c584d851d6c',
+    tier: 'hot',
+    group: 0,
+    segment: '01a20e517052912627d9cdd91edde787',
+    batch: 1_234_944,
+    lane: 3,
+    offset: 4200,
+    length: 4096,
+    empty: 0,
+    unconfirmed: 0,
+  };
+  return {
+    format: 1,
+    sequence: 28_728_584_767_601,
+    versions: [
+      {
+        id: '1a20e51708718c96d98f40315da5',
+        isNull: true,
+        deleteMarker: false,
+        lastModified: 1_795_536_547_973,
+        sizeBytes: 4096,
+        etag,
+        storageClass: 'STANDARD',
+        parts: [{ number: 1, location, sizeBytes: 4096, etag, checksum: 'b07b0402e3168285' }],
+        headers: { 'content-type': 'image/jpeg' },
+        metadata: {},
+        owner: 'root',
+        operation: location.id,
+        checksum: { algorithm: 'CRC64NVME', type: 'FULL_OBJECT', value: 'DxeCydoWScI=' },
+      },
+    ],
+    history: [],
+  };
+}
+
+/** The same in a pack, with all that may go along. */
+export function packedDocument(): ObjectDocument {
+  const document = smallDocument();
+  const [version] = document.versions;
+  const [part] = version?.parts ?? [];
+  assert(version !== undefined && part !== undefined);
+  const location = {
+    kind: 'pack' as const,
+    id: '01a30e51703b68360a996c584d851d6c',
+    tier: 'glacier-1',
+    pack: '01a30e517052912627d9cdd91edde787',
+    offset: 123_457,
+    length: 999,
+    codec: 'zstd' as const,
+    plainBytes: 4096,
+  };
+  const { checksum: _, ...bare } = version;
+  return {
+    ...document,
+    versions: [
+      {
+        ...bare,
+        sizeBytes: 4095,
+        storageClass: 'Deep one',
+        parts: [{ ...part, location, etag: 'ab'.repeat(16), nonce: 'AAAA' }],
+        headers: { 'content-type': 'x/y; z', 'cache-control': 'no-cache' },
+        metadata: { mtime: '1700000000.123', 'a.b': '$x', ü: 'ü' },
+        tags: { a: 'b' },
+        lastAccessDay: 20_000,
+      },
+    ],
+  };
+}
+
 /** A document with every optional field, every kind of location, and fields of a later Firn. */
 export function richDocument(): ObjectDocument {
   const [part] = sampleVersion(3).parts;

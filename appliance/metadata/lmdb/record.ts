@@ -12,6 +12,7 @@ import { checkFormat, newerFormat } from '../base/rules.ts';
 import { HeadReader } from './head-reader.ts';
 import { listingOf, packObject, unpackObject } from './object-record.ts';
 import type { HeadTuple, RestTuple } from './object-record.ts';
+import { decodeSmallObject, encodeSmallObject, listSmallObject } from './small-object.ts';
 import { packParts, unpackParts } from './parts-record.ts';
 import type { Packing, PartsTuple } from './parts-record.ts';
 
@@ -27,7 +28,9 @@ const PLAIN_TAG = 1;
 const OBJECT_TAG = 2;
 /** A list of parts, by columns. */
 const PARTS_TAG = 3;
-const TAG_MAX = PARTS_TAG;
+/** A document of the shape that most have: one version, one part. */
+const SMALL_TAG = 4;
+const TAG_MAX = SMALL_TAG;
 
 const EPOCH_MAX = 0xffff;
 const COMMIT_MAX = 2 ** 48 - 1;
@@ -57,6 +60,11 @@ export function encodeRecord(table: Table, value: object): Buffer {
 /** Undefined where the value has no other form than by its names. */
 function encodeCompact(table: Table, value: object): Buffer | undefined {
   if (table === 'objects') {
+    const small = encodeSmallObject(value, VALUE_AT, PACKING);
+    if (small !== undefined) {
+      small[0] = SMALL_TAG;
+      return small;
+    }
     const halves = packObject(value);
     return halves && encodeHalves(halves);
   }
@@ -118,6 +126,8 @@ export function decodeRecord<T>(table: Table, id: string, record: LentBytes): Ro
   let value: unknown;
   if (tag === PLAIN_TAG) {
     value = unpackr.unpack(record, { start: VALUE_AT, end: size });
+  } else if (tag === SMALL_TAG) {
+    value = decodeSmallObject(record, { at: VALUE_AT, end: size }, PACKING);
   } else if (tag === PARTS_TAG) {
     const tuple = unpackr.unpack(record, { start: VALUE_AT, end: size }) as PartsTuple;
     value = unpackParts(tuple, PACKING);
@@ -136,7 +146,14 @@ export function decodeRecord<T>(table: Table, id: string, record: LentBytes): Ro
  * unlooked at: it covers the whole record, and reading a name wrong in a LIST loses nothing.
  */
 export function decodeListing<T>(table: Table, id: string, record: LentBytes): Row<T> {
-  if (checkTag(table, id, record) !== OBJECT_TAG) {
+  const tag = checkTag(table, id, record);
+  const revision = record.toString('hex', REVISION_AT, CHECKSUM_AT);
+  if (tag === SMALL_TAG) {
+    const value = listSmallObject(record, VALUE_AT, record.length);
+    if (value === undefined) throw corrupt(table, id);
+    return { id, revision, value: value as T };
+  }
+  if (tag !== OBJECT_TAG) {
     const row = decodeRecord<T>(table, id, record);
     const halves = table === 'objects' ? packObject(row.value as object) : undefined;
     return halves === undefined ? row : { ...row, value: listingOf(halves[0]) as T };
@@ -153,7 +170,6 @@ export function decodeListing<T>(table: Table, id: string, record: LentBytes): R
       throw corrupt(table, id);
     }
   }
-  const revision = record.toString('hex', REVISION_AT, CHECKSUM_AT);
   return { id, revision, value: listingOf(head) as T };
 }
 
