@@ -26,15 +26,30 @@ import { judge } from '../appliance/health/verdict.ts';
 import type { DriveHealth, PathHealth } from '../appliance/model/drive-health.ts';
 import {
   copiesNines,
+  domainSizes,
   groupDurability,
   meanHoursToLoss,
   ninesOf,
   yearsUntilBeyond,
   type Chain,
 } from '../appliance/model/durability.ts';
-import type { DriveInfo, SpareInfo, StepProgress } from '../appliance/model/node-group.ts';
+import {
+  driveLogId,
+  measuredRate,
+  NO_DRIVES,
+  observed,
+  type DriveLog,
+} from '../appliance/model/drive-log.ts';
+import type {
+  DriveInfo,
+  NodeGroupTier,
+  SpareInfo,
+  StepProgress,
+} from '../appliance/model/node-group.ts';
 import { upkeepRowId, type Checkpoint, type UpkeepState } from '../appliance/model/records.ts';
 import { UpkeepProgress } from '../workers/base/progress.ts';
+import type { Turn } from '../workers/base/worker.ts';
+import { DriveLogWorker } from '../workers/drive-log.ts';
 import { MemoryMetadataStore } from './memory-store.ts';
 
 const single = (drives: number): number[] => Array.from({ length: drives }, () => 1);
@@ -62,6 +77,79 @@ test('nines of a group are those of the published tables, at every repair time',
     );
     t.is(found.join(' '), nines, `${k}+${m} at ${afr}`);
   }
+});
+
+test('the chain gives what the formulas of the textbook give, worked out by hand', (t) => {
+  // λ = 1e-5 an hour, that is 1 - e^-0.0876 a year; μ = 1/10 h.
+  const failures = { afr: -Math.expm1(-0.0876), repairHours: 10 };
+  // A mirror: (3λ + μ) / 2λ² = 0.10003 / 2e-10 = 500,150,000 h = 57,094.7 years.
+  const mirror = yearsUntilBeyond(1, single(2), failures);
+  t.is(mirror.toFixed(1), '57094.7');
+  t.is(ninesOf(mirror).toFixed(3), '4.757');
+  // 4+2, rates 6λ, 5λ, 4λ up: 1/a + 1/b + 1/c + μ/ab + μ/bc + μ²/abc
+  // = 16,666.7 + 20,000 + 25,000 + 33,333,333 + 50,000,000 + 83,333,333,333 = 83,416,728,333 h.
+  const six = yearsUntilBeyond(2, single(6), failures);
+  t.is(Math.round(six * 8760), 83_416_728_333);
+  t.is(ninesOf(six).toFixed(3), '6.979');
+  // All on one device: the first failure is the loss, 1/λ = 100,000 h.
+  t.is(Math.round(yearsUntilBeyond(2, [6], failures) * 8760), 100_000);
+});
+
+test('drives that share any device are one failure domain, also through a volume over several', (t) => {
+  const sizes = (...on: string[][]): number[] => domainSizes(on).toSorted((a, b) => b - a);
+  t.deepEqual(sizes(['sda'], ['sdb'], ['sdc']), [1, 1, 1]);
+  t.deepEqual(sizes(['sda'], ['sda'], ['sdc']), [2, 1]);
+  t.deepEqual(sizes(['sda'], ['sdb'], ['sda', 'sdb']), [3], 'a volume over both joins them');
+  t.deepEqual(sizes(['sda', 'sdb'], ['sdb', 'sdc'], ['sdd'], ['sdc']), [3, 1]);
+});
+
+const HOUR_MS = 3_600_000;
+const YEAR_MS = 8760 * HOUR_MS;
+
+const sixDrives = (of: (position: number) => string | undefined): DriveInfo[] =>
+  single(6).map((_, position) => {
+    const drive = of(position);
+    const rest = { path: `/srv/${position}`, state: 'up', errors: 0, note: '' } as const;
+    const room = { capacityBytes: 1, freeBytes: 1, device: String(position) };
+    const identity = drive === undefined ? {} : { drive };
+    return { tier: 'hot', group: 0, position, ...identity, ...rest, ...room };
+  });
+
+test('who was replaced counts as a failure; who is away, swapped places or left with its group not', (t) => {
+  const other = sixDrives((i) => `g${i}`).map((one) => ({ ...one, group: 1 }));
+  let log = observed(NO_DRIVES, [...sixDrives((i) => `d${i}`), ...other], 0);
+  t.is(log.drives.length, 12);
+  // Drive 1 is away, 2 and 3 changed places: nobody died.
+  const moved = sixDrives((i) => ['d0', undefined, 'd3', 'd2', 'd4', 'd5'][i]);
+  log = observed(log, [...moved, ...other], YEAR_MS);
+  t.is(log.gone.replaced, 0);
+  t.is(log.drives.length, 12);
+  // Another stands in its place; group 1 left the settings: its life counts, its end does not.
+  const replaced = sixDrives((i) => ['d0', 'new', 'd3', 'd2', 'd4', 'd5'][i]);
+  log = observed(log, replaced, 2 * YEAR_MS);
+  t.deepEqual(log.gone, { years: 6, replaced: 1 });
+  t.deepEqual(log.drives.map(({ drive }) => drive).toSorted(), [
+    'd0',
+    'd2',
+    'd3',
+    'd4',
+    'd5',
+    'new',
+  ]);
+  t.is(measuredRate(log, 0.015).driveYears, 6 + 5 * 2);
+  t.is(observed(log, replaced, 2 * YEAR_MS).gone.replaced, 1, 'a second look counts nothing twice');
+});
+
+test('the failure rate starts at what is assumed and moves with what is seen, as by hand', (t) => {
+  t.is(measuredRate(NO_DRIVES, 0.015).afr.toFixed(6), '0.015000');
+  // 1.5 % a year is 0.0151136 an hour-of-life year, a weight of 66.165 drive-years; 33.835 more and
+  // two deaths: (1 + 2) / 100 = 0.03 a year, so 1 - e^-0.03 = 2.9554 % die.
+  const two: DriveLog = { drives: [], gone: { years: 33.8346, replaced: 2 } };
+  t.is(measuredRate(two, 0.015).assumedYears.toFixed(3), '66.165');
+  t.is(measuredRate(two, 0.015).afr.toFixed(5), '0.02955');
+  // A lucky year of six drives promises little: 1 / 72.165.
+  const lucky: DriveLog = { drives: [], gone: { years: 6, replaced: 0 } };
+  t.is(measuredRate(lucky, 0.015).afr.toFixed(4), '0.0138');
 });
 
 /** Whole nodes are lost for good too (0.5 % a year, 72 h), shards spread evenly over them. */
@@ -667,8 +755,38 @@ test('durability says the worst first: one device, then one copy of metadata', a
   const journal = { metadataDrives: () => ['/srv/0', '/srv/1', '/srv/2'] };
   const whole = await durabilityOf({ ...optionsOf(), ...journal });
   t.like(whole.metadata, { devices: 3 });
-  t.regex(whole.statement, /^[78]\.\d nines a year/);
+  t.regex(whole.statement, /^[78]\.\d nines a year .* nothing survives losing it/);
   t.is(whole.nines?.toFixed(1), whole.tiers[0]?.nines.toFixed(1));
+});
+
+test('replaced drives make the answer worse, and the answer says what it was measured from', async (t) => {
+  const options = optionsOf();
+  const before = await durabilityOf(options);
+  t.like(before.tiers[0], { driveYears: 0, drivesReplaced: 0 });
+  t.regex(before.assumptions[0]?.source ?? '', /^durability\.afrPercent of the settings/);
+  const clock = { wall: () => START };
+  const core = { context: { store: options.store, clock } } as unknown as Core;
+  const drives = { name: 'hot', drives: async () => sixDrives((i) => `d${i}`) };
+  const worker = new DriveLogWorker(core, [drives as unknown as NodeGroupTier]);
+  const turn = { lease: { check: async () => undefined }, report: () => undefined };
+  const look = (): Promise<void> => worker.run(turn as unknown as Turn);
+  await look();
+  clock.wall = () => START + 2 * YEAR_MS;
+  await look();
+  drives.drives = async () => sixDrives((i) => (i < 3 ? `new ${i}` : `d${i}`));
+  await look();
+  const row = (await options.store.get<Checkpoint>('checkpoints', driveLogId('hot')))?.value;
+  const log = row?.data as unknown as DriveLog | undefined;
+  t.deepEqual(log?.gone, { years: 6, replaced: 3 });
+  const after = await durabilityOf(options);
+  t.like(after.tiers[0], { driveYears: 12, drivesReplaced: 3 });
+  t.true((after.nines ?? 9) <= (before.nines ?? 0));
+  t.true((after.tiers[0]?.nines ?? 9) < (before.tiers[0]?.nines ?? 0) - 1);
+  t.regex(after.assumptions[0]?.source ?? '', /measured: 3 replaced in 12\.0 drive-years here/);
+  // One host: said in the first line where no device is worse, and always among the caps.
+  t.true(after.caps.some((cap) => cap.includes('no claim above 2.3 nines')));
+  t.like(after, { hosts: 1 });
+  t.is(after.hostNines.toFixed(1), '2.3');
 });
 
 const upkeep = async (

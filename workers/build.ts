@@ -14,6 +14,7 @@ import { LmdbJobBackend } from './agenda-lmdb/lmdb-job-backend.ts';
 import { ClockGuard } from './base/clock-guard.ts';
 import { CollectWorker } from './collect.ts';
 import { CompactWorker } from './compact.ts';
+import { DriveLogWorker } from './drive-log.ts';
 import { GroupsWorker } from './groups.ts';
 import { HealWorker } from './heal.ts';
 import { InventoryWorker } from './inventory/inventory.ts';
@@ -160,6 +161,7 @@ class AgendaWorkers implements Workers {
       moving,
       new MovesWorker(core),
       new UsageWorker(core),
+      new DriveLogWorker(core, groups),
       compact,
     ];
     const quotas = new QuotaWorker(core, log);
@@ -213,6 +215,7 @@ class AgendaWorkers implements Workers {
     await every(MINUTE_MS, 'moves');
     await every(MINUTE_MS, 'quotas');
     await every(HOUR_MS, 'usage', false);
+    await every(HOUR_MS, 'drive-log');
     await every(Math.min(HOUR_MS, graceMs / 4), 'compact', false);
     await every(10 * MINUTE_MS, 'inventory');
     await every(10 * MINUTE_MS, 'scrub', false);

@@ -116,10 +116,18 @@ export interface DurabilityAnswer {
   nines: number | null;
   /** First line for people: says it when drives share a device. */
   statement: string;
+  /** Hosts that all drives stand in, and the nines of one host, lost with its drives. */
+  hosts: number;
+  hostNines: number;
   tiers: {
     tier: string;
     code: string;
     nines: number;
+    /** Drives that die in a year: what was assumed, corrected by the next two. */
+    afrPercent: number;
+    /** Life of drives seen here, and how many were replaced. */
+    driveYears: number;
+    drivesReplaced: number;
     groups: {
       group: number;
       nines: number;

@@ -3,6 +3,12 @@
 // check: "eleven nines" over six folders of one device is worth 1.8. Everything it assumes is an
 // argument, so that whoever shows the figure can show what it stands on. Nines are those of a year:
 // log10 of the mean years until bytes are lost.
+//
+// The chain is the one that RAID was introduced with (Patterson, Gibson and Katz 1988; Gibson and
+// Patterson 1993, "Designing disk arrays for high data reliability"): states count what is gone,
+// failures of what is left lead up, one repair at a time leads down. For a mirror it is the
+// textbook's (3λ + μ) / 2λ². Its known weakness, failures that come together, is why device and
+// host stand beside the figure.
 
 const HOURS_A_YEAR = 8760;
 /** Data sheets of drives: one sector in 10^15 bits read can't be read back. */
@@ -15,6 +21,24 @@ export interface GroupLayout {
   m: number;
   /** How many of the group's drives each device holds: [1, 1, 1, 1, 1, 1], or [6]. */
   drivesByDevice: readonly number[];
+}
+
+/**
+ * Sizes of the failure domains of drives, by the devices that each lies on: drives that share any
+ * device, be it through a volume over several, die together.
+ */
+export function domainSizes(devices: readonly (readonly string[])[]): number[] {
+  const domains: { names: Set<string>; drives: number }[] = [];
+  for (const names of devices) {
+    const joined = { names: new Set(names), drives: 1 };
+    for (const domain of domains.filter((one) => names.some((name) => one.names.has(name)))) {
+      for (const name of domain.names) joined.names.add(name);
+      joined.drives += domain.drives;
+      domains.splice(domains.indexOf(domain), 1);
+    }
+    domains.push(joined);
+  }
+  return domains.map(({ drives }) => drives);
 }
 
 export interface Failures {
@@ -116,7 +140,15 @@ export function yearsUntilBeyond(
   return meanHoursToLoss({ states, rates: known }) / HOURS_A_YEAR;
 }
 
-export const ninesOf = (years: number): number => Math.max(0, Math.log10(years));
+/** Hosts that are lost with all their drives within a year: fire, theft, a power supply gone mad. */
+export const HOST_LOST_PERCENT = 0.5;
+
+/** Nines of what stands on one host alone, whatever its drives. */
+export const HOST_NINES = ninesOf(1 / -Math.log1p(-HOST_LOST_PERCENT / 100));
+
+export function ninesOf(years: number): number {
+  return Math.max(0, Math.log10(years));
+}
 
 export interface GroupDurability {
   /** Mean years until the group's bytes are lost because too many devices died. */

@@ -16,6 +16,8 @@ export interface DriveInfo {
   group: number;
   /** Index in the group. */
   position: number;
+  /** Of its identity; absent while it is not known who is there. */
+  drive?: string;
   path: string;
   state: DriveState;
   /** Errors seen since this process started. */

@@ -112,11 +112,16 @@ export const durabilityAnswer = z.object({
   at: time,
   nines: nines.nullable(),
   statement: z.string(),
+  hosts: count,
+  hostNines: nines,
   tiers: z.array(
     z.object({
       tier: z.string(),
       code: z.string(),
       nines,
+      afrPercent: z.number(),
+      driveYears: z.number(),
+      drivesReplaced: count,
       groups: z.array(
         z.object({
           group: count,

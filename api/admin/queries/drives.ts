@@ -7,6 +7,7 @@ import type {
   PhysicalAnswer,
 } from '../../../appliance/model/drive-answers.ts';
 import type { PathHealth, PhysicalDrive } from '../../../appliance/model/drive-health.ts';
+import { domainSizes } from '../../../appliance/model/durability.ts';
 import {
   isNodeGroupTier,
   type DriveInfo,
@@ -102,7 +103,7 @@ function physicalOf({ name, slot, locate, smart, silence, readAt }: PhysicalDriv
 
 function devicesOf(drives: readonly DriveAnswer[]): number | null {
   if (drives.some(({ physical }) => physical.length === 0)) return null;
-  return new Set(drives.map(({ physical }) => physical.map(({ name }) => name).join())).size;
+  return domainSizes(drives.map(({ physical }) => physical.map(({ name }) => name))).length;
 }
 
 export async function drivesAnswerOf(options: Sources): Promise<DrivesAnswer> {

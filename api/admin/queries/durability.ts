@@ -8,15 +8,26 @@ import type { DurabilityAnswer } from '../../../appliance/model/drive-answers.ts
 import { DAY_MS } from '../../../appliance/model/clock.ts';
 import {
   copiesNines,
+  domainSizes,
   groupDurability,
+  HOST_LOST_PERCENT,
+  HOST_NINES,
   ninesOf,
   SCRUB_DAYS,
   UNREADABLE_PER_BIT,
   yearsUntilBeyond,
   type Failures,
 } from '../../../appliance/model/durability.ts';
+import {
+  driveLogId,
+  measuredRate,
+  NO_DRIVES,
+  type DriveLog,
+  type MeasuredRate,
+} from '../../../appliance/model/drive-log.ts';
 import { MiB } from '../../../appliance/model/limits.ts';
 import type { DriveInfo } from '../../../appliance/model/node-group.ts';
+import type { Checkpoint } from '../../../appliance/model/records.ts';
 import type { AdminOptions, DurabilitySettings, GroupCode } from '../contract/options.ts';
 import { timeOf } from '../contract/rows.ts';
 import { isWhole } from './advice.ts';
@@ -50,20 +61,30 @@ async function paceOf(options: AdminOptions, tier: string, k: number): Promise<P
   return { bytesPerSecond: median ?? REFILL_BYTES_PER_SECOND, isMeasured: median !== undefined };
 }
 
+/** Below it the log of drives says nothing yet. */
+const DRIVE_YEARS_MIN = 0.1;
+/** Past it more drives die than makers promise. */
+const OLD_YEARS = 5;
+
+async function rateOf(options: AdminOptions, tier: string): Promise<MeasuredRate> {
+  const row = await options.store.get<Checkpoint>('checkpoints', driveLogId(tier));
+  const log = (row?.value.data as DriveLog | undefined) ?? NO_DRIVES;
+  return measuredRate(log, (options.durability ?? DEFAULTS).afrPercent / 100);
+}
+
 /**
  * How many of the drives each device holds. Partitions of one drive, and logical devices over it,
  * count as one device where the system tells.
  */
 function drivesByDevice(drives: readonly DriveInfo[], health: AdminOptions['health']): number[] {
   const byPath = health?.report().byPath;
-  const counts = new Map<string, number>();
-  for (const { path, device } of drives) {
-    const physical = byPath?.get(path)?.drives.map(({ name }) => name) ?? [];
-    // One that is away now stood on a device of its own.
-    const own = physical.length > 0 ? physical.join() : device === '' ? path : `#${device}`;
-    counts.set(own, (counts.get(own) ?? 0) + 1);
-  }
-  return [...counts.values()];
+  return domainSizes(
+    drives.map(({ path, device }) => {
+      const physical = byPath?.get(path)?.drives.map(({ name }) => name) ?? [];
+      // One that is away now stood on a device of its own.
+      return physical.length > 0 ? physical : [device === '' ? path : `#${device}`];
+    }),
+  );
 }
 
 interface GroupInput {
@@ -73,6 +94,7 @@ interface GroupInput {
   pace: Pace;
   scrubAgeDays: number | null;
   settings: DurabilitySettings;
+  rate: MeasuredRate;
   byDevice: readonly number[];
 }
 
@@ -83,10 +105,10 @@ const replaceHoursOf = ({ code, settings }: Pick<GroupInput, 'code' | 'settings'
     : settings.replaceHours;
 
 const failuresOf = (input: GroupInput, driveBytes: number): Failures => {
-  const { settings, pace } = input;
+  const { rate, pace } = input;
   const refillHours = driveBytes / pace.bytesPerSecond / 3600;
   return {
-    afr: settings.afrPercent / 100,
+    afr: rate.afr,
     // A drive that is refilled in no time at all still has to be looked at.
     repairHours: Math.max(0.01, replaceHoursOf(input) + refillHours),
     refillHours,
@@ -137,6 +159,7 @@ async function tierOf(
   if (code === undefined) return undefined;
   const settings = options.durability ?? DEFAULTS;
   const pace = await paceOf(options, name, code.k);
+  const rate = await rateOf(options, name);
   const { ended } = await upkeepOf(options, 'scrub', name);
   const inputs = [...Map.groupBy(drives, ({ group }) => group)].map(([group, members]) => {
     const part = lastPass(ended, [group])?.[0];
@@ -147,20 +170,25 @@ async function tierOf(
       code,
       pace,
       settings,
+      rate,
       scrubAgeDays: ageMs === undefined ? null : Math.max(0, ageMs / DAY_MS),
       byDevice: drivesByDevice(members, options.health),
     };
   });
   const groups = inputs.map(groupOf);
   const nines = Math.min(...groups.map((one) => one.nines));
-  return { tier: { tier: name, code: `${code.k}+${code.m}`, nines, groups }, inputs };
+  const { afr, driveYears, replaced: drivesReplaced } = rate;
+  const measured = { afrPercent: 100 * afr, driveYears, drivesReplaced };
+  const tier = { tier: name, code: `${code.k}+${code.m}`, nines, ...measured, groups };
+  return { tier, inputs };
 }
 
 function metadataOf(
   options: AdminOptions,
   drives: readonly DriveInfo[],
+  tiers: readonly Tier[],
 ): DurabilityAnswer['metadata'] {
-  const { afrPercent, replaceHours } = options.durability ?? DEFAULTS;
+  const { afrPercent: assumed, replaceHours } = options.durability ?? DEFAULTS;
   const store = options.store.name;
   if (store === 'mongo') {
     return {
@@ -172,6 +200,7 @@ function metadataOf(
   }
   const paths = new Set(options.metadataDrives?.());
   const holders = drives.filter(({ path }) => paths.has(path));
+  const afrPercent = tiers.find(({ tier }) => tier === holders[0]?.tier)?.afrPercent ?? assumed;
   const devices = holders.length > 0 ? drivesByDevice(holders, options.health).length : 1;
   const note =
     holders.length > 0
@@ -196,12 +225,14 @@ export async function durabilityOf(options: AdminOptions): Promise<DurabilityAns
     if (one !== undefined) looked.push(one);
   }
   const tiers = looked.map(({ tier }) => tier);
-  const metadata = metadataOf(options, infos);
+  const metadata = metadataOf(options, infos, tiers);
   const figures = [...tiers.map(({ nines }) => nines), metadata.nines ?? Infinity];
   return {
     at: timeOf(options.clock.wall()),
     nines: metadata.nines === null || tiers.length === 0 ? null : Math.min(...figures),
     statement: statementOf(tiers, metadata),
+    hosts: 1,
+    hostNines: HOST_NINES,
     tiers,
     metadata,
     assumptions: assumptionsOf(options, looked),
@@ -243,7 +274,27 @@ function statementOf(tiers: readonly Tier[], metadata: DurabilityAnswer['metadat
     );
   }
   if (tiers.length === 0) return 'There is no node group to compute anything for.';
-  return `${figure(data)} nines a year against devices that fail each on its own.`;
+  return (
+    `${figure(data)} nines a year against devices that fail each on its own. All of them stand in ` +
+    'one host: nothing survives losing it with its drives.'
+  );
+}
+
+function rateText(
+  { tier, afrPercent, driveYears, drivesReplaced }: Tier,
+  rate: MeasuredRate | undefined,
+  settings: DurabilitySettings,
+): DurabilityAnswer['assumptions'][number] {
+  const isMeasured = driveYears >= DRIVE_YEARS_MIN;
+  return {
+    name: `drives of ${tier} that die in a year`,
+    value: `${afrPercent.toFixed(2)} %`,
+    source: isMeasured
+      ? `measured: ${drivesReplaced} replaced in ${driveYears.toFixed(1)} drive-years here, beside ` +
+        `${settings.afrPercent} % of the settings, which weigh ` +
+        `${(rate?.assumedYears ?? 0).toFixed(0)} drive-years`
+      : 'durability.afrPercent of the settings; too few drive-years here to measure it',
+  };
 }
 
 function assumptionsOf(
@@ -255,11 +306,7 @@ function assumptionsOf(
   const groups = tiers.flatMap((tier) => tier.groups.map((group) => ({ tier: tier.tier, group })));
   const [slowest] = groups.toSorted((a, b) => b.group.refillHours - a.group.refillHours);
   const rows = [
-    {
-      name: 'drives that die in a year',
-      value: `${settings.afrPercent} %`,
-      source: 'durability.afrPercent of the settings',
-    },
+    ...looked.map(({ tier, inputs }) => rateText(tier, inputs[0]?.rate, settings)),
     {
       name: 'until an empty drive stands in its place',
       value: `${settings.replaceHours} h`,
@@ -332,6 +379,20 @@ function capsOf(
     caps.push(`Metadata: ${metadata.note}. Lose that device and no object has its name.`);
   } else if (metadata.nines === null) caps.push(`Metadata is not computed: ${metadata.note}.`);
   caps.push(
+    'One host holds all of it. Where its drives are lost with it (fire, theft, a power supply gone ' +
+      `mad; ${HOST_LOST_PERCENT} % a year is usual) nothing is left: no claim above ` +
+      `${figure(HOST_NINES)} nines holds against that. Drives that outlive it serve in another.`,
+  );
+  const others = [...options.tiers.keys()].filter(
+    (name) => !tiers.some((one) => one.tier === name),
+  );
+  if (others.length > 0) {
+    caps.push(
+      `What lies in ${others.join(', ')} is as safe as those directories and services are: ` +
+        'nothing is computed for it.',
+    );
+  }
+  caps.push(
     'Keys: master.key and key-ring stand in one place each. Without them sealed objects are ' +
       'lost: keep copies apart from the data.',
   );
@@ -339,9 +400,17 @@ function capsOf(
     'Common causes are in no figure here: fire, theft, ransomware, an operator, a bad batch, ' +
       'a bug. If one of them comes once in 100,000 years, no claim above 5.0 nines holds.',
   );
-  const warned = [...(options.health?.report().byPath.values() ?? [])]
-    .flatMap(({ drives }) => drives)
-    .filter(({ warnings }) => warnings.length > 0);
+  const told = [...(options.health?.report().byPath.values() ?? [])].flatMap(
+    ({ drives }) => drives,
+  );
+  const oldest = Math.max(0, ...told.map(({ smart }) => smart?.powerOnHours ?? 0)) / 8760;
+  if (oldest > OLD_YEARS) {
+    caps.push(
+      `The oldest drive has run for ${oldest.toFixed(1)} years: past ${OLD_YEARS} more die than ` +
+        'is assumed.',
+    );
+  }
+  const warned = told.filter(({ warnings }) => warnings.length > 0);
   const names = [...new Set(warned.map(({ name }) => name))];
   if (names.length > 0) {
     caps.push(`Drives that warn of their end fail far sooner than assumed: ${names.join(', ')}.`);

@@ -149,11 +149,12 @@ function headText(
   const state = whole === drives ? `all ${drives} drives whole` : `${whole} of ${drives} whole`;
   const parts = [name, ...(code === null ? [] : [code]), state];
   const isShared = devices !== null && devices < drives;
-  if (isShared) parts.push(paint.red(`on ${countOf(devices, 'device')}`));
-  if (losable !== null) {
+  if (devices === 1) parts.push(paint.red('on 1 device: nothing survives losing it'));
+  else if (isShared) parts.push(paint.red(`on ${countOf(devices, 'device')}`));
+  if (losable !== null && devices !== 1) {
     const text =
       losable > 0
-        ? `can lose ${losable} more`
+        ? `can lose ${losable} more${isShared ? ` drive${losable === 1 ? '' : 's'}` : ''}`
         : losable === 0
           ? 'can lose no more'
           : 'too few drives are whole';

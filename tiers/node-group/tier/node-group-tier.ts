@@ -280,6 +280,7 @@ export class DriveTier implements NodeGroupTier {
         tier: this.name,
         group: context.group,
         position: seat.position,
+        ...(seat.present && seat.identity !== undefined ? { drive: seat.identity.drive } : {}),
         path: seat.drive.path,
         state: seat.state,
         errors: seat.errors,
