@@ -151,7 +151,7 @@ function defaultTiers(data: string): Record<string, TierConfig> {
     kind: 'node-group' as const,
     code: '4+2' as const,
     smallBytesMax: 256 * KiB,
-    directWrites: false,
+    directWrites: true,
     spares: [],
     spareAfterMinutes: 15,
   };

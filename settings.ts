@@ -19,7 +19,7 @@ const nodeGroup = z.strictObject({
   code: z.enum(codes).default('4+2'),
   groups: z.array(z.array(z.string().min(1)).min(2).max(16)).min(1),
   smallBytesMax: z.int().min(0).max(SMALL_BYTES_MAX).default(SMALL_BYTES_MAX),
-  directWrites: z.boolean().default(false),
+  directWrites: z.boolean().default(true),
   scrubDays: z.number().positive().max(365).optional(),
   spares: z.array(z.string().min(1)).max(16).default([]),
   spareAfterMinutes: z.number().positive().default(15),

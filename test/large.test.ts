@@ -25,6 +25,8 @@ class Watched implements Drive {
   readonly path: string;
   readonly #drive: LocalDrive;
   readBytes = 0;
+  /** Of files opened for direct writes, what a device can take directly: whole sectors, in place. */
+  directBytes = 0;
   hangs = false;
 
   constructor(path: string) {
@@ -34,6 +36,7 @@ class Watched implements Drive {
 
   async open(path: string, options: Parameters<Drive['open']>[1]): Promise<DriveFile> {
     const file = await this.#drive.open(path, options);
+    if (options.direct === true) this.#watchWrites(file);
     if (!path.startsWith('shards')) return file;
     const count = <T>(bytes: number, read: () => T): T => {
       this.readBytes += bytes;
@@ -49,6 +52,18 @@ class Watched implements Drive {
       resize: (size) => file.resize(size),
       stat: () => file.stat(),
       close: () => file.close(),
+    };
+  }
+
+  #watchWrites(file: DriveFile): void {
+    const write = file.write.bind(file);
+    file.write = (bytes, position) => {
+      let at = position;
+      for (const part of bytes instanceof Uint8Array ? [bytes] : bytes) {
+        if ((part.byteOffset | part.length | at) % 512 === 0) this.directBytes += part.length;
+        at += part.length;
+      }
+      return write(bytes, position);
     };
   }
 
@@ -180,8 +195,8 @@ test.serial(
 );
 
 test.serial('direct writes leave the same files, with and without an even end', async (t) => {
-  await using direct = await opened({ directWrites: true });
-  await using cached = await opened();
+  await using direct = await opened();
+  await using cached = await opened({ directWrites: false });
   const shardsOf = ({ paths }: Opened, { id }: ShardLocation): string[] =>
     paths.map((path) => readFileSync(join(path, 'shards', id.slice(-2), id)).toString('base64'));
   for (const size of [4 * MiB, 9 * MiB + 12_345, 70 * MiB + 1]) {
@@ -197,6 +212,20 @@ test.serial('direct writes leave the same files, with and without an even end', 
   }
   t.deepEqual(readdirSync(join(direct.paths[0] as string, 'tmp')), []);
 });
+
+test.serial(
+  'large objects reach drives as they can be written directly, lesser ones never',
+  async (t) => {
+    await using house = await opened();
+    const written = (): number =>
+      [...house.drives.values()].reduce((sum, { directBytes }) => sum + directBytes, 0);
+    await put(house.tier, randomBytes(3 * MiB));
+    t.is(written(), 0);
+    await put(house.tier, randomBytes(16 * MiB + 1000));
+    // Data and parity of all stripes but the last.
+    t.true(written() >= 24 * MiB, `${written()} bytes`);
+  },
+);
 
 test('normal load is let in, of one bucket too: 128 in flight, whatever they carry', (t) => {
   for (const [method, length] of [

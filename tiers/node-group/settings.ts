@@ -36,7 +36,7 @@ export interface NodeGroupTierSettings {
   segmentBytes?: number;
   /** A segment is sealed after this long; nothing in it is acknowledged after twice that. */
   segmentOpenMs?: number;
-  /** Stripes go past the page cache, where the drive can: less CPU, but the next read is cold. */
+  /** Objects of 4 MiB and more go past the page cache, where the drive can. */
   directWrites?: boolean;
   /** A drive that takes this much longer than k'+1 others is left out of a write. */
   stallMs?: number;
@@ -88,7 +88,7 @@ export function settle(settings: NodeGroupTierSettings): Settled {
     arenaBytes: 64 * MiB,
     segmentBytes: 64 * MiB,
     segmentOpenMs: 3_600_000,
-    directWrites: false,
+    directWrites: true,
     stallMs: 5000,
     probeMs: 2000,
     breakerMs: 30_000,
@@ -106,3 +106,5 @@ export const RECORD_ROOM_BYTES = 2 * KiB;
 export const STRIPE_BYTES = MiB;
 export const STRIPE_LARGE_BYTES = 4 * MiB;
 export const STRIPE_LARGE_FROM = 64 * MiB;
+/** What is smaller is often read at once, and its pieces are too small to gain. */
+export const DIRECT_FROM = 4 * MiB;

@@ -20,7 +20,7 @@ import { endsIn } from '../group/ends-in.ts';
 import { inTime, type Peers } from '../group/in-time.ts';
 import { settleLanes, type Durability, type LaneWrite } from '../group/durable.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
-import { STRIPE_BYTES, STRIPE_LARGE_BYTES, STRIPE_LARGE_FROM } from '../settings.ts';
+import { DIRECT_FROM, STRIPE_BYTES, STRIPE_LARGE_BYTES, STRIPE_LARGE_FROM } from '../settings.ts';
 import {
   blockTable,
   pieceBytes,
@@ -138,7 +138,8 @@ export class ShardWriter {
     serial += 1;
     const temporary = `${TEMPORARY}/${this.#context.nonce}-${serial}`;
     try {
-      const { directWrites: direct, stallMs } = this.#context.settings;
+      const { directWrites, stallMs } = this.#context.settings;
+      const direct = directWrites && (this.#put.sizeBytes ?? DIRECT_FROM) >= DIRECT_FROM;
       const opening = seat.drive.open(temporary, { mode: 'create', direct });
       const late = async (file: DriveFile): Promise<void> => {
         await file.close();
