@@ -873,7 +873,7 @@ test.serial('an emptied drive is refilled byte for byte from the others alone', 
       rmSync(area.drives[i] as string, { recursive: true });
       mkdirSync(area.drives[i] as string);
     }
-    const settings = { probeMs: 100 };
+    const settings = { probeMs: 1000 };
     const tier = await opened(area.drives, { settings, deps: { role: 'worker' } });
     const states = (await tier.drives()).map(({ state }) => state);
     for (const i of gone) t.is(states[i], 'healing');

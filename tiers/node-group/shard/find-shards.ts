@@ -1,7 +1,10 @@
 // What the drives alone know about a large object: enough to read, check, rebuild, list and delete
 // it without metadata.
 
+import type { DriveFile } from '../../../appliance/model/drive.ts';
+import { KiB } from '../../../appliance/model/limits.ts';
 import type { ShardLocation } from '../../../appliance/model/location.ts';
+import type { Code } from '../codec/field.ts';
 import type { GroupContext } from '../group/context.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
 import type { Seat } from '../drive/seat.ts';
@@ -11,7 +14,6 @@ import {
   readTail,
   SHARD_DIRECTORY,
   shardDirectory,
-  shardPath,
   TAIL_BYTES,
   type ShardHead,
   type ShardTail,
@@ -24,29 +26,32 @@ export interface FoundShards {
   checksum: bigint;
 }
 
-/** Head and tail of one drive's file, if both are right and belong there. */
+/** Up to this size a file is read whole: a second call costs more than copying. */
+const WHOLE_BYTES_MAX = 128 * KiB;
+
+/**
+ * Head and tail of one drive's file, if both are right and belong there. The file stays open for
+ * whoever reads more of it.
+ */
 async function lookAt(
   context: GroupContext,
   seat: Seat,
   id: string,
 ): Promise<{ head: ShardHead; tail: ShardTail } | undefined> {
   if (!seat.present) return undefined;
+  const { shardFiles } = context;
+  // One that is open may have been removed or replaced since.
+  shardFiles.drop(seat.position, id);
   try {
-    const file = await seat.drive.open(shardPath(id), { mode: 'read' });
+    const open = await shardFiles.use(seat.position, id);
     try {
-      const { sizeBytes } = await file.stat();
-      const bytes = Buffer.alloc(HEAD_BYTES);
-      if ((await file.read(bytes, 0)) !== HEAD_BYTES || sizeBytes < HEAD_BYTES) return undefined;
-      const head = readHead(bytes, context.code);
-      const end = Buffer.alloc(TAIL_BYTES);
-      await file.read(end, sizeBytes - TAIL_BYTES);
-      const tail = readTail(end);
+      const { head, tail } = await endsOf(open.file, context.code);
       if (head === undefined || tail === undefined) return undefined;
       if (head.id !== id || tail.id !== id || head.lane !== tail.lane) return undefined;
       const order = context.orders.of(id, head.away);
       return order.lanes[seat.position] === head.lane ? { head, tail } : undefined;
     } finally {
-      await file.close();
+      shardFiles.release(open);
     }
   } catch (error) {
     seat.readFailed(error, id);
@@ -54,13 +59,30 @@ async function lookAt(
   }
 }
 
+async function endsOf(
+  file: DriveFile,
+  code: Code,
+): Promise<{ head: ShardHead | undefined; tail: ShardTail | undefined }> {
+  const { sizeBytes } = await file.stat();
+  if (sizeBytes < HEAD_BYTES + TAIL_BYTES) return { head: undefined, tail: undefined };
+  const bytes = Buffer.allocUnsafe(sizeBytes <= WHOLE_BYTES_MAX ? sizeBytes : HEAD_BYTES);
+  if ((await file.read(bytes, 0)) !== bytes.length) return { head: undefined, tail: undefined };
+  let end = bytes;
+  if (sizeBytes > WHOLE_BYTES_MAX) {
+    end = Buffer.alloc(TAIL_BYTES);
+    await file.read(end, sizeBytes - TAIL_BYTES);
+  }
+  return { head: readHead(bytes, code), tail: readTail(end) };
+}
+
 /** Undefined where no drive has a right head and tail. */
 export async function findShards(
   context: GroupContext,
   id: string,
 ): Promise<FoundShards | undefined> {
-  for (const seat of context.seats) {
-    const found = await lookAt(context, seat, id);
+  // Data lanes first: whoever reads on needs their files.
+  for (const position of context.orders.of(id, 0).positions) {
+    const found = await lookAt(context, context.seats[position] as Seat, id);
     if (found === undefined) continue;
     const { head, tail } = found;
     const order = context.orders.of(id, head.away);

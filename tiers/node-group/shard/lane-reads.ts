@@ -194,16 +194,20 @@ export class LaneReads {
       return 'down';
     }
     try {
-      const footer = await this.footer(open, lane);
-      if (footer === undefined) return 'damaged';
-      const [first] = stretches;
-      if (first === undefined || first.target.length === 0) return 'good';
       const targets = stretches.map(({ target }) => target);
       const bytes = targets.reduce((sum, { length }) => sum + length, 0);
-      const at = this.#positionOf(first);
-      const count = await readAll(open, targets, at);
+      const at = this.#positionOf(stretches[0]);
+      // At the file's end its footer comes with the same call.
+      const reachesEnd = bytes > 0 && at + bytes === this.geometry.footerStart;
+      const end = open.memo === undefined && reachesEnd ? this.#footerBuffer() : undefined;
+      if (end === undefined && (await this.footer(open, lane)) === undefined) return 'damaged';
+      if (bytes === 0) return 'good';
+      const count = await readAll(open, end === undefined ? targets : [...targets, end], at);
       open.touchSpan(at, at + bytes, performance.now());
-      const right = count === bytes && stretches.every((one) => this.#isRight(one, footer));
+      if (count !== bytes + (end?.length ?? 0)) return 'damaged';
+      const footer = end === undefined ? open.memo : this.#keepFooter(open, lane, end);
+      if (footer === undefined) return 'damaged';
+      const right = stretches.every((one) => this.#isRight(one, footer as ShardFooter));
       return right ? 'good' : 'damaged';
     } catch (error) {
       if (error instanceof FirnError) return error;
@@ -214,8 +218,13 @@ export class LaneReads {
     }
   }
 
-  #positionOf({ stripe, columns }: Stretch): number {
-    return this.geometry.startOf(stripe) + columns.from;
+  #positionOf(stretch: Stretch | undefined): number {
+    if (stretch === undefined) return this.geometry.footerStart;
+    return this.geometry.startOf(stretch.stripe) + stretch.columns.from;
+  }
+
+  #footerBuffer(): Buffer {
+    return Buffer.allocUnsafe(this.geometry.footerBytes);
   }
 
   #isRight({ stripe, columns, target }: Stretch, footer: ShardFooter): boolean {
@@ -256,14 +265,17 @@ export class LaneReads {
    */
   async footer(open: OpenFile, lane: number): Promise<ShardFooter | undefined> {
     if (open.memo !== undefined) return open.memo as ShardFooter;
-    const { footerBytes, footerStart, length } = this.geometry;
-    const bytes = Buffer.allocUnsafe(footerBytes);
-    if ((await open.file.read(bytes, footerStart)) !== footerBytes) return undefined;
+    const bytes = this.#footerBuffer();
+    const count = await open.file.read(bytes, this.geometry.footerStart);
+    return count === bytes.length ? this.#keepFooter(open, lane, bytes) : undefined;
+  }
+
+  #keepFooter(open: OpenFile, lane: number, bytes: Buffer): ShardFooter | undefined {
     const footer = readFooter(bytes);
     if (footer === undefined || footer.id !== this.#location.id || footer.lane !== lane) {
       return undefined;
     }
-    if (footer.length !== length) return undefined;
+    if (footer.length !== this.geometry.length) return undefined;
     open.memo = footer;
     return footer;
   }

@@ -4,7 +4,7 @@
 // are given to many files at once: a directory is synced once for all of them.
 
 import type { DriveFile } from '../../../appliance/model/drive.ts';
-import { LARGE_UNITS } from '../codec/arena.ts';
+import { LARGE_UNITS, type Slot } from '../codec/arena.ts';
 import { TEMPORARY } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
 import type { GroupContext } from '../group/context.ts';
@@ -131,7 +131,7 @@ export async function* prepareShards(
   let whole = false;
   try {
     if (lanes.length > 0) yield* fillAll(context, found, lanes);
-    await Promise.all(lanes.map((one) => finish(context, found, one)));
+    await Promise.all(lanes.map(finish));
     whole = true;
     return { found, lanes: lanes.filter(({ failed }) => !failed) };
   } finally {
@@ -142,16 +142,10 @@ export async function* prepareShards(
   }
 }
 
-/** Footer, sync, close; a drive that fails here is left out. */
-async function finish(context: GroupContext, found: FoundShards, one: Rebuilt): Promise<void> {
-  const { footerStart } = geometryOf(found.location, context.code);
-  const { id, length } = found.location;
-  const tail = { id, lane: one.lane, length, checksum: found.checksum };
+/** Sync, close; a drive that fails here is left out. */
+async function finish(one: Rebuilt): Promise<void> {
   try {
-    if (!one.failed) {
-      await one.file.write(writeFooter(tail, Buffer.concat(one.tables)), footerStart);
-      await one.file.sync();
-    }
+    if (!one.failed) await one.file.sync();
   } catch (error) {
     fail(one, error);
   } finally {
@@ -250,13 +244,8 @@ async function* fillAll(
   for (const { lane } of lanes) reader.mark(lane, 'absent');
   const { geometry } = reader;
   const want = lanes.reduce((mask, { lane }) => mask | (1 << lane), 0);
-  await allEnded(
-    lanes.map((one) =>
-      one.file
-        .write(writeHead({ ...found.head, lane: one.lane }, context.code), 0)
-        .catch((error: unknown) => fail(one, error)),
-    ),
-  );
+  // An empty object's file has a head and a footer.
+  if (geometry.stripes === 0) await writeAll(context, found, { lanes, stripe: 0 });
   for (let stripe = 0; stripe < geometry.stripes; stripe += 1) {
     const width = geometry.widthOf(stripe);
     const slot = await arena.acquire(width > arena.laneBytes(1) ? LARGE_UNITS : 1);
@@ -264,19 +253,40 @@ async function* fillAll(
       const have = await reader.gather(stripe, slot, { from: 0, to: width });
       const masks = { have, empty: found.order.empty, want };
       context.codec.rebuild(slot, masks, { from: 0, bytes: width });
-      await allEnded(
-        lanes.map(async (one) => {
-          if (one.failed) return;
-          const piece = (slot.lanes[one.lane] as Buffer).subarray(0, width);
-          one.tables.push(blockTable(piece));
-          await one.file
-            .write(piece, geometry.startOf(stripe))
-            .catch((error: unknown) => fail(one, error));
-        }),
-      );
+      await writeAll(context, found, { lanes, stripe, slot });
     } finally {
       reader.release(slot);
     }
     yield width * (geometry.dataLanes + lanes.length);
   }
+}
+
+/** One write a file: head and footer go with the first and the last piece. */
+async function writeAll(
+  context: GroupContext,
+  found: FoundShards,
+  what: { lanes: readonly Rebuilt[]; stripe: number; slot?: Slot },
+): Promise<void> {
+  const { stripe, slot } = what;
+  const geometry = geometryOf(found.location, context.code);
+  const at = stripe === 0 ? 0 : geometry.startOf(stripe);
+  await allEnded(
+    what.lanes.map(async (one) => {
+      if (one.failed) return;
+      const parts: Buffer[] = [];
+      if (at === 0) parts.push(writeHead({ ...found.head, lane: one.lane }, context.code));
+      if (slot !== undefined) {
+        const piece = (slot.lanes[one.lane] as Buffer).subarray(0, geometry.widthOf(stripe));
+        one.tables.push(blockTable(piece));
+        parts.push(piece);
+      }
+      if (stripe + 1 >= geometry.stripes) parts.push(footerOf(found, one));
+      await one.file.write(parts, at).catch((error: unknown) => fail(one, error));
+    }),
+  );
+}
+
+function footerOf({ location, checksum }: FoundShards, { lane, tables }: Rebuilt): Buffer {
+  const { id, length } = location;
+  return writeFooter({ id, lane, length, checksum }, Buffer.concat(tables));
 }

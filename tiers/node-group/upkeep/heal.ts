@@ -8,7 +8,6 @@ import { isFirnError } from '../../../appliance/model/errors.ts';
 import { newId } from '../../../appliance/model/ids.ts';
 import { IDENTITY_FILE, replaceIdentity } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
-import { allEnded } from '../group/all-ended.ts';
 import { bits, type GroupContext } from '../group/context.ts';
 import { SEGMENT_DIRECTORY } from '../segment/format.ts';
 import { segmentPath } from '../segment/open-segment.ts';
@@ -28,7 +27,7 @@ import { shareOf, tellShare, type Report, type Work } from './step-job.ts';
 
 const PASSES_MAX = 6;
 /** Shard files made at once, and named at once. */
-const FLIGHTS = 16;
+const FLIGHTS = 32;
 const NAMED_AT_ONCE = 64;
 /** Larger objects are made alone: a step of them is one stripe. */
 const ALONE_FROM_BYTES = 4 * 1024 * 1024;
@@ -80,62 +79,82 @@ interface Progress {
   result: Pass;
 }
 
+interface Making extends Progress {
+  /** Each: what is made of one object, or names that are given. Bytes. */
+  flights: Promise<number>[];
+  /** Whole, and waiting for their names. */
+  prepared: PreparedShards[];
+  large: FoundShards[];
+}
+
+/** Makes this drive's files, several at once; while they sync, others get their names. */
 async function* healShards(context: GroupContext, seat: Seat, progress: Progress): Work {
+  const making: Making = { ...progress, flights: [], prepared: [], large: [] };
   const others = context.seats.filter((other) => other !== seat);
-  const waiting: string[] = [];
-  for await (const ids of shardIds(others)) {
-    if (ids.length === 0) continue;
-    tellShare(progress.report, shareOf({ shard: ids[0] as string }));
-    const own = new Set(await idsIn(seat, shardDirectory(ids[0] as string)));
-    waiting.push(...ids.filter((id) => !own.has(id)));
-    while (waiting.length >= NAMED_AT_ONCE && seat.trusted) {
-      yield* healSome(context, seat, { ...progress, ids: waiting.splice(0, NAMED_AT_ONCE) });
+  try {
+    for await (const ids of shardIds(others)) {
+      if (ids.length === 0) continue;
+      tellShare(progress.report, shareOf({ shard: ids[0] as string }));
+      const own = new Set(await idsIn(seat, shardDirectory(ids[0] as string)));
+      for (const id of ids) {
+        if (own.has(id)) continue;
+        if (!seat.trusted) return;
+        yield* takeOff(making, () => healShard(context, seat, { ...making, id }));
+        yield* healLarge(context, seat, making);
+        if (making.prepared.length < NAMED_AT_ONCE) continue;
+        yield* takeOff(making, () => giveNames(context, making));
+      }
     }
-  }
-  if (waiting.length > 0 && seat.trusted) {
-    yield* healSome(context, seat, { ...progress, ids: waiting });
+    yield* land(making);
+    yield* healLarge(context, seat, making);
+  } finally {
+    await Promise.allSettled(making.flights);
+    await giveNames(context, making);
   }
 }
 
-/** Makes this drive's files of the objects, several at once, and names them together. */
-async function* healSome(
+/** Begins one more, once fewer than FLIGHTS are under way. */
+async function* takeOff({ flights }: Making, begin: () => Promise<number>): Work {
+  while (flights.length >= FLIGHTS) yield (await flights.shift()) as number;
+  const flight = begin();
+  // It may fail while another one is waited for.
+  flight.catch(() => undefined);
+  flights.push(flight);
+}
+
+async function* land({ flights }: Making): Work {
+  while (flights.length > 0) yield (await flights.shift()) as number;
+}
+
+/** Looks at an object and makes the file, unless it is so large that it is made alone. */
+async function healShard(
   context: GroupContext,
   seat: Seat,
-  { ids, ...progress }: Progress & { ids: readonly string[] },
-): Work {
-  const prepared: PreparedShards[] = [];
-  const waiting: FoundShards[] = [];
-  const flights: Promise<number>[] = [];
-  const one = (found: FoundShards): Work =>
-    healOne(context, seat, { ...progress, found, prepared });
-  try {
-    for (let at = 0; at < ids.length; at += FLIGHTS) {
-      const looks = ids.slice(at, at + FLIGHTS).map((id) => findShards(context, id));
-      for (const found of await allEnded(looks)) {
-        progress.report.checked += 1;
-        if (found !== undefined && holdsOn(found, seat)) waiting.push(found);
-      }
-    }
-    for (const found of waiting) {
-      if (found.location.length >= ALONE_FROM_BYTES) {
-        yield* one(found);
-        continue;
-      }
-      const flight = ended(one(found));
-      // It may fail while another one is waited for.
-      flight.catch(() => undefined);
-      flights.push(flight);
-      if (flights.length >= FLIGHTS) yield (await flights.shift()) as number;
-    }
-    for (const flight of flights) yield await flight;
-  } finally {
-    await Promise.allSettled(flights);
-    const done = await nameShards(context, prepared);
-    for (const lanes of done) {
-      if (lanes === 0) progress.result.short = true;
-      else progress.result.made += 1;
-    }
+  of: Making & { id: string },
+): Promise<number> {
+  of.report.checked += 1;
+  const found = await findShards(context, of.id);
+  if (found === undefined || !holdsOn(found, seat)) return 0;
+  if (found.location.length >= ALONE_FROM_BYTES) {
+    of.large.push(found);
+    return 0;
   }
+  return ended(healOne(context, seat, { ...of, found }));
+}
+
+async function* healLarge(context: GroupContext, seat: Seat, making: Making): Work {
+  for (const found of making.large.splice(0)) {
+    yield* healOne(context, seat, { ...making, found });
+  }
+}
+
+/** Those that are prepared by now. */
+async function giveNames(context: GroupContext, { prepared, result }: Making): Promise<number> {
+  for (const lanes of await nameShards(context, prepared.splice(0))) {
+    if (lanes === 0) result.short = true;
+    else result.made += 1;
+  }
+  return 0;
 }
 
 /** Whether this drive is to hold a file of the object. */
