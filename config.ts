@@ -83,6 +83,7 @@ function complete(
   checkHot(tiers, storageClasses, from.path);
   checkTargets(parsed, from.path);
   checkDomains(parsed, from.path);
+  checkAdmission(parsed, from.path);
   return {
     ...parsed,
     data,
@@ -111,6 +112,15 @@ function checkHot(
   throw new FirnError('SettingsInvalid', 'STANDARD must be mapped to a tier of kind node-group', {
     subject: path ?? 'defaults',
     hint: 'new objects arrive on erasure-coded drives: map STANDARD to your hot tier',
+  });
+}
+
+function checkAdmission({ admission }: Parsed, path: string | undefined): void {
+  const { requestsMin = 0, requestsMax = Infinity, bucketMin = 0 } = admission;
+  if (Math.max(requestsMin, bucketMin) <= requestsMax) return;
+  throw new FirnError('SettingsInvalid', 'admission has a least bound above requestsMax', {
+    subject: path ?? 'defaults',
+    hint: 'requestsMin and bucketMin are what is always let in: at most requestsMax',
   });
 }
 

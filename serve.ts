@@ -27,6 +27,7 @@ import { FirnError } from './appliance/model/errors.ts';
 import { holdData, openJournal, type PrimaryJournal } from './embedded.ts';
 import type { MetadataStore } from './appliance/model/metadata-store.ts';
 import type { MetricsSnapshot } from './api/metrics.ts';
+import type { AdmissionState } from './api/s3/input/admission.ts';
 import { isNodeGroupTier, type DriveInfo } from './appliance/model/node-group.ts';
 import { Accounts, type AccountsContext } from './appliance/engine/accounts.ts';
 import { Identities } from './appliance/engine/identities.ts';
@@ -150,6 +151,7 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
     namedKeys: context.namedKeys,
     waterfall: evaluationOf(config).waterfall,
     accessLogMs: config.accessLogSeconds * 1000,
+    admission: config.admission,
     capacityOf: (bucket) => capacities.of(bucket),
     notificationTargets: eventTargetsOf(config),
     testEvents: (bucket, rules) => opened.events.test(bucket, rules),
@@ -184,6 +186,7 @@ async function serveS3(config: Config, opened: Opened, own: Own): Promise<Duty> 
     },
     async answer(what) {
       if (what === 'drives') return await drivesSeen(opened);
+      if (what === 'admission') return s3.admission();
       return what === 'metrics' ? metrics.snapshot() : undefined;
     },
   };
@@ -410,6 +413,7 @@ async function serveAdmin(
     evaluation: evaluationOf(config),
     readiness: async () => await Promise.resolve(unready(store, supervisor, journals())),
     requestSnapshots: async () => (await supervisor.askAll('api', 'metrics')) as MetricsSnapshot[],
+    admissionStates: async () => (await supervisor.askAll('api', 'admission')) as AdmissionState[],
     metricsSigned: config.metricsSigned,
     codes: codesOf(config),
     health,

@@ -111,6 +111,18 @@ export const settings = z.strictObject({
     .regex(/^(lmdb$|mongodb(\+srv)?:\/\/)/, 'lmdb, or a mongodb:// address')
     .default('lmdb'),
   processes: z.int().min(1).max(64).optional(),
+  // Defaults: api/s3/input/admission.ts.
+  admission: z
+    .strictObject({
+      requestsMin: z.int().min(16).max(65_536).optional(),
+      requestsMax: z.int().min(16).max(65_536).optional(),
+      bucketMin: z.int().min(4).max(65_536).optional(),
+      bytesMax: z
+        .int()
+        .min(4 * 1024 * 1024)
+        .optional(),
+    })
+    .prefault({}),
   masterKeyFile: z.string().optional(),
   locationConstraints: z.array(z.string().regex(/^[a-z0-9-]{1,64}$/)).default([]),
   newBuckets: z

@@ -4,7 +4,7 @@
 // appliance beside them and renders by prom-client. No label ever holds a bucket or a key: their
 // number is unbounded.
 
-import { AggregatorRegistry, Gauge, Registry } from 'prom-client';
+import { AggregatorRegistry, Counter, Gauge, Registry } from 'prom-client';
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60] as const;
 
@@ -65,6 +65,8 @@ export class RequestMetrics {
 export interface GaugeSample {
   name: string;
   help: string;
+  /** It only grows, while its process lives. */
+  isCounter?: true;
   labels?: Record<string, string>;
   value: number;
 }
@@ -84,16 +86,18 @@ export async function renderMetrics(
 ): Promise<string> {
   const requests = AggregatorRegistry.aggregate(snapshots.map((one) => jsonOf(one)));
   const appliance = new Registry();
-  const known = new Map<string, Gauge>();
+  const known = new Map<string, Gauge | Counter>();
   for (const sample of gauges) {
     const labels = sample.labels ?? {};
     const { name, help } = sample;
     let gauge = known.get(name);
     if (gauge === undefined) {
-      gauge = new Gauge({ name, help, labelNames: Object.keys(labels), registers: [appliance] });
+      const given = { name, help, labelNames: Object.keys(labels), registers: [appliance] };
+      gauge = sample.isCounter === true ? new Counter(given) : new Gauge(given);
       known.set(name, gauge);
     }
-    gauge.set(labels, sample.value);
+    if (gauge instanceof Gauge) gauge.set(labels, sample.value);
+    else gauge.inc(labels, sample.value);
   }
   return [await requests.metrics(), await appliance.metrics()].filter(Boolean).join('\n');
 }

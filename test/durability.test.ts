@@ -13,6 +13,7 @@ import { durabilityOf } from '../api/admin/queries/durability.ts';
 import { gauges } from '../api/admin/queries/gauges.ts';
 import { healAnswerOf } from '../api/admin/queries/heal.ts';
 import type { AdminOptions } from '../api/admin/contract/options.ts';
+import { renderMetrics } from '../api/metrics.ts';
 import { drivesText } from '../appliance/cli/terminal/drives-text.ts';
 import { durabilityText } from '../appliance/cli/terminal/durability-text.ts';
 import { healText } from '../appliance/cli/terminal/heal-text.ts';
@@ -726,6 +727,22 @@ test('warnings of drives are gauges that an alert can stand on', async (t) => {
   t.is(find('firn_drive_temperature_celsius', { drive: '3' }), 61);
   t.is(find('firn_scrub_age_seconds', { tier: 'hot' }), -1);
   t.true((find('firn_durability_nines', { tier: 'hot' }) ?? 0) > 7);
+});
+
+test('who is let in and who is sent away are metrics, of all api processes together', async (t) => {
+  const one = { inFlight: 3, limit: 384, bytes: 10, bytesMax: 100 };
+  const states = [
+    { ...one, refused: { process: 1, bucket: 2, bytes: 0 } },
+    { ...one, limit: 288, refused: { process: 4, bucket: 0, bytes: 0 } },
+  ];
+  const samples = await gauges({ ...optionsOf(), admissionStates: async () => states });
+  const text = await renderMetrics([], samples);
+  t.regex(text, /^firn_s3_in_flight 6$/m);
+  t.regex(text, /^firn_s3_in_flight_limit 672$/m);
+  t.regex(text, /^firn_s3_held_limit_bytes 200$/m);
+  t.regex(text, /^# TYPE firn_s3_refused_total counter$/m);
+  t.regex(text, /^firn_s3_refused_total\{bound="process"\} 5$/m);
+  t.regex(text, /^firn_s3_refused_total\{bound="bucket"\} 2$/m);
 });
 
 test('durability says the worst first: one device, then one copy of metadata', async (t) => {

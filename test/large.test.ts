@@ -242,7 +242,7 @@ test('normal load is let in, of one bucket too: 128 in flight, whatever they car
       `${method} ${length}`,
     );
     for (const one of all) one?.leave();
-    t.deepEqual({ ...admission.state, limit: 0 }, { inFlight: 0, bytes: 0, limit: 0 });
+    t.like(admission.state, { inFlight: 0, bytes: 0 });
     admission.close();
   }
 });
@@ -260,6 +260,23 @@ test('a hot bucket is throttled before it hurts others, and let in again as it g
   t.is(admission.state.inFlight, 99, 'leaving twice counts once');
   t.truthy(admission.enter('hot', 0));
   admission.close();
+});
+
+test('bounds of the settings hold, alone too, and each refusal is counted by what it met', (t) => {
+  // Below what is always let in by default: the one that is given counts.
+  const few = new Admission({ requestsMax: 20 });
+  const all = Array.from({ length: 30 }, (_, i) => few.enter(`bucket ${i % 10}`, 0));
+  t.is(all.filter((one) => one !== undefined).length, 20);
+  t.like(few.state, { inFlight: 20, limit: 20, refused: { process: 10, bucket: 0, bytes: 0 } });
+  few.close();
+  const many = new Admission({ requestsMin: 1000 });
+  t.is(many.state.limit, 1000, 'more than the default may be always let in');
+  const mixed = new Admission({ requestsMax: 16, bucketMin: 4, bytesMax: MiB });
+  for (let i = 0; i < 13; i++) mixed.enter('hot', 0);
+  mixed.enter('large', 2 * MiB);
+  t.deepEqual(mixed.state.refused, { process: 0, bucket: 1, bytes: 1 });
+  t.is(mixed.state.bytesMax, MiB);
+  mixed.close();
 });
 
 test('bodies hold a bounded number of bytes', (t) => {

@@ -14,7 +14,7 @@ import {
 import { FirnError } from '../../appliance/model/errors.ts';
 import { authorize, confirmBucket } from './access/authorize.ts';
 import { noteAccess, type AccessLog } from './access-log.ts';
-import { Admission, bytesHeld, type Admitted } from './input/admission.ts';
+import { Admission, bytesHeld, type Admitted, type AdmissionState } from './input/admission.ts';
 import type { FormPayload } from './body/form-payload.ts';
 import { Payload } from './body/payload.ts';
 import { StallGuard } from './body/stall-guard.ts';
@@ -48,6 +48,8 @@ export interface Application {
   continueHandler: Handler;
   /** For answers to what was no request: a new id. */
   newRequestId(): string;
+  /** For metrics. */
+  admission(): AdmissionState;
   close(): void;
 }
 
@@ -92,6 +94,7 @@ export function buildApplication(settings: S3Settings, beside: Beside = {}): App
       handler(incoming, response);
     },
     newRequestId,
+    admission: () => admission.state,
     close: () => admission.close(),
   };
 }

@@ -2,6 +2,7 @@
 
 import type { Server } from 'node:http';
 import { AccessLog } from './access-log.ts';
+import type { AdmissionState } from './input/admission.ts';
 import { buildApplication, type Beside, type Handler } from './application.ts';
 import { lifecycleExpiration } from './request/expiration.ts';
 import { attachTo } from './server.ts';
@@ -15,6 +16,8 @@ export interface S3 {
    * who may go on, and answers in XML what is not even HTTP.
    */
   attach(server: Server): void;
+  /** Who is let in, for metrics. */
+  admission(): AdmissionState;
   /** Writes what is left of access logs. Behind the last request. */
   close(): Promise<void>;
 }
@@ -31,6 +34,7 @@ export function buildS3(given: S3Settings & Pick<Beside, 'actions'>): S3 {
       await accessLog?.close();
     },
     handler: application.handler,
+    admission: () => application.admission(),
     attach: (server) => attachTo(server, application, settings),
   };
 }

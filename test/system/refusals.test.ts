@@ -19,6 +19,7 @@ import test from 'ava';
 import { parse, stringify } from 'yaml';
 import { readFileSync } from 'node:fs';
 import { loadConfig, settingsSchema } from '../../config.ts';
+import { settings as schema } from '../../settings.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
 import { loggedError } from '../../wiring.ts';
 import { childrenOf, freePort, startFirn } from '../firn-process.ts';
@@ -70,6 +71,11 @@ test.serial(
         'class',
         'data: d\nstorageClasses: {STANDARD: hot, GLACIER: nowhere}\n',
         /GLACIER names the tier nowhere/,
+      ],
+      [
+        'bounds',
+        'data: d\nadmission: {requestsMin: 500, requestsMax: 400}\n',
+        /least bound above requestsMax/,
       ],
       [
         'hot',
@@ -125,7 +131,10 @@ test.serial('the example settings parse, and name every key there is', (t) => {
   };
   walk(settingsSchema() as Record<string, unknown>);
   t.deepEqual(missing, []);
-  t.truthy(parse(text));
+  // What it shows without a comment sign is what holds without it.
+  const shown = schema.parse(parse(text)) as Record<string, unknown>;
+  const defaults = schema.parse({}) as Record<string, unknown>;
+  for (const key of Object.keys(defaults)) t.deepEqual(shown[key], defaults[key], key);
 });
 
 test.serial(

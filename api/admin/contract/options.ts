@@ -11,6 +11,7 @@ import type { Tier } from '../../../appliance/model/tier.ts';
 import type { EvaluatorOptions } from '../../../policies/evaluator.ts';
 import type { TierPricing } from '../../../policies/cost/cost-model.ts';
 import type { MetricsSnapshot } from '../../metrics.ts';
+import type { AdmissionState } from '../../s3/input/admission.ts';
 
 /** Accounts and keys as the engine keeps them, cut to what we use. */
 export type AdminAccounts = Pick<
@@ -56,6 +57,8 @@ export interface AdminOptions {
   readiness(): Promise<string[]>;
   /** Counts of every api process (RequestMetrics.snapshot). */
   requestSnapshots(): Promise<MetricsSnapshot[]>;
+  /** Who each api process lets in; absent: not known. */
+  admissionStates?(): Promise<AdmissionState[]>;
   /** True: /metrics needs a signature too. */
   metricsSigned: boolean;
   /** Only with debug.sandboxClock: moves the engine's clock in every process before it resolves. */

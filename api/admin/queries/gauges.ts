@@ -5,6 +5,7 @@ import { allQuotas, takenOf } from '../../../appliance/engine/quotas.ts';
 import type { DriveAnswer } from '../../../appliance/model/drive-answers.ts';
 import type { RestoreRequest, Run } from '../../../appliance/model/records.ts';
 import type { GaugeSample } from '../../metrics.ts';
+import type { AdmissionState } from '../../s3/input/admission.ts';
 import { drivesOf } from './drives.ts';
 import { durabilityOf } from './durability.ts';
 import { healAnswerOf } from './heal.ts';
@@ -28,6 +29,7 @@ export async function gauges(options: AdminOptions): Promise<GaugeSample[]> {
     backlogs(options),
     requests(options),
     quotas(options),
+    admission(options),
   ]);
   const samples = groups.flatMap((group) => (group.status === 'fulfilled' ? group.value : []));
   const missing = groups.filter((group) => group.status === 'rejected').length;
@@ -205,6 +207,30 @@ async function quotas(options: AdminOptions): Promise<GaugeSample[]> {
     }
   }
   return samples;
+}
+
+/** All api processes together: each refuses by its own bounds. */
+async function admission(options: AdminOptions): Promise<GaugeSample[]> {
+  const states = (await options.admissionStates?.()) ?? [];
+  if (states.length === 0) return [];
+  const sum = (of: (one: AdmissionState) => number): number =>
+    states.reduce((all, one) => all + of(one), 0);
+  const figures = [
+    ['firn_s3_in_flight', 'S3 requests in flight.', sum((one) => one.inFlight)],
+    ['firn_s3_in_flight_limit', 'S3 requests let in at once, as of now.', sum((one) => one.limit)],
+    ['firn_s3_held_bytes', 'Bytes that requests in flight may hold.', sum((one) => one.bytes)],
+    ['firn_s3_held_limit_bytes', 'The most that they may.', sum((one) => one.bytesMax)],
+  ] as const;
+  return [
+    ...figures.map(([name, help, value]) => ({ name, help, value })),
+    ...(['process', 'bucket', 'bytes'] as const).map((bound) => ({
+      name: 'firn_s3_refused_total',
+      help: 'S3 requests answered by SlowDown at the door, by the bound that they met.',
+      isCounter: true as const,
+      labels: { bound },
+      value: sum((one) => one.refused[bound]),
+    })),
+  ];
 }
 
 const OPEN_RESTORES = new Set<RestoreRequest['state']>(['requested', 'staging', 'copying']);

@@ -4,8 +4,8 @@
 // requests in flight of the process, those of one bucket (a hot bucket is throttled before it
 // hurts others), and bytes that bodies may hold beside the stripe buffers. The first two move by
 // AIMD: while turns of the event loop take too long they shrink by a quarter, else they grow
-// again step by step. Up to 256 in flight nobody is ever refused, however slow the machine, but
-// for bytes.
+// again step by step. Up to the least of the first (256 where the settings say nothing) in flight
+// nobody is ever refused, however slow the machine, but for bytes.
 
 import { KiB, MiB } from '../../../appliance/model/limits.ts';
 
@@ -18,6 +18,9 @@ export interface AdmissionLimits {
   /** What bodies in flight may hold in memory. */
   bytesMax: number;
 }
+
+/** What is left out has its default, within the bounds that are given. */
+export type GivenLimits = { [name in keyof AdmissionLimits]?: number | undefined };
 
 const DEFAULTS: AdmissionLimits = {
   requestsMin: 256,
@@ -45,6 +48,15 @@ interface BucketLoad {
   limit: number;
 }
 
+/** For metrics: what is held, what may be, and who was sent away since the process started. */
+export interface AdmissionState {
+  inFlight: number;
+  limit: number;
+  bytes: number;
+  bytesMax: number;
+  refused: Record<'process' | 'bucket' | 'bytes', number>;
+}
+
 export interface Admitted {
   /** Once, when the request has ended. */
   leave(): void;
@@ -59,26 +71,41 @@ export class Admission {
   #lags = 0;
   #dueAt = 0;
   #timer: NodeJS.Timeout | undefined;
+  readonly #refused = { process: 0, bucket: 0, bytes: 0 };
 
-  constructor(limits: Partial<AdmissionLimits> = {}) {
-    this.#limits = { ...DEFAULTS, ...limits };
+  constructor(given: GivenLimits = {}) {
+    const requestsMax = given.requestsMax ?? Math.max(DEFAULTS.requestsMax, given.requestsMin ?? 0);
+    this.#limits = {
+      requestsMin: Math.min(given.requestsMin ?? DEFAULTS.requestsMin, requestsMax),
+      requestsMax,
+      bucketMin: Math.min(given.bucketMin ?? DEFAULTS.bucketMin, requestsMax),
+      bytesMax: given.bytesMax ?? DEFAULTS.bytesMax,
+    };
     this.#limit = this.#limits.requestsMax;
   }
 
   /** For metrics and tests. */
-  get state(): { inFlight: number; limit: number; bytes: number } {
-    return { inFlight: this.#inFlight, limit: this.#limit, bytes: this.#bytes };
+  get state(): AdmissionState {
+    return {
+      inFlight: this.#inFlight,
+      limit: this.#limit,
+      bytes: this.#bytes,
+      bytesMax: this.#limits.bytesMax,
+      refused: { ...this.#refused },
+    };
   }
 
   /** Undefined: to be refused. `bucket`: as the URL names it, '' for none. */
   enter(bucket: string, bytes: number): Admitted | undefined {
-    if (this.#inFlight >= this.#limit) return undefined;
-    if (this.#bytes + bytes > this.#limits.bytesMax) return undefined;
+    if (this.#inFlight >= this.#limit) return this.#refuse('process');
+    if (this.#bytes + bytes > this.#limits.bytesMax) return this.#refuse('bytes');
     let load = this.#buckets.get(bucket);
     if (load === undefined) {
       load = { inFlight: 0, limit: this.#bucketMax };
       this.#buckets.set(bucket, load);
-    } else if (load.inFlight >= Math.min(load.limit, this.#bucketMax)) return undefined;
+    } else if (load.inFlight >= Math.min(load.limit, this.#bucketMax)) {
+      return this.#refuse('bucket');
+    }
     this.#timer ??= this.#watch();
     this.#inFlight += 1;
     this.#bytes += bytes;
@@ -94,6 +121,11 @@ export class Admission {
         counted.inFlight -= 1;
       },
     };
+  }
+
+  #refuse(bound: keyof AdmissionState['refused']): undefined {
+    this.#refused[bound] += 1;
+    return undefined;
   }
 
   get #bucketMax(): number {

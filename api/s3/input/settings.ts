@@ -8,7 +8,7 @@ import type { NamedKeys } from '../../../appliance/model/encryption.ts';
 import type { Version } from '../../../appliance/model/object.ts';
 import type { NotificationRule } from '../../../appliance/model/notification.ts';
 import type { ObjectStore } from '../../../appliance/model/requests.ts';
-import type { AdmissionLimits } from './admission.ts';
+import type { GivenLimits } from './admission.ts';
 import type { AccessRequest, Principal, Verdict } from '../../../policies/access/policy.ts';
 
 export interface Secret {
@@ -117,7 +117,7 @@ export interface S3Settings {
   /** A body that brings nothing for this long is RequestTimeout. 30 s where absent. */
   stallMs?: number;
   /** Who is let in; its own defaults where absent. */
-  admission?: Partial<AdmissionLimits>;
+  admission?: GivenLimits;
   /** How long a copy takes before its answer begins all the same. 5 s where absent. */
   patienceMs?: number;
 }
