@@ -495,6 +495,8 @@ test('a wrong call ends with 2, says so on stderr, and asks the server nothing',
     ['key', 'create'],
     ['account', 'create', '--id', 'x'],
     ['usage', '--endpoint', 'nonsense'],
+    ['bucket', 'set', 'b'],
+    ['bucket', 'set', 'b', '--dedupe', 'perhaps'],
     ['quota', 'set', '--bucket', 'b'],
     ['quota', 'set', '--bytes', '10'],
     ['quota', 'set', '--bucket', 'b', '--account', 'a', '--bytes', '10'],
@@ -513,7 +515,7 @@ test('a wrong call ends with 2, says so on stderr, and asks the server nothing',
 test('help and version end with 0 and name every verb with an example', async (t) => {
   const help = await firn(['--help']);
   t.is(help.code, 0);
-  for (const verb of 'serve demo plan apply diff explain policy run restore cost usage drives heal durability account key quota clock'.split(
+  for (const verb of 'serve demo plan apply diff explain policy run restore cost usage drives heal durability account key bucket quota clock'.split(
     ' ',
   )) {
     t.regex(help.out, new RegExp(`^  ${verb} `, 'm'), verb);

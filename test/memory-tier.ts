@@ -31,6 +31,7 @@ export interface MemoryTierOptions {
 
 interface Blob {
   bytes: Uint8Array;
+  owner: PutRequest['owner'];
   location: BlobLocation;
   readyAt?: number;
   readyUntil?: number;
@@ -46,6 +47,8 @@ export class MemoryTier implements Tier {
   /** Ids whose bytes come back wrong: Corrupt, as a tier that verifies answers. */
   readonly rotten = new Set<string>();
   readonly #options: MemoryTierOptions;
+  /** As node groups do, and clouds do not. */
+  tellsOwners = false;
   /** Lanes to call unconfirmed in locations written from now on. */
   unconfirmed = 0;
   /** Called before each put and read. May throw, may wait. */
@@ -76,7 +79,7 @@ export class MemoryTier implements Tier {
       throw new FirnError('TierConflict', 'other bytes have this name', { subject: request.id });
     }
     const location = this.#location(request.id, bytes.length);
-    this.blobs.set(request.id, { bytes, location });
+    this.blobs.set(request.id, { bytes, location, owner: request.owner });
     return { location, sizeBytes: bytes.length, checksum: checksumOf(bytes) };
   }
 
@@ -129,8 +132,9 @@ export class MemoryTier implements Tier {
   }
 
   async *list(): AsyncIterable<ListedBlob> {
-    for (const { location, bytes } of this.blobs.values()) {
-      yield { location, sizeBytes: bytes.length };
+    for (const { location, bytes, owner } of this.blobs.values()) {
+      const blob = { location, sizeBytes: bytes.length };
+      yield this.tellsOwners ? { ...blob, owner } : blob;
     }
   }
 

@@ -20,6 +20,7 @@ import { allVersions } from '../appliance/engine/inventory.ts';
 import { takeLease, type HeldLease } from '../appliance/engine/lease.ts';
 import type { MovingVersion } from '../appliance/engine/move.ts';
 import { FileKeys } from '../appliance/engine/named-keys.ts';
+import { sweep } from '../appliance/engine/sweep.ts';
 import type { Bucket } from '../appliance/model/bucket.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type { ObjectEvent } from '../appliance/model/event-sink.ts';
@@ -27,6 +28,7 @@ import { keyOfObjectId, newLocationId, objectId } from '../appliance/model/ids.t
 import { GRACE_MS } from '../appliance/model/limits.ts';
 import type { Location, Pack } from '../appliance/model/location.ts';
 import type { ObjectDocument, Part, Version } from '../appliance/model/object.ts';
+import type { Garbage, Move } from '../appliance/model/records.ts';
 import type { Body } from '../appliance/model/tier.ts';
 import { checksumOf, checksums } from '../tiers/checksum.ts';
 import type { Turn } from '../workers/base/worker.ts';
@@ -333,6 +335,35 @@ export async function collectAll(rig: Rig, passes = 1): Promise<number> {
     await lease.release();
   }
   return freed;
+}
+
+/** Lets graces pass with collector and sweep at work, until nothing more happens. */
+export async function settle(rig: Rig): Promise<void> {
+  for (let quiet = 0; quiet < 2; quiet += 1) {
+    rig.clock.pass(GRACE_MS + 60_000);
+    const lease = await leaseOf(rig, 'sweep', 'sweeper');
+    const { orphans, listed, references } = await sweep(rig.core, { lease });
+    await lease.release();
+    rig.clock.pass(GRACE_MS + 60_000);
+    const freed = await collectAll(rig, 2);
+    if (orphans + listed + references + freed > 0) quiet = -1;
+  }
+}
+
+/** I1 and I3: all named bytes are right, and nothing else is left anywhere. */
+export async function auditSettled(t: ExecutionContext, rig: Rig, when: string): Promise<void> {
+  await auditBytes(t, rig, when);
+  const named = await namedBlobs(rig);
+  for (const tier of [rig.hot, rig.cold, rig.archive]) {
+    for (const id of tier.blobs.keys()) {
+      t.true(named.has(id), `${when}: ${tier.name} still holds ${id}, which nobody names`);
+    }
+  }
+  t.deepEqual(rig.store.rowsOf<Garbage>('garbage'), [], `${when}: candidates are left`);
+  t.deepEqual(rig.store.rowsOf<Move>('moves'), [], `${when}: intents are left`);
+  for (const { value } of rig.store.rowsOf<Pack>('packs')) {
+    t.true(named.has(value.id), `${when}: the row of a dead pack is left`);
+  }
 }
 
 /** A turn as the runner gives it, without throttle and beat. */

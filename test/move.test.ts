@@ -10,7 +10,7 @@ import type { EventName, EventRow } from '../appliance/model/event-sink.ts';
 import type { Bucket } from '../appliance/model/bucket.ts';
 import { keyOfObjectId, newLocationId, newRequestId, objectId } from '../appliance/model/ids.ts';
 import { GRACE_MS } from '../appliance/model/limits.ts';
-import type { Garbage, Move, RestoreRequest } from '../appliance/model/records.ts';
+import type { Garbage, RestoreRequest } from '../appliance/model/records.ts';
 import type { Pack } from '../appliance/model/location.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
 import type { ObjectDocument } from '../appliance/model/object.ts';
@@ -33,14 +33,15 @@ import { RestoreWorker } from '../workers/restore.ts';
 import { Crash } from './memory-store.ts';
 import {
   auditBytes,
+  auditSettled,
   blobsOf,
   collectAll,
   leaseOf,
-  namedBlobs,
   newRig,
   put,
   putParts,
   random,
+  settle,
   turnOf,
   versionsOf,
   wholeOf,
@@ -62,35 +63,6 @@ async function resume(rig: Rig): Promise<void> {
   const lease = await leaseOf(rig, 'resume', 'resumer');
   await resumeMoves(rig.core, { lease });
   await lease.release();
-}
-
-/** Lets graces pass with collector and sweep at work, until nothing more happens. */
-async function settle(rig: Rig): Promise<void> {
-  for (let quiet = 0; quiet < 2; quiet += 1) {
-    rig.clock.pass(GRACE_MS + 60_000);
-    const lease = await leaseOf(rig, 'sweep', 'sweeper');
-    const { orphans } = await sweep(rig.core, { lease });
-    await lease.release();
-    rig.clock.pass(GRACE_MS + 60_000);
-    const freed = await collectAll(rig, 2);
-    if (orphans > 0 || freed > 0) quiet = -1;
-  }
-}
-
-/** I1 and I3: all named bytes are right, and nothing else is left anywhere. */
-async function auditSettled(t: ExecutionContext, rig: Rig, when: string): Promise<void> {
-  await auditBytes(t, rig, when);
-  const named = await namedBlobs(rig);
-  for (const tier of [rig.hot, rig.cold, rig.archive]) {
-    for (const id of tier.blobs.keys()) {
-      t.true(named.has(id), `${when}: ${tier.name} still holds ${id}, which nobody names`);
-    }
-  }
-  t.deepEqual(rig.store.rowsOf<Garbage>('garbage'), [], `${when}: candidates are left`);
-  t.deepEqual(rig.store.rowsOf<Move>('moves'), [], `${when}: intents are left`);
-  for (const { value } of rig.store.rowsOf<Pack>('packs')) {
-    t.true(named.has(value.id), `${when}: the row of a dead pack is left`);
-  }
 }
 
 /**

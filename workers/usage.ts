@@ -7,6 +7,7 @@
 import { loadParts } from '../appliance/engine/history.ts';
 import type { Core } from '../appliance/engine/core.ts';
 import { allBuckets, allVersions, inventoryPages } from '../appliance/engine/inventory.ts';
+import { StoredOnce } from '../appliance/engine/stored-once.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type { Version } from '../appliance/model/object.ts';
 import type { UsageRow } from '../appliance/model/records.ts';
@@ -35,7 +36,7 @@ interface Stay {
   from: number;
   to: number;
   bytes: number;
-  /** As they lie, compressed where they are. */
+  /** As they lie, compressed where they are; shared ones count for the first that names them. */
   storedBytes: number;
 }
 
@@ -67,11 +68,12 @@ export async function sampleUsage(core: Core, between: () => Promise<void>): Pro
   const from = Math.max(last?.updatedAt ?? 0, to - DAYS_MAX * DAY_MS);
   if (to <= from) return;
   const sums = new Map<string, Sum>();
+  const once = await StoredOnce.load(store);
   for await (const bucket of allBuckets(store)) {
     for await (const page of inventoryPages(store, bucket.id)) {
       for (const row of page) {
         for (const version of await allVersions(store, row)) {
-          for (const stay of await staysOf(core, version, { from, to })) {
+          for (const stay of await staysOf(core, version, { from, to, once })) {
             addStay(sums, bucket.name, stay);
           }
         }
@@ -87,13 +89,13 @@ export async function sampleUsage(core: Core, between: () => Promise<void>): Pro
 async function staysOf(
   core: Core,
   version: Version,
-  span: { from: number; to: number },
+  span: { from: number; to: number; once: StoredOnce },
 ): Promise<Stay[]> {
   if (version.deleteMarker) return [];
   const { classes, store } = core.context;
   const { storageClass, sizeBytes: bytes, last, restore } = version;
   const parts = version.partsBlock === undefined ? version.parts : await loadParts(store, version);
-  const storedBytes = parts.reduce((sum, { location }) => sum + location.length, 0);
+  const storedBytes = parts.reduce((sum, { location }) => sum + span.once.bytesOf(location), 0);
   const tier = parts[0]?.location.tier ?? classes.get(storageClass) ?? '';
   const { to } = span;
   const from = Math.max(span.from, version.lastModified);

@@ -8,6 +8,7 @@ import { paintFor, printable } from './terminal/table.ts';
 import type { Bench } from './verb.ts';
 import { addAccountVerbs } from './account-verbs.ts';
 import { addApplianceVerbs } from './appliance-verbs.ts';
+import { addBucketVerbs } from './bucket-verbs.ts';
 import { addCostVerbs } from './cost-verbs.ts';
 import { addEventVerbs } from './event-verbs.ts';
 import { addGroupVerbs } from './group-verbs.ts';
@@ -70,6 +71,7 @@ function buildProgram(bench: Bench): Command {
   addGroupVerbs(program, bench);
   addAccountVerbs(program, bench);
   addEventVerbs(program, bench);
+  addBucketVerbs(program, bench);
   addQuotaVerbs(program, bench);
   quieten(program, io);
   return program;

@@ -7,7 +7,7 @@ import type { Bucket } from '../model/bucket.ts';
 import { FirnError } from '../model/errors.ts';
 import { afterPrefix, newBucketId } from '../model/ids.ts';
 import { BUCKETS_MAX } from '../model/limits.ts';
-import type { Row } from '../model/metadata-store.ts';
+import type { MetadataStore, Row } from '../model/metadata-store.ts';
 import type { ObjectDocument } from '../model/object.ts';
 import type { CreateBucket, ListBucketsAnswer } from '../model/requests.ts';
 import { isBucketName, noSuchBucket } from './bucket-rows.ts';
@@ -136,6 +136,25 @@ export async function updateBucket(
     if (outcome !== 'done') continue;
     await core.buckets.settle();
     return value;
+  }
+}
+
+/**
+ * Whether equal bytes are kept once (DEDUPE.md). Durable on return; every process goes by it a
+ * moment later. Off ends new sharing and nothing else. NoSuchBucket.
+ */
+export async function setDedupe(
+  store: MetadataStore,
+  name: string,
+  isOn: boolean,
+): Promise<Bucket> {
+  for (;;) {
+    const row = await store.get<Bucket>('buckets', name);
+    if (row === undefined || row.value.state !== 'live') throw noSuchBucket(name);
+    const { dedupe: _, ...rest } = row.value;
+    const value: Bucket = isOn ? { ...rest, dedupe: true } : rest;
+    const change = { table: 'buckets', id: name, expected: row.revision, value } as const;
+    if ((await store.replace(change)).outcome === 'done') return value;
   }
 }
 

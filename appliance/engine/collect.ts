@@ -3,11 +3,12 @@
 // dropped. What is not named is condemned by a compare-and-swap of the row, and only then exactly
 // that location goes, never a prefix, never "everything else". The danger it answers: the bytes of
 // a living object, gone. A crash between two steps leaves a condemned row, which the next pass
-// frees again: freeing what is gone already succeeds.
+// frees again: freeing what is gone already succeeds. What several documents may name is judged by
+// sharing.ts.
 
 import { isFirnError } from '../model/errors.ts';
 import type { Location, Pack } from '../model/location.ts';
-import type { Row } from '../model/metadata-store.ts';
+import type { Revision, Row } from '../model/metadata-store.ts';
 import type { Garbage } from '../model/records.ts';
 import type { Core } from './core.ts';
 import { inFlight } from './in-flight.ts';
@@ -15,6 +16,8 @@ import type { LeaseGuard } from './lease.ts';
 import { tierNamed } from './move.ts';
 import { namesOf, packObject, packOfObject, type Names } from './named.ts';
 import { lookAtPack } from './pack-members.ts';
+import { anyReferences, hasReferences, removeHint, removeReferences } from './references.ts';
+import { judge } from './sharing.ts';
 
 const PAGE_ROWS = 512;
 /**
@@ -73,23 +76,29 @@ export async function collectPage(
     if (group === undefined) groups.set(row.value.object, [row]);
     else group.push(row);
   }
+  const shares = groups.size > 0 && (await anyReferences(store));
   await inFlight(LOOKS_IN_FLIGHT, [...groups], async ([object, group]) => {
     options.signal?.throwIfAborted();
-    await collectGroup(core, object, { group, options, counts });
+    await collectGroup(core, object, { group, shares, options, counts });
   });
   const next = rows.length < PAGE_ROWS ? undefined : rows.at(-1)?.id;
   return { next, counts };
 }
 
-interface Group {
-  group: readonly Row<Garbage>[];
+interface Pass {
   options: CollectOptions;
   counts: CollectCounts;
+  /** Some locations may be named by several documents. */
+  shares: boolean;
+}
+
+interface Group extends Pass {
+  group: readonly Row<Garbage>[];
 }
 
 /** All candidates of one document: one look serves them all. */
 async function collectGroup(core: Core, object: string, one: Group): Promise<void> {
-  const { group, options, counts } = one;
+  const { group, counts } = one;
   let names: Promise<Names> | undefined;
   const look = (): Promise<Names> => {
     const undecided = group.filter((row) => row.value.condemned !== true);
@@ -99,7 +108,7 @@ async function collectGroup(core: Core, object: string, one: Group): Promise<voi
   };
   for (const row of group) {
     try {
-      await collectRow(core, row, { look, options, counts });
+      await collectRow(core, row, { ...one, look });
     } catch (error) {
       // A tier that is away keeps its condemned rows, a damaged document all of its candidates: no
       // reason to keep the bytes of all others for ever. Everything else is no matter of one row.
@@ -126,39 +135,65 @@ function isAway(error: unknown): boolean {
 async function collectRow(
   core: Core,
   row: Row<Garbage>,
-  one: { look: () => Promise<Names>; options: CollectOptions; counts: CollectCounts },
+  one: Pass & { look: () => Promise<Names> },
 ): Promise<void> {
-  const { look, options, counts } = one;
+  const { options, counts, shares } = one;
   const { store } = core.context;
   const { id, value } = row;
   let { revision } = row;
+  const isShared = shares && value.location !== undefined && (await hasReferences(store, id));
   if (value.condemned !== true) {
-    if (await isNamed(core, value, await look())) {
+    if (await isNamed(core, value, await one.look())) {
       await store.remove('garbage', id, revision);
       counts.named += 1;
       return;
     }
-    // The sweep has found it, but nobody knows whose it was: only its second pass condemns it.
-    if (value.object === '') {
-      counts.waiting += 1;
-      return;
-    }
-    await options.lease.check();
-    const condemned: Garbage = { ...value, condemned: true };
-    const change = { table: 'garbage', id, expected: revision, value: condemned } as const;
-    const result = await store.replace(change);
-    if (result.outcome !== 'done') {
-      counts.postponed += 1;
-      return;
-    }
-    revision = result.revision;
+    const condemned = isShared ? await judgeShared(core, row, one) : await condemn(core, row, one);
+    if (condemned === undefined) return;
+    revision = condemned;
   }
   await options.lease.check();
+  if (isShared) await removeHint(store, id);
   // Others are freed meanwhile: the sum is read only after the wait.
   const freedBytes = await free(core, value);
   counts.freedBytes += freedBytes;
+  // The row goes last: while it stands nobody shares what is gone.
+  if (isShared) await removeReferences(store, id);
   await store.remove('garbage', id, revision);
   counts.freed += 1;
+}
+
+/** The row's new revision; undefined: not now. */
+async function condemn(
+  core: Core,
+  { id, revision, value }: Row<Garbage>,
+  { options, counts }: Pass,
+): Promise<Revision | undefined> {
+  // The sweep has found it, but nobody knows whose it was: only its second pass condemns it.
+  if (value.object === '') {
+    counts.waiting += 1;
+    return undefined;
+  }
+  await options.lease.check();
+  const condemned: Garbage = { ...value, condemned: true };
+  const change = { table: 'garbage', id, expected: revision, value: condemned } as const;
+  const result = await core.context.store.replace(change);
+  if (result.outcome === 'done') return result.revision;
+  counts.postponed += 1;
+  return undefined;
+}
+
+async function judgeShared(
+  core: Core,
+  row: Row<Garbage>,
+  { options, counts }: Pass,
+): Promise<Revision | undefined> {
+  const verdict = await judge(core.context, row, options.lease);
+  if (typeof verdict === 'object') return verdict.condemned;
+  if (verdict === 'kept') counts.named += 1;
+  else if (verdict === 'waits') counts.waiting += 1;
+  else counts.postponed += 1;
+  return undefined;
 }
 
 async function isNamed(core: Core, garbage: Garbage, names: Names): Promise<boolean> {

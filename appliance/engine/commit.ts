@@ -18,6 +18,7 @@ import { Draft, type Outcome } from './draft.ts';
 import { listGarbage, listHeals } from './garbage.ts';
 import { reread } from './history.ts';
 import type { QuotaMeter } from './quota-meter.ts';
+import type { HeldLocation } from './references.ts';
 import type { Writers } from './writers.ts';
 
 export interface CommitCore {
@@ -41,6 +42,8 @@ export interface Commit<A> {
    * instant: it takes the place of the age of the locations, which may be days (B3).
    */
   heldUntil?: number;
+  /** What the change newly names may be this location too, however old: shared bytes (DEDUPE.md). */
+  shared?: HeldLocation | undefined;
   /** Whose quotas count what the commit adds or takes out. */
   bucket?: Bucket;
   /** The request has conditions: past the bound of attempts the answer is 409 (A4). */
@@ -177,7 +180,9 @@ function namingBound<A>(context: EngineContext, commit: Commit<A>, outcome: Outc
   let bound = commit.heldUntil ?? Infinity;
   if (commit.heldUntil === undefined) {
     for (const id of outcome.named) {
-      bound = Math.min(bound, locationBirth(id) + context.graceMs / 2);
+      const isShared = id === commit.shared?.id;
+      const until = isShared ? commit.shared?.until : locationBirth(id) + context.graceMs / 2;
+      bound = Math.min(bound, until ?? 0);
     }
   }
   if (bound < context.clock.now()) throw tooOld(commit.object);

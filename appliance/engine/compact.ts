@@ -13,6 +13,7 @@ import type { DriveInfo, NodeGroupTier, SegmentInfo, SegmentRecord } from '../mo
 import type { ObjectDocument, Part, Version } from '../model/object.ts';
 import { listPack } from './collect.ts';
 import type { Core } from './core.ts';
+import { listGarbage } from './garbage.ts';
 import { loadParts, reread } from './history.ts';
 import { inFlight } from './in-flight.ts';
 import { allVersions } from './inventory.ts';
@@ -27,6 +28,7 @@ import {
 import { namesOf, uploadsOf } from './named.ts';
 import { moveIntoPacks } from './pack-move.ts';
 import { lookAtPack } from './pack-members.ts';
+import { sharersOf } from './sharing.ts';
 
 /** Emptied below this share of living bytes. */
 export const LIVE_SHARE_MIN = 0.5;
@@ -183,35 +185,65 @@ async function lookAtPage(
   page: readonly SegmentRecord[],
   of: { look: SegmentLook; options: CompactOptions },
 ): Promise<void> {
-  const byObject = Map.groupBy(page, ({ bucketId, key }) => objectId(bucketId, key));
-  await inFlight(LOOKS_IN_FLIGHT, [...byObject], async ([object, records]) => {
-    const names = await namesOf(
-      core.context.store,
-      object,
-      await uploadsOf(core.context.store, object),
-    );
-    const live = records.filter(({ location }) => names.locations.has(location.id));
-    const { look, options } = of;
-    for (const record of records) {
-      look.records += 1;
-      look.bytes += record.length;
-      if (live.includes(record)) look.liveBytes += record.length;
-      else await lookAtUnnamed(core, record, look);
-    }
-    if (live.length === 0) return;
-    const ids = new Set(live.map(({ location }) => location.id));
-    const found = await versionsWith(core, object, ids);
-    for (const { version, parts } of found) {
+  const { store } = core.context;
+  const { look, options } = of;
+  const ids = page.map(({ location }) => location.id);
+  const sharers = await sharersOf(store, ids);
+  const named = new Set<string>();
+  const movable = new Set<string>();
+  const lookAtObject = async ([object, asked]: [string, Set<string>]): Promise<void> => {
+    const names = await namesOf(store, object, await uploadsOf(store, object));
+    const live = asked.intersection(names.locations);
+    if (live.size === 0) return;
+    for (const id of live) named.add(id);
+    for (const { version, parts } of await versionsWith(core, object, live)) {
       look.versions.push(movingOf(options.names, { object, version, parts }));
+      for (const { location } of parts) movable.add(location.id);
     }
-    const moved = found.reduce((sum, { parts }) => sum + parts.length, 0);
-    look.held += Math.max(0, live.length - moved);
-  });
+  };
+  await inFlight(LOOKS_IN_FLIGHT, [...askedOf(page, sharers)], lookAtObject);
+  for (const record of page) {
+    const { id } = record.location;
+    look.records += 1;
+    look.bytes += record.length;
+    if (!named.has(id)) {
+      await lookAtUnnamed(core, record, { look, isShared: sharers.has(id) });
+      continue;
+    }
+    look.liveBytes += record.length;
+    if (!movable.has(id)) look.held += 1;
+  }
 }
 
-/** A pack's blob lives by its row; anything else is dead, once it can't become named any more. */
-async function lookAtUnnamed(core: Core, record: SegmentRecord, look: SegmentLook): Promise<void> {
-  const { store, clock, graceMs } = core.context;
+/** Object → ids of the records that it may name: its own, and those that it shares. */
+function askedOf(
+  page: readonly SegmentRecord[],
+  sharers: ReadonlyMap<string, readonly string[]>,
+): Map<string, Set<string>> {
+  const asked = new Map<string, Set<string>>();
+  const ask = (object: string, id: string): void => {
+    const ids = asked.get(object);
+    if (ids === undefined) asked.set(object, new Set([id]));
+    else ids.add(id);
+  };
+  for (const { bucketId, key, location } of page) {
+    ask(objectId(bucketId, key), location.id);
+    for (const object of sharers.get(location.id) ?? []) ask(object, location.id);
+  }
+  return asked;
+}
+
+/**
+ * A pack's blob lives by its row; anything else is dead, once it can't become named any more. While
+ * it has references it may: it is listed, so that the collector ends them.
+ */
+async function lookAtUnnamed(
+  core: Core,
+  record: SegmentRecord,
+  { look, isShared }: { look: SegmentLook; isShared: boolean },
+): Promise<void> {
+  const { context } = core;
+  const { store, clock, graceMs } = context;
   const { id } = record.location;
   const pack = await store.get<Pack>('packs', id, { linearizable: true });
   if (pack !== undefined) {
@@ -220,7 +252,15 @@ async function lookAtUnnamed(core: Core, record: SegmentRecord, look: SegmentLoo
     return;
   }
   const isListed = (await store.get('garbage', id)) !== undefined;
-  if (isListed || locationBirth(id) > clock.now() - graceMs) look.held += 1;
+  const isYoung = locationBirth(id) > clock.now() - graceMs;
+  if (isListed || isShared || isYoung) look.held += 1;
+  if (isListed || isYoung || !isShared) return;
+  const object = objectId(record.bucketId, record.key);
+  await listGarbage(
+    context,
+    { locations: [record.location], blocks: [] },
+    { object, reason: 'orphan' },
+  );
 }
 
 /** Versions of the document with those of their parts (or restored copies) that the ids name. */

@@ -1,7 +1,8 @@
-// CopyObject: read, store again, commit as a PUT. Two objects never share a location: what frees
-// one would free the other. The new bytes' MD5 is compared with the source's where the source has
-// one, so that a copy can't launder damage. What it is sealed by is the request's and its bucket's
-// to say; nothing of the source's encryption is taken over.
+// CopyObject: read, store again, commit as a PUT. A copy shares the source's location only where
+// its bucket says so (DEDUPE.md): otherwise what frees one would free the other. The new bytes' MD5
+// is compared with the source's where the source has one, so that a copy can't launder damage. What
+// it is sealed by is the request's and its bucket's to say; nothing of the source's encryption is
+// taken over.
 
 import { DEFAULT_CHECKSUM, newChecksum, checksumOf } from '../model/checksum.ts';
 import type { Bucket } from '../model/bucket.ts';
@@ -13,6 +14,7 @@ import type { CopyAnswer, CopyObject, PutAnswer } from '../model/requests.ts';
 import type { Body } from '../model/tier.ts';
 import { needOfObject, withRoom } from './claim-room.ts';
 import { checkCopySource } from './conditions.ts';
+import { storeContent } from './contents.ts';
 import type { Core } from './core.ts';
 import { newEnvelope, openEnvelope, wishOf } from './envelope.ts';
 import { findObject, requireOnline, type Found } from './get.ts';
@@ -26,7 +28,6 @@ import {
 } from './names.ts';
 import { commitVersion, describe } from './put.ts';
 import { readVersion } from './read-version.ts';
-import { storeBytes } from './store-bytes.ts';
 
 /** What a copy gets when the request names no class (S3): not the source's. */
 const COPY_CLASS = 'STANDARD';
@@ -86,7 +87,7 @@ async function storeCopy(core: Core, request: CopyObject, copying: Copying): Pro
     wish === undefined ? undefined : await newEnvelope(context, objectId(bucket.id, key), wish);
   const body = await open(core, found, { fromCopy, dataKey, signal });
   const summed = sumFor(request, source, body);
-  const bytes = await storeBytes(context, {
+  const bytes = await storeContent(core, bucket, {
     tier,
     bucketId: bucket.id,
     key,
@@ -112,6 +113,7 @@ async function storeCopy(core: Core, request: CopyObject, copying: Copying): Pro
     bucket: state,
     key,
     version,
+    shared: bytes.shared,
     conditions,
     event: 's3:ObjectCreated:Copy',
   });

@@ -34,15 +34,15 @@ export function garbageOfBlock(block: string): string {
 /**
  * How long a commit may rest on its listing (B2); shorter where debug settings shorten the grace.
  */
-function listedAgeMs(context: EngineContext): number {
+export function listedAgeMs(context: EngineContext): number {
   return Math.min(LISTED_AGE_MS_MAX, context.graceMs / 4);
 }
 
 /**
  * Lists candidates, durably on return. Returns the engine instant up to which a commit that stops
- * naming them may happen (B2). A repeat call raises `notBefore` and changes nothing else. A
- * condemned row is left: its bytes are named by no committed document, so the commit that lists it
- * must lose.
+ * naming them may happen (B2). A repeat call raises `notBefore` and takes a question back, nothing
+ * else. A condemned row is left: its bytes are named by no committed document, so the commit that
+ * lists it must lose.
  */
 export async function listGarbage(
   context: EngineContext,
@@ -96,8 +96,11 @@ async function raise(context: EngineContext, row: { id: string; value: Garbage }
       if (inserted.outcome === 'done') return;
       continue;
     }
-    if (old.value.condemned === true || old.value.notBefore >= row.value.notBefore) return;
-    const value: Garbage = { ...old.value, notBefore: row.value.notBefore };
+    const { questioned, ...before } = old.value;
+    const isLater = questioned !== true && before.notBefore >= row.value.notBefore;
+    if (before.condemned === true || isLater) return;
+    const notBefore = Math.max(before.notBefore, row.value.notBefore);
+    const value: Garbage = { ...before, notBefore };
     const replaced = await context.store.replace({
       table: 'garbage',
       id: row.id,
@@ -106,8 +109,13 @@ async function raise(context: EngineContext, row: { id: string; value: Garbage }
     });
     if (replaced.outcome === 'done') return;
   }
-  throw new FirnError('SlowDown', 'the row of a candidate changes too fast', {
-    subject: row.id,
+  throw tooFast(row.id);
+}
+
+/** Somebody else's swaps of one row won again and again. */
+export function tooFast(subject: string): FirnError {
+  return new FirnError('SlowDown', 'the row of a candidate changes too fast', {
+    subject,
     retryable: true,
   });
 }

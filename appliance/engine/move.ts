@@ -19,7 +19,9 @@ import type { Core } from './core.ts';
 import { listGarbage } from './garbage.ts';
 import { inFlight } from './in-flight.ts';
 import type { LeaseGuard } from './lease.ts';
+import { anyReferences } from './references.ts';
 import { relocate, type MoveOutcome } from './relocate.ts';
+import { SharedCopies } from './shared-copies.ts';
 import { SpanReader } from './span-reader.ts';
 
 /** Commits of one batch at once: they share the store's group commits. */
@@ -159,6 +161,8 @@ type CopyOptions = Pick<MoveOptions, 'tier' | 'signal' | 'avoidGroups'> & {
   spans: SpanReader;
   /** Coded if that pays. */
   compresses?: boolean;
+  /** Copies of shared bytes stay shared. */
+  shared?: SharedCopies;
 };
 
 /**
@@ -211,7 +215,10 @@ async function copyParts(
   const compresses = mayCompress(core, options.tier, moving);
   try {
     for (const part of moving.parts) {
-      copies.push(await copyPart(core, moving, part, { ...options, compresses }));
+      const copy = (): Promise<BlobLocation> =>
+        copyPart(core, moving, part, { ...options, compresses });
+      const place = { moving, part, tier: options.tier, avoidGroups: options.avoidGroups };
+      copies.push(await (options.shared?.copy(place, copy) ?? copy()));
     }
     return copies;
   } catch (error) {
@@ -291,7 +298,9 @@ export async function copyBatch(
   const intent = await beginIntent(core, options, { members });
   const copied: CopiedVersion[] = [];
   const sources = batch.flatMap(({ parts }) => parts.map((part) => part.location));
-  const copying = { ...options, spans: new SpanReader(core, sources, options.signal) };
+  const spans = new SpanReader(core, sources, options.signal);
+  const shared = (await anyReferences(core.context.store)) ? new SharedCopies(core) : undefined;
+  const copying = { ...options, spans, ...(shared === undefined ? {} : { shared }) };
   const isLarge = batch.some(({ version }) => version.sizeBytes >= LARGE_BYTES_MIN);
   const limit = isLarge ? LARGE_COPIES_IN_FLIGHT : COPIES_IN_FLIGHT;
   try {

@@ -9,6 +9,7 @@ import { objectId } from '../model/ids.ts';
 import type { MetadataStore, Row } from '../model/metadata-store.ts';
 import type { Block, ObjectDocument, Upload, Version } from '../model/object.ts';
 import { BlockMissing, loadParts, loadVersions, reread } from './history.ts';
+import { referencesOf } from './references.ts';
 import { isEnded, locationsOfPart, partPages, uploadRowId } from './upload-rows.ts';
 
 export interface Names {
@@ -160,6 +161,12 @@ export async function isNamed(
   try {
     const names = await namesOf(store, object, await uploadsOf(store, object));
     if (names.locations.has(of.id)) return true;
+    for await (const rows of referencesOf(store, of.id)) {
+      for (const { value } of rows) {
+        const shared = await namesOf(store, value.object, []);
+        if (shared.locations.has(of.id)) return true;
+      }
+    }
   } catch (error) {
     if (!isFirnError(error, 'Corrupt')) throw error;
     return true;

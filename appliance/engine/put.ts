@@ -12,6 +12,7 @@ import { needOfObject, withinRoom, withRoom } from './claim-room.ts';
 import { commitObject } from './commit.ts';
 import { checkWrite, isConditional } from './conditions.ts';
 import { confirmBucket } from './confirm-bucket.ts';
+import { storeContent, type StoredContent } from './contents.ts';
 import type { Core } from './core.ts';
 import { newEnvelope, wishOf } from './envelope.ts';
 import { emitEvent } from './events.ts';
@@ -25,7 +26,7 @@ import {
 } from './names.ts';
 import { withDefaultRetention } from './protection.ts';
 import type { Claim } from './quota-meter.ts';
-import { storeBytes, type StoredBytes } from './store-bytes.ts';
+import type { HeldLocation } from './references.ts';
 import { putOnTop } from './versions.ts';
 
 /**
@@ -62,7 +63,7 @@ async function storeObject(
   const wish = wishOf(request.encryption, bucket);
   const envelope =
     wish === undefined ? undefined : await newEnvelope(context, objectId(bucketId, key), wish);
-  const bytes = await storeBytes(context, {
+  const bytes = await storeContent(core, bucket, {
     tier,
     bucketId,
     key,
@@ -85,6 +86,7 @@ async function storeObject(
     bucket: state,
     key,
     version,
+    shared: bytes.shared,
     conditions,
     event: request.event ?? 's3:ObjectCreated:Put',
   });
@@ -93,9 +95,9 @@ async function storeObject(
 /** Size, etag, parts and the operation's id of bytes just stored as one part. */
 export function describe(
   core: Core,
-  bytes: StoredBytes,
+  bytes: StoredContent,
 ): Pick<Version, 'deleteMarker' | 'lastModified' | 'sizeBytes' | 'etag' | 'parts' | 'operation'> {
-  const { stored, sizeBytes, etag, nonce } = bytes;
+  const { stored, sizeBytes, etag, nonce, shared } = bytes;
   const parts: Part[] = [];
   if (stored !== undefined) {
     const { location, checksum } = stored;
@@ -109,8 +111,9 @@ export function describe(
     sizeBytes,
     etag,
     parts,
-    // The location's id is as unique as any, and a call of the random source less.
-    operation: stored?.location.id ?? newId(core.context.random),
+    // The location's id is as unique as any, and a call of the random source less; not a shared one.
+    operation:
+      (shared === undefined ? stored?.location.id : undefined) ?? newId(core.context.random),
   };
 }
 
@@ -118,13 +121,15 @@ export interface VersionToCommit {
   bucket: Bucket;
   key: string;
   version: Omit<Version, 'id' | 'isNull'>;
+  /** Its bytes, where they were there before it. */
+  shared: HeldLocation | undefined;
   conditions: WriteConditions | undefined;
   event: EventName;
 }
 
-/** Puts freshly stored bytes on top of their key. */
+/** Puts stored bytes on top of their key. */
 export async function commitVersion(core: Core, made: VersionToCommit): Promise<PutAnswer> {
-  const { bucket, key, conditions, event } = made;
+  const { bucket, key, shared, conditions, event } = made;
   const version = withDefaultRetention(bucket, made.version);
   const object = objectId(bucket.id, key);
   const subject = subjectOf({ bucket: bucket.name, key });
@@ -132,7 +137,8 @@ export async function commitVersion(core: Core, made: VersionToCommit): Promise<
     object,
     reason: 'overwrite',
     bucket,
-    fresh: made.version.parts.map((part) => part.location),
+    fresh: shared === undefined ? made.version.parts.map((part) => part.location) : [],
+    shared,
     conditional: isConditional(conditions),
     change: (draft) => {
       checkWrite(conditions, draft.current, subject);

@@ -49,7 +49,7 @@ export interface StoredBytes {
 /** MD5 of nothing. */
 export const EMPTY_ETAG = 'd41d8cd98f00b204e9800998ecf8427e';
 
-function wrongDigest(): FirnError {
+export function wrongDigest(): FirnError {
   return new FirnError('BadDigest', 'The Content-MD5 you specified did not match what we received');
 }
 
@@ -76,9 +76,7 @@ export async function storeBytes(context: EngineContext, bytes: NewBytes): Promi
   const { sizeBytes } = bytes;
   let { body } = bytes;
   if (sizeBytes !== undefined && sizeBytes > PUT_BYTES_MAX) throw tooLarge();
-  if (!(body instanceof Uint8Array) && sizeBytes !== undefined && sizeBytes <= SMALL_BYTES_MAX) {
-    body = await collect(body, sizeBytes);
-  }
+  body = await inHand(body, sizeBytes);
   if (body instanceof Uint8Array) return storeWhole(context, bytes, body);
   if (sizeBytes !== undefined) return storeStream(context, bytes, body);
   // Of unknown size: it may have no bytes at all, and then there is nothing to keep.
@@ -241,6 +239,13 @@ class PassingBody implements AsyncIterable<Uint8Array> {
     }
     if (this.#contentMd5 !== undefined && this.#contentMd5 !== this.etag) throw wrongDigest();
   }
+}
+
+/** A body that is known to be small in one array; any other as it is. */
+export async function inHand(body: Body, sizeBytes: number | undefined): Promise<Body> {
+  const isStream = !(body instanceof Uint8Array);
+  if (!isStream || sizeBytes === undefined || sizeBytes > SMALL_BYTES_MAX) return body;
+  return collect(body, sizeBytes);
 }
 
 /** All of a small body in one array of its own: the chunks may not be kept. */

@@ -225,7 +225,10 @@ export interface UsageAnswer {
     storageClass: string;
     objects: number;
     bytes: number;
-    /** What is kept of them, less where a tier compresses; null where that was not counted. */
+    /**
+     * What is kept of them, less where a tier compresses or a bucket dedupes; null where that was
+     * not counted.
+     */
     storedBytes: number | null;
   }[];
   tiers: {
@@ -348,6 +351,16 @@ export interface AccountAnswer {
   email: string | null;
   admin: boolean;
   createdAt: string;
+}
+
+export interface BucketAnswer {
+  name: string;
+  /** Account id. */
+  owner: string;
+  createdAt: string;
+  versioning: 'off' | 'enabled' | 'suspended';
+  /** Equal bytes are kept once. */
+  dedupe: boolean;
 }
 
 export interface ClockAnswer {

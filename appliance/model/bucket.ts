@@ -35,6 +35,8 @@ export interface Bucket {
   tags?: Record<string, string>;
   /** Set by an operator (quota): refused beyond, warned about from 80 %. */
   quota?: Quota;
+  /** Set by an operator: equal bytes are kept once (appliance/engine/DEDUPE.md). */
+  dedupe?: boolean;
   /** Who is told of what happens to its objects. Absent: nobody. */
   notifications?: NotificationRule[];
   /** Where a line for each of its requests goes. Absent: nowhere. */

@@ -24,6 +24,8 @@ export function newLocationId(clock: Clock, random: Random): string {
   return Math.floor(clock.now()).toString(16).padStart(12, '0') + hex(random.bytes(10));
 }
 
+export const LOCATION_ID_LENGTH = 32;
+
 /** Engine-clock milliseconds at which the location's first byte was written. */
 export function locationBirth(id: string): number {
   return Number.parseInt(id.slice(0, 12), 16);

@@ -33,6 +33,8 @@ export const PARTS_INLINE_MAX = 64;
 export const GRACE_MS = 24 * 3_600_000;
 /** A commit stops naming only what it listed less than this ago (B2). */
 export const LISTED_AGE_MS_MAX = 3_600_000;
+/** Smaller objects are not deduplicated: their rows would take a good part of what they save. */
+export const DEDUPE_BYTES_MIN = 16 * KiB;
 /** How long an ended upload's document stays (C2). */
 export const UPLOAD_KEPT_MS = 48 * 3_600_000;
 

@@ -10,6 +10,7 @@ export const TABLES = [
   'blocks', // Block: immutable
   'buckets', // Bucket, id = bucket name
   'checkpoints', // Checkpoint of a job
+  'contents', // Content: where bytes lie that a bucket with dedupe may share
   'events', // EventRow: waits for its consumer
   'garbage', // Garbage: candidates to free
   'heals', // Heal: locations written short of full redundancy
@@ -21,6 +22,7 @@ export const TABLES = [
   'parts', // UploadPart
   'policy-sets', // PolicySet
   'quotas', // QuotaUsage: what buckets and accounts with a quota hold
+  'references', // Reference: whose document may name a shared location
   'restores', // RestoreRequest
   'runs', // Run: work that the api asks of the workers
   'settings', // store id, clock offset, ...

@@ -1,6 +1,6 @@
 // Rows that workers keep: candidates, intents, leases, checkpoints, requests.
 
-import type { Location } from './location.ts';
+import type { BlobLocation, Location } from './location.ts';
 
 /** Row of `garbage`, id = location id (or `block/${id}`): perhaps garbage (protocol B1). */
 export interface Garbage {
@@ -13,9 +13,51 @@ export interface Garbage {
   /** The upload that may still name it. */
   uploadId?: string;
   notBefore: number;
-  /** Set by compare-and-swap after the look, before the bytes go (B4). */
+  /**
+   * Set by compare-and-swap after the look, before the bytes go (B4). Final: nobody takes it back.
+   */
   condemned?: boolean;
+  /**
+   * Of a location that may be shared: set before the last look at its references. While it stands
+   * nobody begins to share; whoever lists the location again takes it back.
+   */
+  questioned?: boolean;
   reason: 'overwrite' | 'delete' | 'move' | 'upload' | 'lost' | 'restore-expiry' | 'orphan';
+}
+
+/**
+ * Row of `contents`, id = `${bucket id}/${sha256}/${bytes}`: where such bytes lie. A hint: whoever
+ * follows it reads them back first.
+ */
+export interface Content {
+  format: 1;
+  location: BlobLocation;
+  /** MD5 of the bytes. */
+  etag: string;
+  /** Part.checksum. */
+  checksum: string;
+}
+
+/**
+ * Row of `references`, id = `${location id}/${object id}`: the object's document names the location
+ * or may be about to.
+ */
+export interface Reference {
+  format: 1;
+  /** objectId. */
+  object: string;
+  /** Engine ms at which it was said last. */
+  at: number;
+}
+
+/**
+ * The first of a location's references, id = location id: without it nobody shares the location. Of
+ * the object that it was written for.
+ */
+export interface ReferenceHead extends Reference {
+  /** Id of the row of `contents` that may name the location. */
+  content: string;
+  location: BlobLocation;
 }
 
 /** Row of `heals`, id = location id: stored short of full redundancy. */

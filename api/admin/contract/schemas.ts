@@ -281,6 +281,16 @@ export const usageAnswer = z.object({
   packs: count,
 }) satisfies z.ZodType<answers.UsageAnswer>;
 
+export const bucketAnswer = z.object({
+  name: z.string(),
+  owner: z.string(),
+  createdAt: time,
+  versioning: z.enum(['off', 'enabled', 'suspended']),
+  dedupe: z.boolean(),
+}) satisfies z.ZodType<answers.BucketAnswer>;
+
+export const bucketsAnswer = z.object({ buckets: z.array(bucketAnswer) });
+
 export const quotaAnswer = z.object({
   kind: z.enum(['bucket', 'account']),
   name: z.string(),

@@ -4,9 +4,10 @@
 
 import type { Location, Pack } from '../../../appliance/model/location.ts';
 import type { MetadataStore } from '../../../appliance/model/metadata-store.ts';
-import type { Part, UploadPart, Version } from '../../../appliance/model/object.ts';
+import type { UploadPart, Version } from '../../../appliance/model/object.ts';
 import type { Garbage } from '../../../appliance/model/records.ts';
 import { loadParts } from '../../../appliance/engine/history.ts';
+import { StoredOnce } from '../../../appliance/engine/stored-once.ts';
 import { allRows } from '../contract/rows.ts';
 import { groupKey, type CountedBytes } from './groups.ts';
 
@@ -14,20 +15,28 @@ export class PlaceCount implements CountedBytes {
   readonly live = new Map<string, number>();
   readonly waiting = new Map<string, number>();
   readonly #store: MetadataStore;
+  #once: StoredOnce | undefined;
 
   constructor(store: MetadataStore) {
     this.#store = store;
   }
 
   /**
-   * Answers what is stored of its parts. A version changed while it was read is counted by the next
-   * scan.
+   * Answers what is stored of its parts, shared ones once. A version changed while it was read is
+   * counted by the next scan.
    */
   async version(version: Version): Promise<number> {
+    this.#once ??= await StoredOnce.load(this.#store);
     const parts = await loadParts(this.#store, version).catch(() => undefined);
-    for (const part of parts ?? []) addLocation(this.live, part.location);
     for (const location of version.restore?.copy ?? []) addLocation(this.live, location);
-    return parts === undefined ? version.sizeBytes : storedIn(parts);
+    if (parts === undefined) return version.sizeBytes;
+    let storedBytes = 0;
+    for (const { location } of parts) {
+      const bytes = this.#once.bytesOf(location);
+      addLocation(this.live, location, bytes);
+      storedBytes += bytes;
+    }
+    return storedBytes;
   }
 
   /** What no version names: parts of uploads, packs, and what waits for its grace. */
@@ -43,14 +52,12 @@ export class PlaceCount implements CountedBytes {
     for await (const { value } of allRows<Garbage>(this.#store, 'garbage')) {
       // Of a pack, its row has spoken.
       const isPack = value.object.startsWith('pack/');
-      if (value.location !== undefined && !isPack) addLocation(this.waiting, value.location);
+      if (value.location === undefined || isPack) continue;
+      if (this.#once?.isCounted(value.location.id) !== true) {
+        addLocation(this.waiting, value.location);
+      }
     }
   }
-}
-
-/** Bytes as they lie, compressed where they are. */
-export function storedIn(parts: readonly Part[]): number {
-  return parts.reduce((sum, { location }) => sum + location.length, 0);
 }
 
 function addLocation(to: Map<string, number>, location: Location, bytes = location.length): void {

@@ -11,14 +11,13 @@ import {
   type InventoryState,
   type UsageRow,
 } from '../../../appliance/model/records.ts';
-import { loadParts } from '../../../appliance/engine/history.ts';
 import { allBuckets, allVersions, inventoryPages } from '../../../appliance/engine/inventory.ts';
 import { isNodeGroupTier } from '../../../appliance/model/node-group.ts';
 import type { AdminOptions } from '../contract/options.ts';
 import type { RouteInput } from '../contract/route.ts';
 import { allRows, timeOf } from '../contract/rows.ts';
 import { groupUsage, type CountedBytes } from './groups.ts';
-import { PlaceCount, storedIn } from './places.ts';
+import { PlaceCount } from './places.ts';
 
 const HOUR_MS = 3_600_000;
 const startOf = (day: string): number => Date.parse(`${day}T00:00:00Z`);
@@ -33,7 +32,7 @@ export function tierOf(version: Version, classes: ReadonlyMap<string, string>): 
 export async function scanUsage(
   options: AdminOptions,
   input: Pick<RouteInput<unknown, unknown>, 'progress' | 'signal'>,
-  places?: PlaceCount,
+  places: PlaceCount,
 ): Promise<Counted[]> {
   const sums = new Map<string, Counted>();
   let objects = 0;
@@ -46,7 +45,7 @@ export async function scanUsage(
           if (version.deleteMarker) continue;
           const { storageClass, sizeBytes } = version;
           // Both count the same parts: where they lie, and what of them is kept.
-          const storedBytes = await storedBytesOf(options, version, places);
+          const storedBytes = await places.version(version);
           add(sums, {
             bucket: bucket.name,
             tier: tierOf(version, options.classes),
@@ -81,17 +80,6 @@ export async function inventoriedUsage(
     }
   }
   return sorted(sums);
-}
-
-/** A version changed while it was read is counted as it was listed. */
-async function storedBytesOf(
-  { store }: AdminOptions,
-  version: Version,
-  places: PlaceCount | undefined,
-): Promise<number> {
-  if (places !== undefined) return places.version(version);
-  const parts = await loadParts(store, version).catch(() => undefined);
-  return parts === undefined ? version.sizeBytes : storedIn(parts);
 }
 
 async function newestInventory(
@@ -174,7 +162,7 @@ export async function usageOf(
   const { options } = input;
   const places = source === 'scan' ? new PlaceCount(options.store) : undefined;
   const counted = {
-    scan: () => scanUsage(options, input, places),
+    scan: () => scanUsage(options, input, places ?? new PlaceCount(options.store)),
     meters: () => meteredUsage(options),
     inventory: () => inventoriedUsage(options),
   };

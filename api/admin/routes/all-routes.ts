@@ -3,6 +3,7 @@
 import type { Route } from '../contract/route.ts';
 import { accountRoutes } from './accounts.ts';
 import { applianceRoutes } from './appliance.ts';
+import { bucketRoutes } from './buckets.ts';
 import { costRoutes } from './cost.ts';
 import { eventRoutes } from './events.ts';
 import { groupRoutes } from './groups.ts';
@@ -19,6 +20,7 @@ export const routes: readonly Route[] = [
   ...applianceRoutes,
   ...groupRoutes,
   ...accountRoutes,
+  ...bucketRoutes,
   ...quotaRoutes,
   ...eventRoutes,
 ];

@@ -43,6 +43,8 @@ export const TABLE_CODES: Record<Table, number> = {
   settings: 18,
   uploads: 19,
   usage: 20,
+  contents: 21,
+  references: 22,
 };
 const TABLES_BY_CODE = new Map<number, Table>(TABLES.map((table) => [TABLE_CODES[table], table]));
 
