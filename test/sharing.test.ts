@@ -215,7 +215,9 @@ test('never shared: small, sealed, other buckets, other tiers’ bytes, a bucket
   };
   t.is(await blobs(random.bytes(SIZE), {}), 1, 'shared is what could be');
   t.is(await blobs(random.bytes(SIZE - 1), {}), 2, 'small');
+  const noted = rig.store.rowsOf('references').length;
   t.is(await blobs(random.bytes(SIZE), { encryption: { kind: 'SSE-S3' } }), 2, 'sealed');
+  t.is(rig.store.rowsOf('references').length, noted, 'and no hash of what is sealed');
   await rig.engine.createBucket({ name: 'other', owner: 'root', region: 'us-east-1' });
   await rig.engine.updateBucket('other', (old) => ({ ...old, dedupe: true }));
   t.is(await blobs(random.bytes(SIZE), {}, { bucket: 'other' }), 2, 'another bucket');
@@ -515,6 +517,67 @@ test('two PUTs of the same new bytes at once: both are kept, and each may go', a
   t.deepEqual(await read(rig, 'e'), bytes);
   await remove(rig, 'e');
   await auditEmpty(t, rig, 'all deleted');
+  rig.close();
+});
+
+test('an object that had shared the bytes long ago comes again: its old reference is young again', async (t) => {
+  const rig = await newDedupeRig();
+  const bytes = random.bytes(SIZE);
+  const place = placeOf(await putBody(rig, 'a', bytes));
+  await putBody(rig, 'b', bytes);
+  await remove(rig, 'b');
+  rig.clock.pass(OVER);
+  await remove(rig, 'a');
+  rig.clock.pass(OVER);
+  const race = meanwhile(
+    rig,
+    (table, id, change) => change !== undefined && table === 'objects' && id === object(rig, 'b'),
+    () => collectAll(rig, 2),
+  );
+  t.is(placeOf(await putBody(rig, 'b', bytes)), place);
+  t.true(race.happened);
+  await auditBytes(t, rig, 'committed');
+  await settle(rig);
+  t.deepEqual(await read(rig, 'b'), bytes);
+  rig.close();
+});
+
+test('an orphan of unknown owner that is being shared is not condemned by the second sweep', async (t) => {
+  const rig = await newDedupeRig();
+  const bytes = random.bytes(SIZE);
+  const dies = meanwhile(
+    rig,
+    (table, id, change) => change !== undefined && table === 'objects' && id === object(rig, 'a'),
+    () => Promise.resolve(rig.crashAt(1)),
+  );
+  t.true(await crashes(() => putBody(rig, 'a', bytes)));
+  t.true(dies.happened);
+  rig.restart();
+  const [place = ''] = rig.hot.blobs.keys();
+  const sweepOnce = async (): Promise<void> => {
+    rig.clock.pass(OVER);
+    const lease = await leaseOf(rig, 'sweep');
+    await sweep(rig.core, { lease });
+    await lease.release();
+  };
+  await sweepOnce();
+  t.is(rowOf(rig, place)?.object, '', 'nobody knows whose it was');
+  rig.clock.pass(OVER);
+  const race = meanwhile(
+    rig,
+    (table, id, change) => change !== undefined && table === 'objects' && id === object(rig, 'b'),
+    async () => {
+      const lease = await leaseOf(rig, 'sweep');
+      await sweep(rig.core, { lease });
+      await lease.release();
+      await collectAll(rig, 2);
+    },
+  );
+  t.is(placeOf(await putBody(rig, 'b', bytes)), place);
+  t.true(race.happened);
+  await auditBytes(t, rig, 'committed');
+  await remove(rig, 'b');
+  await auditEmpty(t, rig, 'deleted');
   rig.close();
 });
 

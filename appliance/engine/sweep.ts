@@ -67,7 +67,7 @@ export interface SweepCounts {
   orphanBytes: number;
   /** Newly listed. */
   listed: number;
-  /** Of unknown owner, seen by two passes. */
+  /** Of unknown owner, named by nothing at two passes. */
   condemned: number;
   partRows: number;
   /** Stale ones that were removed. */
@@ -97,6 +97,7 @@ export async function sweep(core: Core, options: SweepOptions): Promise<SweepCou
   for (const tier of core.context.tiers.values()) {
     await sweepTier(core, tier, { named, options, counts });
   }
+  await condemnUnowned(core, { named, options, counts });
   await sweepBlocks(core, { named, options, counts });
   await sweepReferences(core, { named, options, counts });
   return counts;
@@ -299,27 +300,27 @@ async function listOrphan(
     reason: 'orphan',
   };
   const inserted = await store.insert('garbage', location.id, value);
-  if (inserted.outcome === 'done') {
-    pass.counts.listed += 1;
-    return;
-  }
-  await condemnSeenTwice(core, location.id, pass);
+  if (inserted.outcome === 'done') pass.counts.listed += 1;
 }
 
 /**
  * Nobody knows whose it was, and it was named by nothing at two passes with a grace between them.
+ * Also what no tier lists any more: a collector may have freed it while it was listed here.
  */
-async function condemnSeenTwice(core: Core, id: string, { options, counts }: Pass): Promise<void> {
+async function condemnUnowned(core: Core, { named, options, counts }: SweepOf): Promise<void> {
   const { store, clock } = core.context;
-  const row = await store.get<Garbage>('garbage', id);
-  if (row === undefined || row.value.object !== '' || row.value.condemned === true) return;
-  if (row.value.notBefore > clock.now()) return;
-  // Its references say whose it was: the collector asks them.
-  if (await hasReferences(store, id)) return;
-  await options.lease.check();
-  const value: Garbage = { ...row.value, condemned: true };
-  const change = { table: 'garbage', id, expected: row.revision, value } as const;
-  if ((await store.replace(change)).outcome === 'done') counts.condemned += 1;
+  for await (const rows of pages<Garbage>(store, 'garbage', options)) {
+    for (const { id, revision, value } of rows) {
+      const isUnowned = value.object === '' && value.condemned !== true;
+      if (!isUnowned || value.notBefore > clock.now() || named.has(id)) continue;
+      // Its references say whose it was: the collector asks them.
+      if (await hasReferences(store, id)) continue;
+      await options.lease.check();
+      const condemned: Garbage = { ...value, condemned: true };
+      const change = { table: 'garbage', id, expected: revision, value: condemned } as const;
+      if ((await store.replace(change)).outcome === 'done') counts.condemned += 1;
+    }
+  }
 }
 
 async function sweepBlocks(core: Core, { named, options, counts }: SweepOf): Promise<void> {
