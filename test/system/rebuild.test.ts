@@ -174,3 +174,51 @@ test.serial(
     }
   },
 );
+
+test.serial(
+  'what a bucket shares is shared after a rebuild, and lives by its references',
+  async (t) => {
+    let firn = await startFirn();
+    try {
+      t.is((await s3Call(firn, { method: 'PUT', path: '/twins' })).status, 200);
+      const set = ['bucket', 'set', 'twins', '--dedupe', 'on', '--config', configOf(firn)];
+      t.is((await runFirn(set)).code, 0);
+      const sizes = [20_000, 400_000];
+      const bodies = sizes.map((size) => randomBytes(size));
+      const putAll = async (name: string): Promise<void> => {
+        for (const [i, body] of bodies.entries()) {
+          const answer = await s3Call(firn, { method: 'PUT', path: `/twins/${i}/${name}`, body });
+          t.is(answer.status, 200);
+        }
+      };
+      await putAll('first');
+      await putAll('second');
+      const usage = async (): Promise<{ bytes: number; storedBytes: number }> => {
+        const answer = await runFirn(['usage', '--json', '--config', configOf(firn)]);
+        t.is(answer.code, 0, answer.stderr);
+        const { buckets } = JSON.parse(answer.stdout) as {
+          buckets: { bucket: string; bytes: number; storedBytes: number }[];
+        };
+        return buckets.find(({ bucket }) => bucket === 'twins') ?? { bytes: 0, storedBytes: 0 };
+      };
+      const once = sizes.reduce((sum, size) => sum + size, 0);
+      t.like(await usage(), { bytes: 2 * once, storedBytes: once });
+      await firn.kill();
+      rmSync(metadataOf(firn), { recursive: true, force: true });
+      t.is((await runFirn(['rebuild', '--config', configOf(firn)])).code, 0);
+      firn = await firn.restart();
+      t.like(await usage(), { bytes: 2 * once, storedBytes: once });
+      await putAll('third');
+      t.like(await usage(), { bytes: 3 * once, storedBytes: once }, 'the hints are back too');
+      for (const i of bodies.keys()) {
+        t.is((await s3Call(firn, { method: 'DELETE', path: `/twins/${i}/first` })).status, 204);
+        for (const name of ['second', 'third']) {
+          const answer = await s3Call(firn, { method: 'GET', path: `/twins/${i}/${name}` });
+          t.is(md5(answer.body), md5(bodies[i] as Uint8Array), `${i}/${name}`);
+        }
+      }
+    } finally {
+      await firn.dispose();
+    }
+  },
+);
