@@ -2,7 +2,7 @@
 // all drives but one and to the power; what was deleted does not come back with a drive that was
 // away. On simulated drives; the last tests run it on LMDB.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
@@ -308,30 +308,46 @@ test('a second writer over the same data directory does not get the lock', (t) =
   rmSync(directory, { recursive: true });
 });
 
-test('a copy that an earlier Firn wrote is read: the golden journal', async (t) => {
-  const golden = join(import.meta.dirname, 'golden', 'journal');
-  const rig = newRig(2);
-  for (const medium of rig.media) {
-    const drive = new SimulatedDrive('golden', medium);
-    await drive.makeDirectory('journal');
-    for (const name of ['manifest.json', 'log-0101010101010101', 'snapshot-0202020202020202']) {
-      const file = await drive.open(`journal/${name}`, { mode: 'create', durable: true });
-      await file.write(readFileSync(join(golden, name.replace('.json', ''))), 0);
+/** Copies as a Firn wrote them: format 1 of snapshots, and 2, whose rows are compressed. */
+for (const format of ['journal', 'journal-2']) {
+  test(`a copy that an earlier Firn wrote is read, and given on: golden ${format}`, async (t) => {
+    const golden = join(import.meta.dirname, 'golden', format);
+    const files = readdirSync(golden).filter((name) => name !== 'manifest');
+    const rig = newRig(2, 99);
+    for (const medium of rig.media) {
+      const drive = new SimulatedDrive('golden', medium);
+      await drive.makeDirectory('journal');
+      for (const name of ['manifest', ...files]) {
+        const place = name === 'manifest' ? 'manifest.json' : name;
+        const file = await drive.open(`journal/${place}`, { mode: 'create', durable: true });
+        await file.write(readFileSync(join(golden, name)), 0);
+      }
+      await drive.syncDirectory('journal');
     }
-    await drive.syncDirectory('journal');
-  }
-  const index = await rebuilt(rig);
-  compare(
-    t,
-    index,
-    new Map([
-      ['a/ü', 'old'],
-      ['b', undefined],
-      ['c', 'new'],
-    ]),
-  );
-  t.is(index.state().number, 5);
-});
+    const index = await rebuilt(rig);
+    compare(
+      t,
+      index,
+      new Map([
+        ['a/ü', 'old'],
+        ['b', undefined],
+        ['c', 'new'],
+      ]),
+    );
+    t.is(index.state().number, 5);
+    const third = new Medium();
+    const joined = { ...rig, index, media: [...rig.media, third] };
+    const journal = await Journal.start(optionsOf(joined), { clean: true });
+    t.true(await journal.repair());
+    const snapshot = files.find((name) => name.startsWith('snapshot')) as string;
+    const bytes = readFileSync(join(golden, snapshot));
+    t.deepEqual(third.names.get(`journal/${snapshot}`)?.now, bytes);
+    const given: Uint8Array[] = [];
+    for await (const piece of journal.snapshotBytes()) given.push(piece);
+    t.deepEqual(Buffer.concat(given), bytes);
+    await journal.close();
+  });
+}
 
 const embeddedRig = (): { options: EmbeddedOptions; metadata: string; end: () => void } => {
   const directory = mkdtempSync(join(tmpdir(), 'firn-journal-'));

@@ -2,7 +2,7 @@
 // stays short, and hands the newest to whoever keeps it elsewhere. The core has no timers; these
 // are them.
 
-import type { Journal } from './journal/journal.ts';
+import type { Journal, JournalStatus } from './journal/journal.ts';
 
 export interface JournalUpkeepOptions {
   journal: Journal;
@@ -17,10 +17,19 @@ export interface JournalUpkeepOptions {
 
 const REPAIR_MS = 5000;
 const LOOK_MS = 60_000;
-/** Logs are cut by a snapshot before its day when they are longer than this and than it is. */
-const LOG_BYTES_MIN = 256 * 1024 * 1024;
+/**
+ * Logs are cut by a snapshot before its day when they are longer than this and than that share of
+ * the last one. A higher share takes more room on m+1 drives, a lower one more work a change.
+ */
+export const LOG_SHARE = 0.75;
+const LOG_BYTES_MIN = 128 * 1024 * 1024;
 /** A snapshot that failed is tried again at the next look, then at growing distances: an hour. */
 const REST_POWER_MAX = 6;
+
+/** The logs take more room than a snapshot in their place would be worth. */
+export function hasOutgrown({ logBytes, snapshot }: JournalStatus): boolean {
+  return logBytes > Math.max(LOG_BYTES_MIN, LOG_SHARE * snapshot.sizeBytes);
+}
 
 /** Runs until the returned function is called and what runs has ended. */
 export function keepJournal(options: JournalUpkeepOptions): () => Promise<void> {
@@ -51,9 +60,7 @@ export function keepJournal(options: JournalUpkeepOptions): () => Promise<void> 
   }, REPAIR_MS);
   const look = setInterval(
     () => {
-      const { logBytes, snapshot: last } = journal.status();
-      const long = logBytes > Math.max(LOG_BYTES_MIN, 2 * last.sizeBytes);
-      const due = long || now() - snapshotAt >= options.snapshotMs;
+      const due = hasOutgrown(journal.status()) || now() - snapshotAt >= options.snapshotMs;
       attempt('a snapshot of the metadata', async () => {
         if (due) await snapshot();
         await options.keep?.();

@@ -1,136 +1,244 @@
-// What an object of 4 KiB costs beside its bytes and their parity: rows and pages of LMDB, heads,
-// rounding and unequal lanes of segments. Through the engine, without requests, with 128 in flight;
-// FIRN_BENCH_COUNT=10000000 for the ten millions of a laptop's lifetime. Keys come in random order,
+// What an object of 4 KiB costs beside its bytes and their parity, at 4+2: LMDB's file; heads,
+// rounding and unequal lanes of segments; the journal's three copies. Blocks that the file system
+// gave, not lengths. Through the engine, without requests, with 128 in flight, keys in random order,
 // which leaves LMDB's pages two thirds full.
+//
+// What is fixed (room ahead of a log, logs below 128 MiB) is nothing a piece of ten million
+// objects and most of it of two hundred thousand. So of the journal the snapshot is measured, and its
+// logs are taken as long as they may become beside it before it is made anew. While it is, both
+// stand there: the worst moment. FIRN_BENCH_ROWS=10000000 besides writes so many rows and their
+// journal, without the objects, and looks at all of the files every second.
 
 import { fork } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildEngine } from '../../appliance/engine/build.ts';
-import { buildMetadata } from '../../appliance/metadata/build.ts';
+import { EmbeddedStore } from '../../appliance/metadata/embedded.ts';
+import { hasOutgrown, LOG_SHARE } from '../../appliance/metadata/journal-upkeep.ts';
 import { KiB } from '../../appliance/model/limits.ts';
+import { newLocationId, newVersionId } from '../../appliance/model/ids.ts';
+import type { Change } from '../../appliance/model/metadata-store.ts';
 import { EngineClock, SystemRandom } from '../../appliance/process/clock.ts';
+import { LocalDrive } from '../../tiers/node-group/drive/local-drive.ts';
 import { contextOf } from '../engine-harness.ts';
-import { startFirn } from '../firn-process.ts';
-import { answerOf, Load, note, ofFirn, type Figure } from './harness.ts';
+import { answerOf, note, type Figure } from './harness.ts';
 import { openTier } from './segments.ts';
 
-const COUNT = Number(process.env['FIRN_BENCH_COUNT'] ?? 100_000);
-const JOURNAL_COUNT = 20_000;
+const COUNT = Number(process.env['FIRN_BENCH_COUNT'] ?? 200_000);
+const ROWS = Number(process.env['FIRN_BENCH_ROWS'] ?? 0);
 const IN_FLIGHT = 128;
 const BYTES = 4 * KiB;
-/** As every object has one: 12 characters. */
-const CHECKSUM = { algorithm: 'CRC64NVME', type: 'FULL_OBJECT', value: 'AAAAAAAAAAA=' } as const;
 const LANES = { data: 4, all: 6 };
+const COPIES = 3;
+const STORE = '00112233445566778899aabbccddeeff';
+/** Rows put together, and how often it is looked whether a snapshot is due. */
+const PUT_ROWS = 2048;
+const LOOK_ROWS = 65_536;
 
+/** Bytes of blocks that files take up. */
 interface Used {
-  /** Bytes that the files take up. */
   metadata: number;
-  drives: number;
+  snapshots: number;
+  logs: number;
+  segments: number;
+  /** The most that metadata, snapshots and logs took together while the last snapshot was made. */
+  peak: number;
   seconds: number;
 }
 
+interface Asked {
+  kind: 'objects' | 'rows';
+  count: number;
+}
+
 export async function benchOverhead(directory: string): Promise<Record<string, Figure>> {
-  const child = fork(import.meta.filename, [directory], {
+  const objects = await askedOf(directory, { kind: 'objects', count: COUNT });
+  const segments = objects.segments / COUNT - (BYTES * LANES.all) / LANES.data;
+  const rows = objects.metadata / COUNT;
+  const snapshots = objects.snapshots / COUNT;
+  note(
+    `overhead: ${COUNT} objects of 4 KiB in ${objects.seconds.toFixed(0)} s: ` +
+      `LMDB ${rows.toFixed(0)}, segments ${segments.toFixed(0)}, ` +
+      `snapshots ${snapshots.toFixed(0)} bytes an object; ` +
+      `logs ${(objects.logs / COUNT).toFixed(0)} before they were cut`,
+  );
+  const unit = 'bytes an object';
+  const figures: Record<string, Figure> = {};
+  const say = (name: string, figure: number): void => {
+    figures[name] = { figure, unit, limit: KiB, ratio: KiB / figure };
+  };
+  say('overhead', rows + segments);
+  say('overhead-with-journal', rows + segments + snapshots * (1 + LOG_SHARE));
+  say('overhead-worst-moment', rows + segments + snapshots * (2 + LOG_SHARE));
+  if (ROWS > 0) {
+    const many = await askedOf(directory, { kind: 'rows', count: ROWS });
+    const all = many.metadata + many.snapshots + many.logs;
+    note(
+      `overhead: ${ROWS} rows in ${many.seconds.toFixed(0)} s: ` +
+        `LMDB ${(many.metadata / ROWS).toFixed(0)}, snapshots ${(many.snapshots / ROWS).toFixed(0)}, ` +
+        `logs ${(many.logs / ROWS).toFixed(0)} bytes a row`,
+    );
+    say('overhead-rows', all / ROWS + segments);
+    say('overhead-rows-worst-moment', many.peak / ROWS + segments);
+  }
+  return figures;
+}
+
+async function askedOf(directory: string, asked: Asked): Promise<Used> {
+  const place = join(directory, asked.kind);
+  mkdirSync(place, { recursive: true });
+  const child = fork(import.meta.filename, [place], {
     env: { ...process.env, UV_THREADPOOL_SIZE: '16' },
   });
   try {
-    const { metadata, drives, seconds } = await answerOf<Used>(child, { count: COUNT });
-    const rows = metadata / COUNT;
-    const segments = (drives - (COUNT * BYTES * LANES.all) / LANES.data) / COUNT;
-    note(
-      `overhead: ${COUNT} objects of 4 KiB in ${seconds.toFixed(0)} s: metadata ${rows.toFixed(0)}, ` +
-        `segments ${segments.toFixed(0)} bytes an object beside its bytes and their parity`,
-    );
-    const figure = rows + segments;
-    const all = figure + (await journalBytes());
-    const unit = 'bytes an object';
-    return {
-      overhead: { figure, unit, limit: KiB, ratio: KiB / figure },
-      'overhead-with-journal': { figure: all, unit, limit: KiB, ratio: KiB / all },
-    };
+    return await answerOf<Used>(child, asked);
   } finally {
     child.disconnect();
   }
 }
 
-/** What all copies of the journal take for an object, in the whole appliance. */
-async function journalBytes(): Promise<number> {
-  const firn = await startFirn({ settings: { processes: 1 } });
-  const load = new Load();
-  try {
-    await load.createBucket(firn);
-    await load.cost(ofFirn(firn), {
-      method: 'PUT',
-      path: `/bench/photos/2026/${'0'.repeat(24)}-{i}.jpg`,
-      count: JOURNAL_COUNT,
-      inFlight: 64,
-    });
-    const hot = join(firn.directory, 'data', 'hot');
-    const copies = readdirSync(hot).map((drive) => join(hot, drive, 'journal'));
-    const bytes = copies.reduce((sum, path) => sum + (existsSync(path) ? usedBytes(path) : 0), 0);
-    return bytes / JOURNAL_COUNT;
-  } finally {
-    load.end();
-    await firn.dispose();
-  }
-}
-
-/** Bytes that the files below take up on the device. */
-function usedBytes(directory: string): number {
+/** Bytes of blocks of the files below whose path has this in it. */
+function usedBytes(directory: string, part: string): number {
   let bytes = 0;
   for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
-    bytes += statSync(join(entry.parentPath, entry.name)).blocks * 512;
+    const path = join(entry.parentPath, entry.name);
+    if (!entry.isFile() || !path.includes(part)) continue;
+    bytes += statSync(path, { throwIfNoEntry: false })?.blocks ?? 0;
   }
-  return bytes;
+  return bytes * 512;
 }
 
-async function fill(directory: string, count: number): Promise<Used> {
+const used = (directory: string): Omit<Used, 'peak' | 'seconds'> => ({
+  metadata: usedBytes(join(directory, 'data', 'metadata'), 'data.mdb'),
+  snapshots: usedBytes(directory, 'journal/snapshot-'),
+  logs: usedBytes(directory, 'journal/log-'),
+  segments: usedBytes(directory, '/segments/'),
+});
+
+async function fill(directory: string, { kind, count }: Asked): Promise<Used> {
   const [clock, random] = [new EngineClock(), new SystemRandom()];
-  const dataDirectory = join(directory, 'data');
-  const store = buildMetadata({ dataDirectory, clock, random, processName: 'bench' });
-  await store.open();
   const tier = await openTier(directory);
-  const engine = buildEngine(
-    contextOf({ store, clock, tiers: new Map([['hot', tier]]) }, { random }),
-  );
-  await engine.createBucket({ name: 'bench', owner: 'root', region: 'eu-1' });
-  const body = randomBytes(BYTES);
-  let left = count;
+  const drives = readdirSync(directory).filter((name) => name.startsWith('drive-'));
+  const embedded = await EmbeddedStore.open({
+    dataDirectory: join(directory, 'data'),
+    clock,
+    random,
+    drives: drives.map((name) => new LocalDrive(join(directory, name))),
+    copies: COPIES,
+    storesOnDrives: () => Promise.resolve([]),
+    isUsable: () => Promise.resolve(true),
+  });
+  const { store } = embedded;
+  await store.insert('settings', 'store', { format: 1, id: STORE });
+  await embedded.found(STORE);
   const begun = performance.now();
+  if (kind === 'rows') await fillRows(embedded, count);
+  else {
+    const context = contextOf({ store, clock, tiers: new Map([['hot', tier]]) }, { random });
+    await fillObjects(buildEngine(context), count);
+  }
+  const { logs } = used(directory);
+  let peak = 0;
+  const watch = setInterval(() => {
+    const now = used(directory);
+    peak = Math.max(peak, now.metadata + now.snapshots + now.logs);
+  }, 1000);
+  await embedded.journal.snapshot();
+  clearInterval(watch);
+  const seconds = (performance.now() - begun) / 1000;
+  await tier.close();
+  await embedded.close();
+  return { ...used(directory), logs, peak, seconds };
+}
+
+const keyOf = (n: number): string =>
+  `photos/2026/${createHash('md5').update(String(n)).digest('hex')}.jpg`;
+/** As every object has one, and none like another. */
+const checksum = (): { algorithm: 'CRC64NVME'; type: 'FULL_OBJECT'; value: string } => ({
+  algorithm: 'CRC64NVME',
+  type: 'FULL_OBJECT',
+  value: randomBytes(8).toString('base64'),
+});
+
+async function fillObjects(engine: ReturnType<typeof buildEngine>, count: number): Promise<void> {
+  await engine.createBucket({ name: 'bench', owner: 'root', region: 'eu-1' });
+  let left = count;
   await Promise.all(
     Array.from({ length: IN_FLIGHT }, async () => {
       while (left > 0) {
-        const key = `photos/2026/${createHash('md5').update(String(left--)).digest('hex')}.jpg`;
         await engine.putObject({
           bucket: 'bench',
-          key,
+          key: keyOf(left--),
           owner: 'root',
           storageClass: 'STANDARD',
           headers: { 'content-type': 'image/jpeg' },
           metadata: {},
-          body,
-          checksum: () => CHECKSUM,
+          body: randomBytes(BYTES),
+          checksum,
         });
       }
     }),
   );
-  const seconds = (performance.now() - begun) / 1000;
-  await tier.close();
-  await store.close();
-  return { metadata: usedBytes(dataDirectory), drives: drivesBytes(directory), seconds };
 }
 
-function drivesBytes(directory: string): number {
-  const drives = readdirSync(directory).filter((name) => name.startsWith('drive-'));
-  return drives.reduce((sum, name) => sum + usedBytes(join(directory, name)), 0);
+/** The rows alone, as the engine would have written them. */
+async function fillRows({ store, journal }: EmbeddedStore, count: number): Promise<void> {
+  const [clock, random] = [new EngineClock(), new SystemRandom()];
+  let segment = '';
+  for (let n = 0; n < count;) {
+    const changes: Change[] = [];
+    for (; changes.length < PUT_ROWS && n < count; n += 1) {
+      if (n % 16_384 === 0) segment = newLocationId(clock, random);
+      const value = documentOf({ n, segment, clock, random });
+      const id = `f836e369847fbf32/${keyOf(n)}`;
+      changes.push({ kind: 'insert', table: 'objects', id, value });
+    }
+    await store.bulk(changes);
+    if (n % LOOK_ROWS === 0 && hasOutgrown(journal.status())) await journal.snapshot();
+  }
+}
+
+function documentOf(from: {
+  n: number;
+  segment: string;
+  clock: EngineClock;
+  random: SystemRandom;
+}): object {
+  const { n, segment, clock, random } = from;
+  const now = Math.floor(clock.now());
+  const id = newLocationId(clock, random);
+  const etag = randomBytes(16).toString('hex');
+  const place = { batch: 512 * (n % 131_072), lane: n % 4, offset: 4200 * (n % 8), length: BYTES };
+  const location = { kind: 'segment', id, tier: 'hot', group: 0, segment, ...place };
+  const part = {
+    number: 1,
+    location: { ...location, empty: 0, unconfirmed: 0 },
+    sizeBytes: BYTES,
+    etag,
+    checksum: randomBytes(8).toString('hex'),
+  };
+  const version = {
+    id: newVersionId(now * 16, random),
+    isNull: true,
+    deleteMarker: false,
+    lastModified: now + (n % 5),
+    sizeBytes: BYTES,
+    etag,
+    storageClass: 'STANDARD',
+    parts: [part],
+    headers: { 'content-type': 'image/jpeg' },
+    metadata: {},
+    owner: 'root',
+    operation: id,
+    checksum: checksum(),
+  };
+  return { format: 1, sequence: now * 16, versions: [version], history: [] };
 }
 
 if (process.send !== undefined && process.argv[1] === import.meta.filename) {
   process.on('disconnect', () => process.exit(0));
-  process.on('message', ({ count }: { count: number }) => {
-    void fill(process.argv[2] as string, count).then((used) => process.send?.(used));
+  process.on('message', (asked: Asked) => {
+    void fill(process.argv[2] as string, asked).then((answer) => process.send?.(answer));
   });
 }

@@ -11,13 +11,18 @@ import assert from 'node:assert/strict';
 import { FirnError } from '../../model/errors.ts';
 import { TABLES, type Table } from '../../model/metadata-store.ts';
 import { Xxh3 } from '../../model/xxhash.ts';
+import { HEAD_BYTES, packRows, unpackRows } from './packed-rows.ts';
 
 export const BLOCK_BYTES = 4096;
-const FORMAT = 1;
+/** Of files written today; 1 as well: snapshots whose rows are not compressed. */
+const FORMATS = { log: 1, snapshot: 2 } as const;
+const FORMAT_MAX = 2;
 const FILE_MAGIC = 'FIRNJRNL';
 const BATCH_MAGIC = 0x46524e62; // 'FRNb'
 export const BATCH_HEADER_BYTES = 64;
-const ENTRY_HEADER_BYTES = 8;
+const ENTRY_HEADER_BYTES = HEAD_BYTES;
+const END = 1;
+const PACKED = 2;
 /** A batch beyond this is a length that rotted: nothing writes one. */
 const PAYLOAD_MAX = 2 ** 31;
 
@@ -61,6 +66,8 @@ export type FileKind = 'log' | 'snapshot';
 
 export interface FileHeader {
   kind: FileKind;
+  /** Absent: as written today. */
+  format?: number;
   /** 32 hex digits: the metadata store. */
   store: string;
   /** 16 hex digits, random. */
@@ -100,6 +107,8 @@ export interface BatchHead extends BatchPlace, BatchNumber {
   entries: number;
   /** The last batch of a snapshot, without entries: all of it is there. */
   end: boolean;
+  /** Of a compressed batch the bytes of its entries before; else 0. */
+  plainBytes: number;
 }
 
 function checksumOf(bytes: Uint8Array): bigint {
@@ -117,7 +126,7 @@ export const batchBytes = (payloadBytes: number): number =>
 export function encodeFileHeader(header: FileHeader): { bytes: Buffer; checksum: bigint } {
   const bytes = Buffer.alloc(BLOCK_BYTES);
   bytes.write(FILE_MAGIC, 8, 'latin1');
-  bytes.writeUInt16BE(FORMAT, 16);
+  bytes.writeUInt16BE(header.format ?? FORMATS[header.kind], 16);
   bytes.writeUInt16BE(header.kind === 'log' ? 1 : 2, 18);
   bytes.writeUInt16BE(header.epoch, 20);
   bytes.writeUIntBE(header.number, 22, 6);
@@ -138,7 +147,7 @@ export function decodeFileHeader(
   if (checksum !== checksumOf(bytes.subarray(8, 52))) return undefined;
   const format = bytes.readUInt16BE(16);
   const kind = bytes.readUInt16BE(18);
-  if (format > FORMAT || kind < 1 || kind > 2) {
+  if (format > FORMAT_MAX || kind < 1 || kind > 2) {
     throw new FirnError('FormatUnknown', `journal format ${format}.${kind} is of a newer Firn`, {
       subject,
       hint: 'run the version of Firn that wrote it, or a newer one',
@@ -146,6 +155,7 @@ export function decodeFileHeader(
   }
   return {
     kind: kind === 1 ? 'log' : 'snapshot',
+    format,
     store: bytes.toString('hex', 36, 52),
     file: bytes.toString('hex', 28, 36),
     epoch: bytes.readUInt16BE(20),
@@ -154,11 +164,19 @@ export function decodeFileHeader(
   };
 }
 
+function writeEntryHead({ table, id, record }: Entry, into: Buffer, at: number): void {
+  into[at] = TABLE_CODES[table];
+  into[at + 1] = record === undefined ? 2 : 1;
+  into.writeUInt16BE(id.length, at + 2);
+  into.writeUInt32BE(record?.length ?? 0, at + 4);
+}
+
 /** Gathers the entries of one batch in one buffer, which it keeps for the next. */
 export class BatchBuilder {
   #buffer = Buffer.allocUnsafe(64 * 1024);
   #end = BATCH_HEADER_BYTES;
   entries = 0;
+  #plainBytes = 0;
 
   get payloadBytes(): number {
     return this.#end - BATCH_HEADER_BYTES;
@@ -167,18 +185,29 @@ export class BatchBuilder {
   clear(): void {
     this.#end = BATCH_HEADER_BYTES;
     this.entries = 0;
+    this.#plainBytes = 0;
+  }
+
+  /** These rows and no others, compressed: for snapshots, where time is of no account. */
+  pack(rows: readonly Entry[]): void {
+    this.clear();
+    const { bytes, plainBytes } = packRows(rows, writeEntryHead);
+    if (padded(this.#end + bytes.length) > this.#buffer.length) {
+      this.#grow(this.#end + bytes.length);
+    }
+    this.#buffer.set(bytes, this.#end);
+    this.#end += bytes.length;
+    this.entries = rows.length;
+    this.#plainBytes = plainBytes;
   }
 
   add(entry: Entry): void {
-    const { table, id, record } = entry;
+    const { id, record } = entry;
     const size = ENTRY_HEADER_BYTES + id.length + (record?.length ?? 0);
     if (padded(this.#end + size) > this.#buffer.length) this.#grow(this.#end + size);
     const buffer = this.#buffer;
     let at = this.#end;
-    buffer[at] = TABLE_CODES[table];
-    buffer[at + 1] = record === undefined ? 2 : 1;
-    buffer.writeUInt16BE(id.length, at + 2);
-    buffer.writeUInt32BE(record?.length ?? 0, at + 4);
+    writeEntryHead(entry, buffer, at);
     at += ENTRY_HEADER_BYTES;
     buffer.set(id, at);
     at += id.length;
@@ -202,14 +231,15 @@ export class BatchBuilder {
     buffer.writeUInt32BE(BATCH_MAGIC, 8);
     buffer.writeUInt32BE(this.payloadBytes, 12);
     buffer.writeUInt32BE(this.entries, 16);
-    buffer.writeUInt32BE(end ? 1 : 0, 20);
+    buffer.writeUInt32BE((end ? END : 0) | (this.#plainBytes > 0 ? PACKED : 0), 20);
     buffer.writeUIntBE(Math.floor(place.sequence / 2 ** 32), 24, 4);
     buffer.writeUIntBE(place.sequence % 2 ** 32, 28, 4);
     buffer.writeUInt16BE(state.epoch, 32);
     buffer.writeUIntBE(state.number, 34, 6);
     buffer.write(place.file, 40, 'hex');
     buffer.writeBigUInt64BE(place.previous, 48);
-    buffer.fill(0, 56, BATCH_HEADER_BYTES);
+    buffer.writeUInt32BE(this.#plainBytes, 56);
+    buffer.fill(0, 60, BATCH_HEADER_BYTES);
     const checksum = checksumOf(buffer.subarray(8, this.#end));
     buffer.writeBigUInt64BE(checksum, 0);
     const whole = padded(this.#end);
@@ -230,7 +260,8 @@ export function decodeBatchHead(bytes: Buffer): BatchHead | undefined {
     checksum: bytes.readBigUInt64BE(0),
     payloadBytes,
     entries: bytes.readUInt32BE(16),
-    end: bytes.readUInt32BE(20) === 1,
+    end: (bytes.readUInt32BE(20) & END) !== 0,
+    plainBytes: (bytes.readUInt32BE(20) & PACKED) === 0 ? 0 : bytes.readUInt32BE(56),
     sequence: bytes.readUInt32BE(24) * 2 ** 32 + bytes.readUInt32BE(28),
     epoch: bytes.readUInt16BE(32),
     number: bytes.readUIntBE(34, 6),
@@ -243,21 +274,56 @@ export const isWhole = (head: BatchHead, bytes: Buffer): boolean =>
   bytes.length >= BATCH_HEADER_BYTES + head.payloadBytes &&
   checksumOf(bytes.subarray(8, BATCH_HEADER_BYTES + head.payloadBytes)) === head.checksum;
 
-/** The entries of a whole batch; their bytes lie in the batch's. */
+/** The entries of a whole batch; their bytes lie in the batch's, or in those they came from. */
 export function* entriesOf(head: BatchHead, bytes: Buffer): Generator<Required<Entry>> {
   const end = BATCH_HEADER_BYTES + head.payloadBytes;
+  if (head.plainBytes > 0) {
+    const plain = unpackRows(bytes.subarray(BATCH_HEADER_BYTES, end), head.plainBytes);
+    yield* packedEntries(head, plain);
+    return;
+  }
   let at = BATCH_HEADER_BYTES;
   for (let i = 0; i < head.entries; i++) {
-    const table = tableOf(bytes[at] ?? 0);
-    const idBytes = bytes.readUInt16BE(at + 2);
+    const { table, removed, idBytes, recordBytes } = readEntryHead(bytes, at);
     const record = at + ENTRY_HEADER_BYTES + idBytes;
-    const recordBytes = bytes.readUInt32BE(at + 4);
     assert(record + recordBytes <= end, 'a batch that is whole holds its entries');
     yield {
       table,
       id: bytes.subarray(at + ENTRY_HEADER_BYTES, record),
-      record: bytes[at + 1] === 2 ? undefined : bytes.subarray(record, record + recordBytes),
+      record: removed ? undefined : bytes.subarray(record, record + recordBytes),
     };
     at = record + recordBytes;
   }
+}
+
+/** All heads, then all ids, then all records. */
+function* packedEntries(head: BatchHead, plain: Buffer): Generator<Required<Entry>> {
+  let id = head.entries * ENTRY_HEADER_BYTES;
+  let record = id;
+  for (let i = 0; i < head.entries; i++) {
+    record += readEntryHead(plain, i * ENTRY_HEADER_BYTES).idBytes;
+  }
+  for (let i = 0; i < head.entries; i++) {
+    const { table, removed, idBytes, recordBytes } = readEntryHead(plain, i * ENTRY_HEADER_BYTES);
+    assert(record + recordBytes <= plain.length, 'a batch that is whole holds its entries');
+    yield {
+      table,
+      id: plain.subarray(id, id + idBytes),
+      record: removed ? undefined : plain.subarray(record, record + recordBytes),
+    };
+    id += idBytes;
+    record += recordBytes;
+  }
+}
+
+function readEntryHead(
+  bytes: Buffer,
+  at: number,
+): { table: Table; removed: boolean; idBytes: number; recordBytes: number } {
+  return {
+    table: tableOf(bytes[at] ?? 0),
+    removed: bytes[at + 1] === 2,
+    idBytes: bytes.readUInt16BE(at + 2),
+    recordBytes: bytes.readUInt32BE(at + 4),
+  };
 }

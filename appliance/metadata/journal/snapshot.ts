@@ -1,7 +1,7 @@
-// Snapshots: every row of the index as of one instant, streamed to each drive in batches of about a
-// megabyte and read back before anything relies on it. The danger is a snapshot that is short or
-// wrong and behind which the log was cut: so it ends in a batch that says that it is whole, each
-// copy is compared with what was written, and the caller cuts nothing before that.
+// Snapshots: every row of the index as of one instant, streamed to each drive in compressed batches
+// of about a megabyte of rows and read back before anything relies on it. The danger is a snapshot
+// that is short or wrong and behind which the log was cut: so it ends in a batch that says that it
+// is whole, each copy is compared with what was written, and the caller cuts nothing before that.
 
 import type { Drive } from '../../model/drive.ts';
 import { FirnError } from '../../model/errors.ts';
@@ -63,7 +63,7 @@ export async function writeSnapshot(
       await many.create(drives, header, { sizeBytes: BLOCK_BYTES, aheadBytes: 0 });
       continue;
     }
-    for (const entry of page) builder.add(entry);
+    builder.pack(page);
     rows += page.length;
     await put(false);
     if (many.drives.length === 0) break;
