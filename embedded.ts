@@ -55,7 +55,7 @@ export async function embeddedOf(
   // One that hangs counts as away: neither a start nor the journal's upkeep stands still with it.
   const drives = hot.groups
     .flat()
-    .map((path) => new PatientDrive(new LocalDrive(path), PATIENCE_MS));
+    .map((path) => new PatientDrive(new LocalDrive(path), PATIENCE_MS, true));
   const storeOn = async (drive: Drive): Promise<string | undefined> => {
     const found = await readIdentity(drive).catch(() => undefined);
     return found?.state === 'read' ? found.value.store : undefined;
@@ -180,7 +180,8 @@ function noticeOf(log: Logger, supervisor: Supervisor): NonNullable<EmbeddedOpti
     if (kind === 'down') supervisor.unjournaled(UNJOURNALED);
     const short = kind === 'epoch' && event.drives.length < event.copies;
     if (kind === 'down' || kind === 'thrown-away') log.error(details, `metadata journal: ${kind}`);
-    else if (kind === 'drive-left' || short) log.warn(details, `metadata journal: ${kind}`);
+    else if (kind === 'drive-left' || kind === 'mended' || short)
+      log.warn(details, `metadata journal: ${kind}`);
     else log.debug(details, `metadata journal: ${kind}`);
   };
 }

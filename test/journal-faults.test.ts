@@ -11,6 +11,7 @@ import type { EmbeddedOptions } from '../appliance/metadata/embedded.ts';
 import { Journal } from '../appliance/metadata/journal/journal.ts';
 import type { JournalEvent, JournalOptions } from '../appliance/metadata/journal/ports.ts';
 import { JournalLink } from '../appliance/process/journal-link.ts';
+import { PatientDrive } from '../tiers/node-group/drive/patient-drive.ts';
 import { LocalDrive } from '../tiers/node-group/drive/local-drive.ts';
 import { Medium, Seeded, SimulatedDrive } from './contract/drive.ts';
 import { MemoryIndex } from './memory-index.ts';
@@ -158,6 +159,99 @@ test('a log whose end no copy lets be read is not taken for one that ends there'
   }
   const start = Journal.start({ ...rig.options, index: new MemoryIndex() }, { clean: false });
   t.is(((await t.throwsAsync(start)) as { code?: string }).code, 'Corrupt');
+});
+
+test('a drive that hangs in the middle of a read is away: a start, a merge and upkeep go on', async (t) => {
+  const rig = new Rig(3);
+  const journal = await Journal.found(rig.options);
+  for (let i = 0; i < 20; i++) await rig.put(journal, `key-${i}`, 'x'.repeat(20 * KiB));
+  t.true(await journal.snapshot());
+  await rig.put(journal, 'last', 'text');
+  await journal.close();
+  const [first, ...others] = rig.options.drives as SimulatedDrive[];
+  if (first === undefined) throw new Error('three drives');
+  // Its manifest is read, and no file of the journal.
+  for (const kind of ['log', 'snapshot']) {
+    first.medium.faults.push({ operation: 'read', path: `journal/${kind}-`, code: 'HANG' });
+  }
+  const drives = [new PatientDrive(first, 20, true), ...others];
+  const index = new MemoryIndex();
+  const again = await Journal.start({ ...rig.options, drives, index }, { clean: false });
+  t.deepEqual(Buffer.from(index.row('objects', 'last') ?? []).toString(), 'text');
+  t.false(again.status().drives.includes(first.path), 'it is out: its end is not known');
+  t.is(again.status().drives.length, 2);
+  while (!(await again.scrub(64 * KiB)));
+  await again.close();
+});
+
+/** Turns a bit of a file of the journal, as a platter does it. */
+function rot(medium: Medium, path: string, at: number): void {
+  const node = medium.names.get(path);
+  if (node === undefined) throw new Error(`no ${path}`);
+  node.now[at] = (node.now[at] as number) ^ 16;
+}
+
+/** A journal with sealed logs behind a snapshot, on three of four drives. */
+async function sealedRig(): Promise<{ rig: Rig; journal: Journal; files: string[] }> {
+  const rig = new Rig(4);
+  const journal = await Journal.found(rig.options);
+  for (let i = 0; i < 20; i++) await rig.put(journal, `key-${i}`, `${i}`.repeat(5 * KiB));
+  if (!(await journal.snapshot())) throw new Error('no snapshot');
+  for (let i = 0; i < 20; i++) await rig.put(journal, `more-${i}`, `${i}`.repeat(5 * KiB));
+  // The newest log is open, and read at every start.
+  const logs = rig.files(0, 'log').filter((_, i, all) => i < all.length - 1);
+  return { rig, journal, files: [...rig.files(0, 'snapshot'), ...logs] };
+}
+
+test('rot in one copy of a sealed file is found, and written anew from the others', async (t) => {
+  const { rig, journal, files } = await sealedRig();
+  t.true(files.length > 2);
+  const epoch = journal.status().epoch;
+  for (const [i, path] of files.entries()) {
+    const medium = rig.media[i % 3] as Medium;
+    const whole = Buffer.from(medium.names.get(path)?.now ?? []);
+    rot(medium, path, 4096 + 80);
+    rig.events.length = 0;
+    while (!(await journal.scrub(16 * KiB)));
+    t.deepEqual(medium.names.get(path)?.now, whole, path);
+    t.deepEqual(
+      rig.events.map(({ kind }) => kind),
+      ['mended'],
+    );
+  }
+  // And one that is gone altogether.
+  rig.media[1]?.names.delete(files[0] as string);
+  while (!(await journal.scrub(16 * KiB)));
+  t.true(rig.media[1]?.names.has(files[0] as string));
+  t.is(journal.status().epoch, epoch, 'it took no epoch');
+  t.is(journal.status().drives.length, 3);
+  await journal.close();
+});
+
+test('a drive that takes no file anew leaves the journal', async (t) => {
+  const { rig, journal, files } = await sealedRig();
+  rot(rig.media[2] as Medium, files[0] as string, 4096 + 80);
+  rig.media[2]?.faults.push({ operation: 'write', path: `${files[0]}.copy`, code: 'EIO' });
+  while (!(await journal.scrub(64 * KiB)));
+  t.deepEqual(journal.status().drives, ['drive-0', 'drive-1']);
+  await rig.put(journal, 'after', 'text');
+  await journal.close();
+});
+
+test('what rotted in every copy is said, and a new snapshot takes its place', async (t) => {
+  const { rig, journal, files } = await sealedRig();
+  for (const medium of rig.media.slice(0, 3)) rot(medium, files[0] as string, 4096 + 80);
+  const scrubbed = async (): Promise<void> => {
+    while (!(await journal.scrub(64 * KiB)));
+  };
+  t.is(((await t.throwsAsync(scrubbed())) as { code?: string }).code, 'Corrupt');
+  t.true(await journal.snapshot());
+  await scrubbed();
+  await journal.close();
+  const index = new MemoryIndex();
+  const again = await Journal.start({ ...rig.options, index }, { clean: false });
+  t.is(index.row('objects', 'key-7')?.length, 5 * KiB);
+  await again.close();
 });
 
 test('a child whose primary is gone waits for nothing', async (t) => {

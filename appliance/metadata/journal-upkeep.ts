@@ -1,7 +1,8 @@
 // The journal's upkeep in the primary: brings drives back to it, makes snapshots so that a rebuild
-// stays short, and hands the newest to whoever keeps it elsewhere. The core has no timers; these
-// are them.
+// stays short, reads again what lies still, and hands the newest snapshot to whoever keeps it
+// elsewhere. The core has no timers; these are them.
 
+import { DAY_MS } from '../model/clock.ts';
 import type { Journal, JournalStatus } from './journal/journal.ts';
 
 export interface JournalUpkeepOptions {
@@ -23,6 +24,8 @@ const LOOK_MS = 60_000;
  */
 export const LOG_SHARE = 0.75;
 const LOG_BYTES_MIN = 128 * 1024 * 1024;
+/** Read again of all copies at each look; a round is begun a day after the last. */
+const SCRUB_BYTES = 16 * 1024 * 1024;
 /** A snapshot that failed is tried again at the next look, then at growing distances: an hour. */
 const REST_POWER_MAX = 6;
 
@@ -35,6 +38,7 @@ export function hasOutgrown({ logBytes, snapshot }: JournalStatus): boolean {
 export function keepJournal(options: JournalUpkeepOptions): () => Promise<void> {
   const { journal, now, failed } = options;
   let snapshotAt = now();
+  let scrubbedAt = now() - DAY_MS;
   let busy: Promise<void> = Promise.resolve();
   let idle = true;
   let failures = 0;
@@ -47,6 +51,16 @@ export function keepJournal(options: JournalUpkeepOptions): () => Promise<void> 
     snapshotAt = now();
     failures = 0;
     rest = 0;
+  };
+  const scrub = async (): Promise<void> => {
+    if (now() - scrubbedAt < DAY_MS) return;
+    try {
+      if (await journal.scrub(SCRUB_BYTES)) scrubbedAt = now();
+    } catch (error) {
+      // In no copy whole: a snapshot of the index takes the place of all of them.
+      await journal.snapshot();
+      throw error;
+    }
   };
   const attempt = (what: string, work: () => Promise<void>): void => {
     if (!idle) return;
@@ -63,6 +77,7 @@ export function keepJournal(options: JournalUpkeepOptions): () => Promise<void> 
       const due = hasOutgrown(journal.status()) || now() - snapshotAt >= options.snapshotMs;
       attempt('a snapshot of the metadata', async () => {
         if (due) await snapshot();
+        await scrub().catch((error: unknown) => failed('reading the journal again', error));
         await options.keep?.();
       });
     },

@@ -12,9 +12,9 @@ import { inTime, lateAfter, ManyCopies, type Patience } from './many-copies.ts';
 import { JOURNAL_DIRECTORY, pathOf, writeManifest } from './manifest.ts';
 import type { Manifest, SealedFile } from './manifest.ts';
 import type { JournalOptions } from './ports.ts';
-import { aheadOn, cutTo, forget, isPart, reserve } from './on-drive.ts';
+import { aheadOn, cutTo, forget, isPart, reserve, usableDrives } from './on-drive.ts';
 import type { LogEnd } from './replay.ts';
-import { checksumText, copyFile } from './snapshot.ts';
+import { checksumText, copyFile, draftOf } from './snapshot.ts';
 import type { Survey } from './survey.ts';
 
 const LOG_BYTES = 32 * 1024 * 1024;
@@ -42,6 +42,8 @@ export class Copies {
   #position = BLOCK_BYTES;
   /** Id of a snapshot that is being written and that no manifest names yet. */
   growing: string | undefined;
+  /** A sealed file that is being written anew. */
+  #mending: SealedFile | undefined;
   readonly #failures = new Map<Drive, number>();
   #looks = 0;
   /** The last commit number that all copies hold. */
@@ -336,6 +338,25 @@ export class Copies {
 
   // ── Upkeep ──
 
+  /** The file counts, and this drive has a copy of it. */
+  holds(drive: Drive, { file }: SealedFile): boolean {
+    const { snapshot, logs } = this.#manifest;
+    return this.drives.includes(drive) && [snapshot, ...logs].some((one) => one.file === file);
+  }
+
+  /**
+   * A sealed file of one copy is written anew from the others, under its name: its bytes are what
+   * they were, so it takes no epoch. May run beside appends. Corrupt where no other has it whole.
+   */
+  async mend(drive: Drive, sealed: SealedFile): Promise<void> {
+    this.#mending = sealed;
+    try {
+      await copyFile(drive, sealed, { drives: this.drives, store: this.#manifest.store });
+    } finally {
+      this.#mending = undefined;
+    }
+  }
+
   /** Fewer copies than wanted. */
   get short(): boolean {
     return this.#log.drives.length < this.#options.copies;
@@ -421,6 +442,7 @@ export class Copies {
     const { snapshot, logs, open } = this.#manifest;
     const named = new Map([snapshot, ...logs].map((file) => [pathOf(file), file.sizeBytes]));
     const kept = new Set([...named.keys(), pathOf({ kind: 'log', file: open })]);
+    if (this.#mending !== undefined) kept.add(draftOf(this.#mending));
     if (this.growing !== undefined) kept.add(pathOf({ kind: 'snapshot', file: this.growing }));
     const tidied = this.#log.drives.map(async (drive) => {
       for (const name of await drive.list(JOURNAL_DIRECTORY)) {
@@ -465,19 +487,6 @@ export function tooFew({ copiesMin }: JournalOptions, cause?: unknown): FirnErro
     retryable: true,
     hint: `it needs ${copiesMin} drives of the hot tier: look at ./firn drives`,
   });
-}
-
-export async function usableDrives(
-  options: JournalOptions,
-  drives: readonly Drive[],
-): Promise<Drive[]> {
-  const { isUsable, patience } = options;
-  if (isUsable === undefined) return [...drives];
-  const late = lateAfter(patience);
-  const answers = await Promise.all(
-    drives.map((drive) => inTime(isUsable(drive), late).catch(() => false)),
-  );
-  return drives.filter((_, i) => answers[i]);
 }
 
 function exhausted(): FirnError {

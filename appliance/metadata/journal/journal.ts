@@ -6,12 +6,16 @@
 // no drive knows.
 
 import type { Drive } from '../../model/drive.ts';
+import { FirnError } from '../../model/errors.ts';
+import { isNoRoom } from './file-copy.ts';
 import { batchBytes, BatchBuilder, encodeFileHeader } from './format.ts';
-import { Copies, newFileId, tooFew, usableDrives } from './copies.ts';
+import { Copies, newFileId, tooFew } from './copies.ts';
+import { usableDrives } from './on-drive.ts';
 import type { Manifest } from './manifest.ts';
 import type { JournalOptions } from './ports.ts';
 import { endOfLog, replay } from './replay.ts';
 import { MergedReader } from './merged-reader.ts';
+import { ScrubRound, type Rotten } from './scrub.ts';
 import { writeSnapshot } from './snapshot.ts';
 import { isBeginningOf, surveyDrives } from './survey.ts';
 
@@ -59,6 +63,7 @@ export class Journal {
   #fault: { cause: unknown } | undefined;
   #waiting: Waiting[] = [];
   #turn: Promise<void> = Promise.resolve();
+  #scrubbed: ScrubRound | undefined;
 
   private constructor(options: JournalOptions, copies: Copies) {
     this.#options = options;
@@ -334,6 +339,42 @@ export class Journal {
     }
   }
 
+  /**
+   * Reads on in the sealed files of all copies, about so many bytes; to be called now and then. A
+   * file that is rotten or gone is written anew from the other copies; a drive that doesn't take
+   * it leaves. True: a round is at its end. Corrupt where no copy has it whole any more: only a
+   * new snapshot mends that, as the index has it all.
+   */
+  async scrub(bytes: number): Promise<boolean> {
+    const copies = this.#copies;
+    const round = (this.#scrubbed ??= new ScrubRound(copies.manifest, copies.drives));
+    for (let left = bytes; left > 0 && this.healthy;) {
+      const { read, rotten, ended } = await round.step(left, ({ drive, sealed }) =>
+        copies.holds(drive, sealed),
+      );
+      left -= read;
+      if (rotten !== undefined) await this.#mend(rotten);
+      if (!ended) continue;
+      this.#scrubbed = undefined;
+      return true;
+    }
+    return false;
+  }
+
+  async #mend({ drive, sealed, error }: Rotten): Promise<void> {
+    const { path } = drive;
+    try {
+      await this.#copies.mend(drive, sealed);
+      this.#options.notice?.({ kind: 'mended', path, file: sealed.file, error });
+    } catch (cause) {
+      const others = this.#copies.without(new Set([drive]));
+      if (cause instanceof FirnError || isNoRoom(cause)) throw cause;
+      if (others < this.#options.copiesMin) throw cause;
+      this.#options.notice?.({ kind: 'drive-left', path, error: cause });
+      await this.#leave(new Set([drive]));
+    }
+  }
+
   /** A snapshot that is being made ends soon, with an error; no other is made. */
   interrupt(): void {
     this.#interrupted = true;
@@ -361,6 +402,7 @@ export class Journal {
     if (this.#closed) return;
     await this.#exclusive(() => Promise.resolve());
     this.#closed = true;
+    await this.#scrubbed?.close();
     this.#asked = false;
     await this.#exclusive(() => this.#copies.close());
     const waiting = this.#waiting;

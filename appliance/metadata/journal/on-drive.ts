@@ -3,9 +3,10 @@
 
 import type { Drive } from '../../model/drive.ts';
 import { BLOCK_BYTES } from './format.ts';
-import { inTime } from './many-copies.ts';
+import { inTime, lateAfter } from './many-copies.ts';
 import { JOURNAL_DIRECTORY, readManifest, writeManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
+import type { JournalOptions } from './ports.ts';
 
 /**
  * Room kept behind the end of the log on every copy, for some thousand changes on drives that
@@ -58,3 +59,17 @@ export async function forget(drive: Drive): Promise<void> {
 }
 
 export const isPart = (name: string): boolean => /^(?:log|snapshot)-/.test(name);
+
+/** Those that answer that they are this store's, and mounted. */
+export async function usableDrives(
+  options: JournalOptions,
+  drives: readonly Drive[],
+): Promise<Drive[]> {
+  const { isUsable, patience } = options;
+  if (isUsable === undefined) return [...drives];
+  const late = lateAfter(patience);
+  const answers = await Promise.all(
+    drives.map((drive) => inTime(isUsable(drive), late).catch(() => false)),
+  );
+  return drives.filter((_, i) => answers[i]);
+}

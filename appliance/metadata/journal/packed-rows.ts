@@ -6,7 +6,6 @@
 
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { FirnError } from '../../model/errors.ts';
-import type { Entry } from './format.ts';
 
 /** Higher ones take three times as long for a hundredth. */
 const LEVEL = 3;
@@ -14,15 +13,22 @@ const SETTINGS = { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } };
 
 export const HEAD_BYTES = 8;
 
+/** One row; without a record it is removed. */
+export interface RowBytes {
+  id: Uint8Array;
+  record?: Uint8Array | undefined;
+}
+
 export interface PackedRows {
   bytes: Buffer;
   /** Before they were compressed. */
   plainBytes: number;
 }
 
-export function packRows(
-  rows: readonly Entry[],
-  writeHead: (entry: Entry, into: Buffer, at: number) => void,
+/** `writeHead` writes the HEAD_BYTES of a row. */
+export function packRows<R extends RowBytes>(
+  rows: readonly R[],
+  writeHead: (row: R, into: Buffer, at: number) => void,
 ): PackedRows {
   const heads = Buffer.allocUnsafe(rows.length * HEAD_BYTES);
   for (const [i, row] of rows.entries()) writeHead(row, heads, i * HEAD_BYTES);

@@ -70,5 +70,6 @@ export type JournalEvent =
   | { kind: 'drive-left'; path: string; error: unknown }
   | { kind: 'epoch'; epoch: number; drives: string[]; copies: number }
   | { kind: 'replayed'; batches: number; rows: number; from: number; to: number }
+  | { kind: 'mended'; path: string; file: string; error: unknown }
   | { kind: 'snapshot'; number: number; rows: number; sizeBytes: number }
   | { kind: 'down'; error: unknown };

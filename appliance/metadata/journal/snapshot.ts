@@ -100,10 +100,21 @@ const isPage = (page: IndexState | readonly Entry[]): page is readonly Entry[] =
 
 /** Reads a sealed file on one drive to its end and compares. Throws Corrupt. */
 export async function verifyFile(drive: Drive, sealed: SealedFile, store: string): Promise<void> {
+  for await (const _ of verifying(drive, sealed, store));
+}
+
+/** As verifyFile, by and by: yields the bytes of each batch. */
+export async function* verifying(
+  drive: Drive,
+  sealed: SealedFile,
+  store: string,
+): AsyncGenerator<number> {
   const reader = new MergedReader(sealed, store);
   try {
     await reader.open([drive]);
-    for (let one = await reader.next(); one !== undefined; one = await reader.next());
+    for (let one = await reader.next(); one !== undefined; one = await reader.next()) {
+      yield one.bytes.length;
+    }
     const last = reader.place?.previous ?? 0n;
     if (reader.position === sealed.sizeBytes && checksumText(last) === sealed.checksum) return;
     throw new FirnError('Corrupt', 'a copy of the journal is not what was written', {
@@ -116,6 +127,9 @@ export async function verifyFile(drive: Drive, sealed: SealedFile, store: string
 
 const COPY_BYTES = 1024 * 1024;
 
+/** What a copy is called until it is whole. */
+export const draftOf = (sealed: SealedFile): string => `${pathOf(sealed)}.copy`;
+
 /**
  * Makes a sealed file whole on a drive from the copies at hand, whatever stands there under its
  * name. Durable and verified on return.
@@ -127,7 +141,7 @@ export async function copyFile(
 ): Promise<void> {
   const reader = new MergedReader(sealed, from.store);
   const path = pathOf(sealed);
-  const draft = `${path}.copy`;
+  const draft = draftOf(sealed);
   await reader.open(from.drives.filter((drive) => drive !== to));
   try {
     await to.makeDirectory(JOURNAL_DIRECTORY);
