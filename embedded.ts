@@ -6,6 +6,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { loadConfig } from './config.ts';
+import type { JournalState } from './api/admin/contract/options.ts';
 import type { Config } from './config.ts';
 import type { RebuildReport } from './appliance/cli/io.ts';
 import type { EmbeddedOptions, EmbeddedStore } from './appliance/metadata/embedded.ts';
@@ -112,6 +113,8 @@ export interface PrimaryJournal {
   begin(storeId: string): Promise<void>;
   /** Copies of snapshots go here from now on. */
   keepIn(context: EngineContext): void;
+  /** For metrics; undefined before there is one. */
+  state(): JournalState | undefined;
   /** When the children have ended. */
   close(): Promise<void>;
 }
@@ -164,6 +167,11 @@ export async function openJournal(
           read: () => journal.snapshotBytes(),
         });
       };
+    },
+    state() {
+      if (!embedded.founded) return undefined;
+      const { drives, copies: wanted, logBytes } = embedded.journal.status();
+      return { copies: drives.length, wanted, healthy: embedded.journal.healthy, logBytes };
     },
     async close() {
       await stop?.();

@@ -26,6 +26,7 @@ import { DAY_MS } from './appliance/model/clock.ts';
 import { FirnError } from './appliance/model/errors.ts';
 import { holdData, openJournal, type PrimaryJournal } from './embedded.ts';
 import type { MetadataStore } from './appliance/model/metadata-store.ts';
+import type { JournalState } from './api/admin/contract/options.ts';
 import type { MetricsSnapshot } from './api/metrics.ts';
 import type { AdmissionState } from './api/s3/input/admission.ts';
 import { isNodeGroupTier, type DriveInfo } from './appliance/model/node-group.ts';
@@ -297,6 +298,7 @@ async function runPrimary(config: Config): Promise<void> {
       health,
       journalDrives: () => journal?.embedded.journal.status().drives ?? [],
       journals: () => journal?.embedded.journal.healthy ?? true,
+      journalState: () => journal?.state(),
     });
     stop = async () => {
       health.stop();
@@ -391,11 +393,12 @@ interface AdminWiring {
   journalDrives: () => readonly string[];
   /** Changes can be journaled. */
   journals: () => boolean;
+  journalState: () => JournalState | undefined;
 }
 
 async function serveAdmin(
   config: Config,
-  { own, opened, supervisor, log, health, journalDrives, journals }: AdminWiring,
+  { own, opened, supervisor, log, health, journalDrives, journals, journalState }: AdminWiring,
 ): Promise<{ server: Server; port: number }> {
   const { buildAdmin } = await import('./api/admin/build.ts');
   const { context, store } = opened;
@@ -416,6 +419,7 @@ async function serveAdmin(
     admissionStates: async () => (await supervisor.askAll('api', 'admission')) as AdmissionState[],
     metricsSigned: config.metricsSigned,
     codes: codesOf(config),
+    journalState,
     health,
     durability: config.durability,
     ...(config.metadata === 'lmdb'

@@ -8,6 +8,7 @@ import { writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import test from 'ava';
+import { parse } from 'yaml';
 import { drivesAnswerOf } from '../api/admin/queries/drives.ts';
 import { durabilityOf } from '../api/admin/queries/durability.ts';
 import { gauges } from '../api/admin/queries/gauges.ts';
@@ -47,7 +48,12 @@ import type {
   SpareInfo,
   StepProgress,
 } from '../appliance/model/node-group.ts';
-import { upkeepRowId, type Checkpoint, type UpkeepState } from '../appliance/model/records.ts';
+import {
+  SWEEP_AUDIT,
+  upkeepRowId,
+  type Checkpoint,
+  type UpkeepState,
+} from '../appliance/model/records.ts';
 import { UpkeepProgress } from '../workers/base/progress.ts';
 import type { Turn } from '../workers/base/worker.ts';
 import { DriveLogWorker } from '../workers/drive-log.ts';
@@ -743,6 +749,45 @@ test('who is let in and who is sent away are metrics, of all api processes toget
   t.regex(text, /^# TYPE firn_s3_refused_total counter$/m);
   t.regex(text, /^firn_s3_refused_total\{bound="process"\} 5$/m);
   t.regex(text, /^firn_s3_refused_total\{bound="bucket"\} 2$/m);
+});
+
+test('each state that loses data has a metric, and each alert stands on metrics and sections there are', async (t) => {
+  const options = {
+    ...optionsOf(),
+    journalState: () => ({ copies: 2, wanted: 3, healthy: true, logBytes: 7 }),
+  };
+  const { store, clock } = options;
+  const heal = { format: 1, location: { length: 5 }, since: clock.now() - 7_200_000 };
+  await store.insert('heals', 'a', { ...heal, attempts: 0 });
+  const audit = {
+    format: 1,
+    cursor: '',
+    startedAt: 0,
+    updatedAt: 0,
+    counts: { asked: 9, lost: 4 },
+  };
+  await store.insert('checkpoints', SWEEP_AUDIT, audit);
+  const text = await renderMetrics([], await gauges(options));
+  t.regex(text, /^firn_journal_copies 2$/m);
+  t.regex(text, /^firn_journal_copies_wanted 3$/m);
+  t.regex(text, /^firn_metadata_snapshot_age_seconds -1$/m);
+  t.regex(text, /^firn_named_missing 4$/m);
+  t.regex(text, /^firn_scrub_lost\{tier="hot"\} 0$/m);
+  t.regex(text, /^firn_heals_oldest_seconds 7[12]\d\d/m);
+  const root = join(import.meta.dirname, '..');
+  const told = readFileSync(join(root, 'api/admin/queries/gauges.ts'), 'utf8');
+  const guide = readFileSync(join(root, 'deploy/OPERATIONS.md'), 'utf8');
+  const rules = parse(readFileSync(join(root, 'deploy/alerts.yml'), 'utf8')) as {
+    groups: { rules: { alert: string; expr: string; annotations: { section: string } }[] }[];
+  };
+  const all = rules.groups.flatMap((one) => one.rules);
+  t.true(all.length > 12);
+  for (const { alert, expr, annotations } of all) {
+    const names = expr.match(/firn_\w+/g) ?? [];
+    t.true(names.length > 0, alert);
+    for (const name of names) t.true(told.includes(`'${name}'`), `${alert}: no metric ${name}`);
+    t.true(guide.includes(`\n## ${annotations.section}\n`), `${alert}: ${annotations.section}`);
+  }
 });
 
 test('durability says the worst first: one device, then one copy of metadata', async (t) => {

@@ -10,6 +10,8 @@ import type { NodeGroupTier } from '../appliance/model/node-group.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
 import type { ClockGuard } from './base/clock-guard.ts';
 import { LiveBytes, noteLive } from './segment-rows.ts';
+import { SWEEP_AUDIT } from '../appliance/model/records.ts';
+import { saveCheckpoint } from './base/checkpoints.ts';
 import type { Turn, Worker, WorkerLog } from './base/worker.ts';
 
 export class SweepWorker implements Worker {
@@ -52,6 +54,12 @@ export class SweepWorker implements Worker {
       const counts = await sweep(this.#core, { lease, signal, between, seen });
       const lost = await audit.end();
       turn.report({ ...counts, asked: audit.asked, lost: lost.length });
+      // For metrics: an alarm that stands in a log alone is missed.
+      const found = { asked: audit.asked, lost: lost.length };
+      await saveCheckpoint(this.#core.context.store, SWEEP_AUDIT, {
+        at: this.#core.context.clock.wall(),
+        counts: found,
+      });
       if (lost.length > 0) {
         const message = `${lost.length} objects name bytes that are not there`;
         this.#log('error', `durability alarm: ${message}`, { objects: lost.slice(0, 20) });

@@ -86,5 +86,13 @@ async function usageVerb({ session, flags }: VerbInput): Promise<number> {
   bar.end();
   if (flags['json'] === true) session.json(answer);
   else session.print(usageText(answer, session));
+  if (answer.buckets.length === 0 && flags['json'] !== true) {
+    const none = {
+      scan: 'No bucket holds an object.',
+      meters: 'Nothing is metered yet: workers do so every hour. ./firn usage counts now.',
+      inventory: 'No bucket has a whole inventory yet. ./firn usage counts now.',
+    };
+    session.print(`\n${none[source]}`);
+  }
   return 0;
 }

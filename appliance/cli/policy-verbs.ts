@@ -258,15 +258,21 @@ async function runVerb(kind: RunAnswer['kind'], { session, flags }: VerbInput): 
   }
   if (flags['json'] === true) session.json(run);
   else {
-    const counts = Object.entries(run.counts).map(
-      ([name, count]) => `${name} ${figure(name, count)}`,
-    );
+    const counts = Object.entries(run.counts)
+      .filter(([, count]) => count !== 0)
+      .map(([name, count]) => `${wordsOf(name)} ${figure(name, count)}`);
     const detail = counts.length === 0 ? '' : `: ${counts.join(', ')}`;
     session.print(`${kind} run ${run.runId} is ${run.state}${detail}`);
     if (run.error !== null) session.print(session.paint.red(run.error));
   }
   return run.state === 'failed' ? 1 : 0;
 }
+
+/** deletedBytes → deleted; the figure shows the unit. */
+const wordsOf = (name: string): string =>
+  name === 'lagMsMax'
+    ? 'most overdue'
+    : name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 
 /** Counts carry their unit in their name. */
 function figure(name: string, count: number): string {

@@ -71,7 +71,11 @@ async function quoteVerb({ session, args, flags }: VerbInput): Promise<number> {
   if (flags['json'] === true) session.json(answer);
   else {
     session.print(quoteText(answer, session.paint));
-    session.print(`\nTo start it: ./firn restore start --quote ${answer.quoteId}`);
+    session.print(
+      answer.objects === 0
+        ? '\nNothing there is archived: there is nothing to restore.'
+        : `\nTo start it: ./firn restore start --quote ${answer.quoteId}`,
+    );
   }
   return 0;
 }
@@ -139,7 +143,11 @@ async function statusVerb({ session, args, flags }: VerbInput): Promise<number> 
     path: '/restores',
   });
   if (flags['json'] === true) session.json(answer);
-  else {
+  else if (answer.restores.length === 0) {
+    session.print(
+      'No restores. What one would cost: ./firn restore quote s3://BUCKET/PREFIX --days 7',
+    );
+  } else {
     session.table(
       [
         { title: 'REQUEST' },

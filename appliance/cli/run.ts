@@ -86,16 +86,28 @@ function quieten(command: Command, io: CliIo): void {
     writeErr: (text) => io.stderr.write(text),
     getOutHelpWidth: () => Math.min(100, io.stdout.columns),
     getErrHelpWidth: () => Math.min(100, io.stderr.columns),
-    outputError: (text, write) => write(text.replace(/^error: /, 'firn: ')),
+    outputError: (text, write) => {
+      write(text.replace(/^error: /, 'firn: '));
+      const verb = nameOf(command);
+      if (verb !== '') write(`      ./firn ${verb} --help explains it\n`);
+    },
   });
   for (const child of command.commands) quieten(child, io);
+}
+
+/** As it is typed: `group drain`; '' for firn itself. */
+function nameOf(command: Command): string {
+  const above = command.parent;
+  return above === null ? '' : `${nameOf(above)} ${command.name()}`.trim();
 }
 
 function report(error: unknown, io: CliIo): number {
   if (error instanceof CommanderError) {
     // Commander has written its message. Asked-for help and version end well; shown help does not.
     if (error.exitCode === 0) return 0;
-    if (error.code !== 'commander.help') io.stderr.write('      ./firn --help lists the verbs\n');
+    // An argument of a known verb: the help of that verb was named already.
+    if (error.code === 'commander.unknownCommand')
+      io.stderr.write('      ./firn --help lists the verbs\n');
     return 2;
   }
   const paint = paintFor(io.stderr);

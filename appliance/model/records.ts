@@ -187,6 +187,9 @@ export interface UpkeepState {
   ended: EndedUpkeep[];
 }
 
+/** Checkpoint whose counts say what the last orphan sweep found named and not there. */
+export const SWEEP_AUDIT = 'sweep-audit';
+
 export const upkeepRowId = (kind: UpkeepKind, tier: string): string => `upkeep/${kind}/${tier}`;
 
 /** Row of `restores`, id = request id (newRequestId): one RestoreObject, or a batch by prefix. */

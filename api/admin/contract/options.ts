@@ -53,6 +53,8 @@ export interface AdminOptions {
   metadataPath?: string;
   /** Directories of the drives that each hold all metadata (the journal); absent: none does. */
   metadataDrives?: () => readonly string[];
+  /** The metadata journal as of now; absent: there is none. */
+  journalState?: () => JournalState | undefined;
   /** Why Firn does not serve right now, one reason each; empty when everything does. */
   readiness(): Promise<string[]>;
   /** Counts of every api process (RequestMetrics.snapshot). */
@@ -70,6 +72,16 @@ export interface AdminOptions {
   pricing?: Readonly<Record<string, TierPricing>>;
   /** What of ours went wrong: request id and error. Secrets never get here. */
   fault(requestId: string, error: unknown): void;
+}
+
+export interface JournalState {
+  /** Copies that take it, and how many should. */
+  copies: number;
+  wanted: number;
+  /** False: nothing can be changed. */
+  healthy: boolean;
+  /** What a rebuild reads behind the snapshot. */
+  logBytes: number;
 }
 
 export interface GroupCode {

@@ -1,9 +1,15 @@
 // Gauges of the whole appliance for /metrics: cheap to ask for, as a scraper does so every few
 // seconds. Nothing here scans the inventory.
 
+import { keptSnapshots } from '../../../appliance/engine/keep-snapshot.ts';
 import { allQuotas, takenOf } from '../../../appliance/engine/quotas.ts';
 import type { DriveAnswer } from '../../../appliance/model/drive-answers.ts';
-import type { RestoreRequest, Run } from '../../../appliance/model/records.ts';
+import {
+  SWEEP_AUDIT,
+  type Checkpoint,
+  type RestoreRequest,
+  type Run,
+} from '../../../appliance/model/records.ts';
 import type { GaugeSample } from '../../metrics.ts';
 import type { AdmissionState } from '../../s3/input/admission.ts';
 import { drivesOf } from './drives.ts';
@@ -30,6 +36,7 @@ export async function gauges(options: AdminOptions): Promise<GaugeSample[]> {
     requests(options),
     quotas(options),
     admission(options),
+    metadata(options),
   ]);
   const samples = groups.flatMap((group) => (group.status === 'fulfilled' ? group.value : []));
   const missing = groups.filter((group) => group.status === 'rejected').length;
@@ -104,6 +111,17 @@ async function redundancy(options: AdminOptions): Promise<GaugeSample[]> {
       value: heal.bytes,
     },
   ];
+  const since = heal.oldestSince;
+  samples.push({
+    name: 'firn_heals_oldest_seconds',
+    help: 'How long the oldest of them has been waiting, 0 where none is.',
+    value: since === null ? 0 : (options.clock.now() - Date.parse(since)) / 1000,
+  });
+  for (const { tier, lost, last } of heal.scrub) {
+    const help = 'What the scrub could not repair, in this pass and in the last whole one.';
+    const value = Math.max(lost, last?.lost ?? 0);
+    samples.push({ name: 'firn_scrub_lost', help, labels: { tier }, value });
+  }
   for (const { tier, group, position, share } of heal.drives) {
     if (share === null) continue;
     const labels = { tier, group: String(group), drive: String(position) };
@@ -207,6 +225,33 @@ async function quotas(options: AdminOptions): Promise<GaugeSample[]> {
     }
   }
   return samples;
+}
+
+/** What names all objects: copies of its journal, snapshots elsewhere, names without bytes. */
+async function metadata({ store, clock, journalState }: AdminOptions): Promise<GaugeSample[]> {
+  const audit = await store.get<Checkpoint>('checkpoints', SWEEP_AUDIT);
+  const samples: GaugeSample[] = [
+    {
+      name: 'firn_named_missing',
+      help: 'Objects that the last orphan sweep found to name bytes that are not there.',
+      value: audit?.value.counts['lost'] ?? 0,
+    },
+  ];
+  const journal = journalState?.();
+  if (journal === undefined) return samples;
+  const [kept] = await keptSnapshots(store);
+  const figures = [
+    ['firn_journal_copies', 'Drives that take the metadata journal.', journal.copies],
+    ['firn_journal_copies_wanted', 'Drives that should take it.', journal.wanted],
+    ['firn_journal_up', '1 while changes can be journaled.', journal.healthy ? 1 : 0],
+    ['firn_journal_log_bytes', 'What a rebuild reads behind the snapshot.', journal.logBytes],
+    [
+      'firn_metadata_snapshot_age_seconds',
+      'Age of the newest snapshot kept in a tier of no drives, -1 without one.',
+      kept === undefined ? -1 : (clock.now() - kept.at) / 1000,
+    ],
+  ] as const;
+  return [...samples, ...figures.map(([name, help, value]) => ({ name, help, value }))];
 }
 
 /** All api processes together: each refuses by its own bounds. */

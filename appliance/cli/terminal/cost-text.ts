@@ -49,5 +49,8 @@ export function costText(report: CostReportAnswer, to: Screen): string {
     const tiers = report.unpricedTiers.join(', ');
     notes.push(`${to.paint.yellow('No price:')} ${printable(tiers)} (counted as nothing)\n`);
   }
+  if (report.daysMetered === 0) {
+    notes.push('Nothing was metered in this month yet: workers do so every hour.\n');
+  }
   return `${to.paint.bold(`Cost of ${report.month}`)}, ${days}\n\n${table}\n${notes.join('')}`;
 }
