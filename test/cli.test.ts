@@ -512,6 +512,18 @@ test('a wrong call ends with 2, says so on stderr, and asks the server nothing',
   }
 });
 
+test('a verb that is called short says which help explains it', async (t) => {
+  const short = await firn(['group', 'drain', 'hot']);
+  t.is(short.code, 2);
+  t.regex(
+    short.err,
+    /missing required argument 'GROUP'\n +\.\/firn group drain --help explains it\n$/,
+  );
+  const unknown = await firn(['drive']);
+  t.is(unknown.code, 2);
+  t.regex(unknown.err, /unknown command 'drive'[\s\S]*\.\/firn --help lists the verbs\n$/);
+});
+
 test('help and version end with 0 and name every verb with an example', async (t) => {
   const help = await firn(['--help']);
   t.is(help.code, 0);

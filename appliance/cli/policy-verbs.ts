@@ -259,7 +259,7 @@ async function runVerb(kind: RunAnswer['kind'], { session, flags }: VerbInput): 
   if (flags['json'] === true) session.json(run);
   else {
     const counts = Object.entries(run.counts)
-      .filter(([, count]) => count !== 0)
+      .filter(([name, count]) => count !== 0 || SAID_AS_ZERO.has(name))
       .map(([name, count]) => `${wordsOf(name)} ${figure(name, count)}`);
     const detail = counts.length === 0 ? '' : `: ${counts.join(', ')}`;
     session.print(`${kind} run ${run.runId} is ${run.state}${detail}`);
@@ -267,6 +267,9 @@ async function runVerb(kind: RunAnswer['kind'], { session, flags }: VerbInput): 
   }
   return run.state === 'failed' ? 1 : 0;
 }
+
+/** What people look for: that it did not happen is news too. */
+const SAID_AS_ZERO = new Set(['repaired', 'lost', 'due', 'moved', 'deleted', 'failed']);
 
 /** deletedBytes → deleted; the figure shows the unit. */
 const wordsOf = (name: string): string =>
