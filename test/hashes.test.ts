@@ -238,7 +238,9 @@ test('a CRC is the one of its definition, at every length and split', (t) => {
   t.is(checksumOf('CRC64NVME', check), Buffer.from('ae8b14860a799888', 'hex').toString('base64'));
   t.is(checksumOf('CRC32C', check), Buffer.from('e3069283', 'hex').toString('base64'));
   // Three lanes of 1360 bytes begin at 4080: lengths around one and two strides, in odd pieces.
+  // From 18112 on vectors go through the sparse multiple, 65536 bytes at a time.
   const lengths = [0, 1, 7, 8, 9, 4079, 4080, 4081, 8159, 8160, 8161, 33_000];
+  lengths.push(18_111, 18_112, 18_127, 18_129, 65_535, 65_536, 65_553, 65_536 + 18_119);
   for (const algorithm of CRCS) {
     for (const length of lengths) {
       const bytes = pool.subarray(3, 3 + length);

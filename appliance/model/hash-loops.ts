@@ -15,6 +15,7 @@ import {
   I64,
   load64,
   load8,
+  loadVector,
   MULTIPLY,
   newWasmMemory,
   number32,
@@ -24,9 +25,11 @@ import {
   SHIFT_LEFT32,
   SHIFT_RIGHT,
   store64,
+  storeVector,
   until,
   WRAP,
   XOR,
+  XOR_VECTOR,
   type WasmCall,
   type WasmFunction,
 } from './wasm-emitter.ts';
@@ -39,9 +42,23 @@ const CRC32C_AT = 2 * TABLES_BYTES;
 const CRC32C_SHIFT_AT = 3 * TABLES_BYTES;
 const STATE_AT = 4 * TABLES_BYTES;
 const SECRET_AT = STATE_AT + 64;
-const INPUT_AT = STATE_AT + 256;
-const INPUT_BYTES = 32_768;
-const PAGES = 2;
+/**
+ * A multiple of CRC64NVME's polynomial with few terms: the powers of x^128 in it. (With x^128 for
+ * x a polynomial is its own 128th power, so one in x does for vectors.) It takes a vector out of
+ * the message by adding it to eleven that lie behind: 12 loads for 16 bytes where tables take 18,
+ * and no step waits for the one before. Found by a search; any multiple gives the same CRC.
+ */
+const SPARSE = [0, 11, 15, 23, 39, 101, 113, 178, 184, 191, 213] as const;
+/** And the highest: how far behind a vector goes. */
+const SPARSE_BYTES = 16 * 283;
+/** What lies before the input is zero for ever. */
+const INPUT_AT = STATE_AT + 256 + SPARSE_BYTES;
+const INPUT_BYTES = 65_536;
+/** The end of an input, where what was taken out of it has come to. */
+const END_AT = INPUT_AT + INPUT_BYTES;
+const PAGES = 3;
+/** Below this the end is most of it. */
+const SPARSE_FROM = 4 * SPARSE_BYTES;
 /** A CRC waits for its own last step: three lanes at once keep the processor busy (1.9 times). */
 const LANES = 3;
 const LANE_BYTES = 1360;
@@ -108,6 +125,19 @@ function crcLanesLoop(tables: number, shift: number): number[] {
   return [...loadState(3, 1), ...until(0, 1, stride), ...storeState(3, 1)];
 }
 
+/**
+ * (at, end, to): vectors at `to`, which lie SPARSE_BYTES behind those at `at`, take in what lies
+ * before them.
+ */
+function sparseLoop(): number[] {
+  const vector = [...get(2), ...get(2), ...loadVector(0)];
+  for (const power of SPARSE) {
+    vector.push(...get(0), ...loadVector(16 * power), ...XOR_VECTOR);
+  }
+  vector.push(...storeVector(0), ...advance(0, 16), ...advance(2, 16));
+  return until(0, 1, vector);
+}
+
 const PRIME64_1 = 0x9e3779b185ebca87n;
 const PRIME64_2 = 0xc2b2ae3d27d4eb4fn;
 const PRIME32_1 = 0x9e3779b1n;
@@ -153,6 +183,7 @@ interface Loops {
   memory: Uint8Array;
   crc64: WasmCall;
   crc64Lanes: WasmCall;
+  crc64Sparse: WasmCall;
   crc32c: WasmCall;
   crc32cLanes: WasmCall;
   xxh64: WasmCall;
@@ -174,6 +205,7 @@ function loops(): Loops {
       locals: [[3, I64]],
       code: crcLanesLoop(CRC64_AT, CRC64_SHIFT_AT),
     },
+    { name: 'crc64Sparse', parameters: 3, locals: [], code: sparseLoop() },
     { name: 'crc32c', parameters: 3, locals: [[1, I64]], code: crcLoop(CRC32C_AT) },
     {
       name: 'crc32cLanes',
@@ -252,22 +284,44 @@ function run(
 
 /** `state`: 8 bytes, the inverted CRC, little-endian. */
 export function updateCrc64(state: Uint8Array, bytes: Uint8Array): void {
-  const { memory, crc64, crc64Lanes } = loops();
-  run(memory, { state, bytes }, (end) => crc(crc64, crc64Lanes, end));
+  const { memory, crc64, crc64Lanes, crc64Sparse } = loops();
+  run(memory, { state, bytes }, (end) => {
+    if (end - INPUT_AT < SPARSE_FROM) {
+      crc(crc64, crc64Lanes, { from: INPUT_AT, end });
+      return;
+    }
+    // The CRC so far is the first word's; then it is that of zeros, until the end is reached.
+    for (let i = 0; i < 8; i++) {
+      memory[INPUT_AT + i] = (memory[INPUT_AT + i] as number) ^ (memory[STATE_AT + i] as number);
+    }
+    memory.fill(0, STATE_AT, STATE_AT + 8);
+    const vectors = end - ((end - INPUT_AT) % 16);
+    const rest = vectors - SPARSE_BYTES;
+    crc64Sparse(INPUT_AT - SPARSE_BYTES, rest - SPARSE_BYTES, INPUT_AT);
+    memory.copyWithin(END_AT, rest, vectors);
+    memory.fill(0, rest, vectors);
+    crc64Sparse(rest - SPARSE_BYTES, rest, END_AT);
+    crc(crc64, crc64Lanes, { from: END_AT, end: END_AT + SPARSE_BYTES });
+    if (end > vectors) crc(crc64, crc64Lanes, { from: vectors, end });
+  });
 }
 
 /** `state`: 8 bytes, the inverted CRC in the first four, little-endian. */
 export function updateCrc32c(state: Uint8Array, bytes: Uint8Array): void {
   const { memory, crc32c, crc32cLanes } = loops();
-  run(memory, { state, bytes }, (end) => crc(crc32c, crc32cLanes, end));
+  run(memory, { state, bytes }, (end) => crc(crc32c, crc32cLanes, { from: INPUT_AT, end }));
 }
 
-function crc(single: WasmCall, lanes: WasmCall, end: number): void {
-  const length = end - INPUT_AT;
+function crc(
+  single: WasmCall,
+  lanes: WasmCall,
+  { from, end }: { from: number; end: number },
+): void {
+  const length = end - from;
   const strides = length - (length % (LANES * LANE_BYTES));
-  if (strides > 0) lanes(INPUT_AT, INPUT_AT + strides, 0);
+  if (strides > 0) lanes(from, from + strides, 0);
   const rest = length - strides;
-  if (rest > 0) single(INPUT_AT + strides, end - (rest % 8), end);
+  if (rest > 0) single(from + strides, end - (rest % 8), end);
 }
 
 /** `state`: the four lanes, 32 bytes. `bytes`: whole stripes of 32. */
