@@ -14,6 +14,7 @@ crashTests(test, {
     'multipart',
     'multipart-large',
     'two-writers',
+    'sharing',
     'drives-fail',
     'drives-fail-at-once',
   ],

@@ -242,4 +242,26 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: 'a young reference to shared bytes holds nothing',
+    workloads: ['sharing'],
+    patches: [
+      {
+        file: 'appliance/engine/sharing.ts',
+        from: 'if (value.at + graceMs <= clock.now()) old.push(value.object);',
+        to: 'if (graceMs > 0) old.push(value.object);',
+      },
+    ],
+  },
+  {
+    name: 'who else shares the bytes is not asked',
+    workloads: ['sharing'],
+    patches: [
+      {
+        file: 'appliance/engine/collect.ts',
+        from: 'const isShared = shares && value.location !== undefined',
+        to: 'const isShared = !shares && value.location !== undefined',
+      },
+    ],
+  },
 ];

@@ -185,6 +185,41 @@ const twoWriters: Workload = {
   },
 };
 
+/** Equal bytes kept once: put, deleted, moved and collected while others begin to share them. */
+const sharing: Workload = {
+  name: 'sharing',
+  ...SMALL,
+  options: { settings: { smallBytesMax: 20 * KiB, segmentBytes: 128 * KiB } },
+  async run(world) {
+    await world.found();
+    const { life } = world;
+    await life.engine.updateBucket(BUCKET, (old) => ({ ...old, dedupe: true }));
+    const inSegments = world.body(17 * KiB);
+    const inShards = world.body(24 * KiB);
+    const both = (keys: readonly [string, string]): Promise<unknown> =>
+      Promise.all([
+        world.put(keys[0], 0, { body: inSegments }),
+        world.put(keys[1], 0, { body: inShards }),
+      ]);
+    await both(['a', 'b']);
+    world.record();
+    await world.phase('share', () => Promise.all([both(['c', 'd']), both(['e', 'f'])]));
+    await world.phase('unshare', () =>
+      Promise.all(['a', 'b', 'e'].map((key) => world.remove(key))),
+    );
+    life.clock.pass(2 * GRACE_MS);
+    await world.phase('collect-shared', () => Promise.all([collectAll(life), both(['g', 'h'])]));
+    await world.phase('before-compaction', () => restarted(world));
+    life.clock.pass(2 * GRACE_MS);
+    await world.phase('compact-shared', () => compactAll(life));
+    await world.phase('unshare-all', () =>
+      Promise.all(['c', 'd', 'f', 'g', 'h'].map((key) => world.remove(key))),
+    );
+    life.clock.pass(2 * GRACE_MS);
+    await world.phase('collect-last', () => Promise.all([collectAll(life), both(['i', 'j'])]));
+  },
+};
+
 const etagOfParts = (parts: readonly Uint8Array[]): string => {
   const all = createHash('md5');
   for (const part of parts) all.update(createHash('md5').update(part).digest());
@@ -596,6 +631,7 @@ export const WORKLOADS: readonly Workload[] = [
   otherCode('8+4', 'put-8+4'),
   founding,
   twoWriters,
+  sharing,
   multipart,
   multipartLarge,
   moves,

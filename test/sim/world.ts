@@ -33,6 +33,8 @@ export interface PutMore {
   isNew?: boolean;
   /** By another process. */
   by?: Engine;
+  /** Bytes that other objects may have too. */
+  body?: Uint8Array;
 }
 
 export class World {
@@ -113,7 +115,7 @@ export class World {
   }
 
   put(key: string, length: number, more: PutMore = {}) {
-    const body = this.body(length);
+    const body = more.body ?? this.body(length);
     const request = (): Promise<unknown> =>
       (more.by ?? this.life.engine).putObject({
         bucket: BUCKET,
