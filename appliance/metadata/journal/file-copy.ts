@@ -70,9 +70,8 @@ export class FileCopy {
    * give is asked for again the next time. Not beside a write. Other errors are the file's last.
    */
   async take(end: number, aheadBytes: number): Promise<void> {
-    this.#taken = Math.max(this.#taken, end);
+    if (!this.lacks(end, aheadBytes)) return;
     const step = Math.min(STEP_BYTES, aheadBytes);
-    if (step <= 0 || this.#taken + step > end + aheadBytes) return;
     try {
       await this.write(ZEROS.subarray(0, step), this.#taken);
       this.#taken += step;
@@ -80,6 +79,13 @@ export class FileCopy {
       if (!isNoRoom(error)) throw error;
       this.#failed = undefined;
     }
+  }
+
+  /** Whether take() would take anything. */
+  lacks(end: number, aheadBytes: number): boolean {
+    this.#taken = Math.max(this.#taken, end);
+    const step = Math.min(STEP_BYTES, aheadBytes);
+    return step > 0 && this.#taken + step <= end + aheadBytes;
   }
 
   /** Durable on return. After an error every further call fails with the same. */

@@ -70,6 +70,7 @@ export class ManyCopies {
 
   /** As write, for the room ahead of the end. */
   async take(end: number, aheadBytes: number, patience?: Patience): Promise<boolean> {
+    if (!this.#copies.some((copy) => copy.lacks(end, aheadBytes))) return true;
     return await this.#each((copy) => copy.take(end, aheadBytes), patience);
   }
 
