@@ -161,8 +161,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: 'appliance/engine/collect.ts',
-        from: 'if (await isNamed(core, value, await look())) {',
-        to: 'if ((await isNamed(core, value, await look())) && id === "") {',
+        from: 'if (await isNamed(core, value, await one.look())) {',
+        to: 'if ((await isNamed(core, value, await one.look())) && id === "") {',
       },
     ],
   },
