@@ -222,6 +222,7 @@ export class Accounts {
       if (row === undefined) {
         throw new FirnError('InvalidArgument', 'there is no such access key', {
           subject: accessKey,
+          hint: './firn key list --account ACCOUNT shows them',
         });
       }
       const value = change(row.value);

@@ -11,7 +11,10 @@ export const timeOf = formatInstant;
 export async function bucketByName(store: MetadataStore, name: string): Promise<Bucket> {
   const row = await store.get<Bucket>('buckets', name);
   if (row !== undefined && row.value.state === 'live') return row.value;
-  throw new FirnError('NoSuchBucket', `there is no bucket ${name}`, { subject: name });
+  throw new FirnError('NoSuchBucket', `there is no bucket ${name}`, {
+    subject: name,
+    hint: './firn bucket show lists them',
+  });
 }
 
 const PAGE_ROWS = 1000;

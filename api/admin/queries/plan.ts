@@ -149,7 +149,10 @@ export async function explainOf(
   const row = await options.store.get<ObjectDocument>('objects', id);
   const document = row?.value;
   if (row === undefined || document === undefined || document.versions.length === 0) {
-    throw new FirnError('NoSuchKey', `there is no s3://${name.bucket}/${name.key}`);
+    throw new FirnError('NoSuchKey', `there is no s3://${name.bucket}/${name.key}`, {
+      subject: name.key,
+      hint: 'keys are exact, capitals and slashes too: list the bucket by any S3 client',
+    });
   }
   const versions = await allVersions(options.store, {
     object: id,
