@@ -10,18 +10,21 @@ import type { JournalState } from './api/admin/contract/options.ts';
 import type { Config } from './config.ts';
 import type { RebuildReport } from './appliance/cli/io.ts';
 import type { EmbeddedOptions, EmbeddedStore } from './appliance/metadata/embedded.ts';
+import { HEADER_BYTES } from './appliance/metadata/journal/bring-back.ts';
+import type { FindSnapshot, WantedSnapshot } from './appliance/metadata/journal/bring-back.ts';
 import { DAY_MS } from './appliance/model/clock.ts';
 import type { EngineContext } from './appliance/engine/context.ts';
 import { groupsRow } from './appliance/engine/groups.ts';
-import { keepSnapshot } from './appliance/engine/keep-snapshot.ts';
+import { findKept, keepSnapshot } from './appliance/engine/keep-snapshot.ts';
 import type { Drive } from './appliance/model/drive.ts';
 import { FirnError } from './appliance/model/errors.ts';
 import { isNodeGroupTier } from './appliance/model/node-group.ts';
+import type { Tier } from './appliance/model/tier.ts';
 import { EngineClock, SystemRandom } from './appliance/process/clock.ts';
 import { holdExclusively, type Held } from './appliance/process/exclusive.ts';
 import type { Supervisor } from './appliance/process/supervisor.ts';
 import type { TierConfig } from './settings.ts';
-import { buildDrives, type FromStore, type Own } from './wiring.ts';
+import { buildCold, buildDrives, loggerOf, type FromStore, type Own } from './wiring.ts';
 
 /** Longer than a drive takes that must first spin up. */
 const PATIENCE_MS = 30_000;
@@ -77,8 +80,42 @@ export async function embeddedOf(
       const paths = new Set(emptied.flatMap((group) => group.drives));
       return new Set(drives.filter(({ path }) => paths.has(path)));
     },
+    findSnapshot: (wanted) => findSnapshot(config, own, wanted),
     ...told,
   };
+}
+
+/** In the tiers that may have been given it: those that are immediate and not of drives. */
+async function findSnapshot(
+  config: Config,
+  own: Own,
+  wanted: WantedSnapshot,
+): ReturnType<FindSnapshot> {
+  const log = (): Logger => loggerOf(config, own.name);
+  for (const [name, settings] of Object.entries(config.tiers)) {
+    if (settings.kind === 'node-group') continue;
+    const from = { own, storeId: wanted.store, isKnown: true, log };
+    const tier = await buildCold(name, settings, from);
+    if (tier.retrieval !== 'immediate') continue;
+    try {
+      await tier.open();
+      const body = await findKept(tier, { ...wanted, headBytes: HEADER_BYTES });
+      if (body !== undefined) return { from: name, body: closing(tier, body) };
+    } catch (error) {
+      // The next may have it; if none has, that is what is told.
+      log().warn({ tier: name, error }, 'the tier can not be asked for a snapshot');
+    }
+    await tier.close();
+  }
+  return undefined;
+}
+
+async function* closing(tier: Tier, body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body;
+  } finally {
+    await tier.close();
+  }
 }
 
 /** One drive of each device, then the others: copies on one device are lost together. */

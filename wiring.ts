@@ -156,7 +156,7 @@ function withSecret(name: string, settings: ColdConfig): ColdTierSettings {
   return { ...settings, name };
 }
 
-async function buildCold(
+export async function buildCold(
   name: string,
   settings: ColdConfig,
   from: { own: Own; storeId: string; isKnown: boolean; log: () => Logger },

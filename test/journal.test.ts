@@ -2,7 +2,15 @@
 // all drives but one and to the power; what was deleted does not come back with a drive that was
 // away. On simulated drives; the last tests run it on LMDB.
 
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
@@ -14,11 +22,13 @@ import {
 } from '../appliance/metadata/lmdb/directory-state.ts';
 import { EmbeddedStore, rebuildMetadata } from '../appliance/metadata/embedded.ts';
 import type { EmbeddedOptions } from '../appliance/metadata/embedded.ts';
+import { HEADER_BYTES, type FindSnapshot } from '../appliance/metadata/journal/bring-back.ts';
 import { Journal } from '../appliance/metadata/journal/journal.ts';
 import type { JournalEvent, JournalOptions } from '../appliance/metadata/journal/ports.ts';
-import { keepSnapshot, keptSnapshots } from '../appliance/engine/keep-snapshot.ts';
+import { findKept, keepSnapshot, keptSnapshots } from '../appliance/engine/keep-snapshot.ts';
 import { sweep } from '../appliance/engine/sweep.ts';
 import { house } from './engine-harness.ts';
+import { buildColdTier } from '../tiers/cold/build.ts';
 import { LocalDrive } from '../tiers/node-group/drive/local-drive.ts';
 import { holdExclusively } from '../appliance/process/exclusive.ts';
 import { Medium, Seeded, SimulatedDrive } from './contract/drive.ts';
@@ -435,3 +445,80 @@ test('the newest two snapshots are kept in another tier, and the sweep knows who
   t.is((await sweep(h.engine.core, { lease } as Parameters<typeof sweep>[1])).orphans, 0);
   await journal.close();
 });
+
+test('a snapshot that no drive has whole is brought back from the tier that keeps it', async (t) => {
+  const { options, metadata, end } = embeddedRig();
+  const { clock, random, dataDirectory, drives } = options;
+  const directory = join(dataDirectory, 'cold');
+  mkdirSync(directory);
+  const settings = { kind: 'directory', name: 'cold', directory, storeId: STORE } as const;
+  const tier = await buildColdTier(settings, { clock, random });
+  await tier.open();
+  try {
+    const first = await EmbeddedStore.open(options);
+    await first.store.insert('settings', 'store', { format: 1, id: STORE });
+    await first.found(STORE);
+    const keep = async (): Promise<void> => {
+      t.true(await first.journal.snapshot());
+      const { snapshot } = first.journal.status();
+      const read = (): AsyncIterable<Uint8Array> => first.journal.snapshotBytes();
+      await keepSnapshot({ store: first.store, clock, random }, tier, { ...snapshot, read });
+    };
+    await first.store.insert('runs', 'a', { format: 1, n: 1 });
+    await keep();
+    await first.store.insert('runs', 'b', { format: 1, n: 2 });
+    await keep();
+    await first.store.insert('runs', 'c', { format: 1, n: 3 });
+    const { value } = (await first.store.get('settings', 'metadata-snapshots')) ?? {};
+    await first.close();
+    rmSync(metadata, { recursive: true });
+    const paths = drives.map(({ path }) => {
+      const [name] = readdirSync(join(path, 'journal')).filter((one) => one.startsWith('snap'));
+      return join(path, 'journal', name as string);
+    });
+    const [gone, rotten, short] = paths as [string, string, string];
+    const bytes = readFileSync(rotten);
+    rmSync(gone);
+    truncateSync(short, 4100);
+    const spoilt = Buffer.from(bytes);
+    spoilt[4096 + 80] = (spoilt[4096 + 80] as number) ^ 1;
+    writeFileSync(rotten, spoilt);
+    const code = async (find?: FindSnapshot): Promise<unknown> => {
+      const more = find === undefined ? {} : { findSnapshot: find };
+      const made = rebuildMetadata({ ...options, ...more });
+      return await made.then(
+        ({ snapshot }) => snapshot.broughtFrom,
+        ({ code: of }) => of as string,
+      );
+    };
+    t.is(await code(), 'Corrupt', 'kept nowhere');
+    t.is(
+      await code(async () => ({ from: 'x', body: pieces([spoilt]) })),
+      'Corrupt',
+      'rotten there',
+    );
+    const find: FindSnapshot = async (wanted) => {
+      const body = await findKept(tier, { ...wanted, headBytes: HEADER_BYTES });
+      return body && { from: tier.name, body };
+    };
+    t.is(await code(find), 'cold');
+    for (const path of paths) t.deepEqual(readFileSync(path), bytes, path);
+    const again = await EmbeddedStore.open(options);
+    for (const [id, n] of [
+      ['a', 1],
+      ['b', 2],
+      ['c', 3],
+    ] as const) {
+      t.deepEqual((await again.store.get('runs', id))?.value, { format: 1, n });
+    }
+    t.deepEqual((await again.store.get('settings', 'metadata-snapshots'))?.value, value);
+    await again.close();
+  } finally {
+    await tier.close();
+    end();
+  }
+});
+
+async function* pieces(all: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
+  for (const piece of all) yield await Promise.resolve(piece);
+}

@@ -33,7 +33,8 @@ export interface RebuildReport {
   epoch: number;
   /** The last commit number. */
   number: number;
-  snapshot: { number: number; sizeBytes: number };
+  /** `broughtFrom`: the tier, where no drive had it whole. */
+  snapshot: { number: number; sizeBytes: number; broughtFrom?: string };
   logs: number;
   logBytes: number;
   rows: number;

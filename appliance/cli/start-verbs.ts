@@ -98,7 +98,8 @@ function addRebuild(program: Command, bench: Bench): void {
     session.print(
       [
         `store     ${made.storeId}`,
-        `snapshot  as of commit ${countText(snapshot.number)}, ${sizeText(snapshot.sizeBytes)}`,
+        `snapshot  as of commit ${countText(snapshot.number)}, ${sizeText(snapshot.sizeBytes)}` +
+          (snapshot.broughtFrom === undefined ? '' : `, brought back from ${snapshot.broughtFrom}`),
         `journal   ${countOf(logs, 'log')}, ${sizeText(logBytes)}, on ${countOf(from.length, 'drive')}:`,
         ...from.map((path) => `            ${path}`),
         `rows      ${countText(rows)}, up to commit ${countText(made.number)}`,

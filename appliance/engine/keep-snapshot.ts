@@ -29,6 +29,31 @@ interface KeptSnapshots {
   kept: KeptSnapshot[];
 }
 
+/**
+ * The bytes of a kept snapshot, known by its length and the `headBytes` that it begins with: for a
+ * rebuild, which has no metadata that would name it. Undefined where the tier has none such.
+ */
+export async function findKept(
+  tier: Tier,
+  wanted: { sizeBytes: number; headBytes: number; isIt: (head: Uint8Array) => boolean },
+): Promise<AsyncIterable<Uint8Array> | undefined> {
+  for await (const { location, sizeBytes } of tier.list()) {
+    if (sizeBytes !== wanted.sizeBytes) continue;
+    const range = { offset: 0, length: wanted.headBytes };
+    const head: Uint8Array[] = [];
+    for await (const piece of piecesOf(await tier.read(location, { range }))) {
+      head.push(Buffer.from(piece));
+    }
+    if (wanted.isIt(Buffer.concat(head))) return piecesOf(await tier.read(location));
+  }
+  return undefined;
+}
+
+async function* piecesOf(body: Body): AsyncGenerator<Uint8Array> {
+  if (body instanceof Uint8Array) yield body;
+  else yield* body;
+}
+
 const rowOf = (store: MetadataStore): Promise<Row<KeptSnapshots> | undefined> =>
   store.get<KeptSnapshots>('settings', ROW);
 

@@ -11,6 +11,7 @@ import type { Drive } from '../model/drive.ts';
 import { FirnError } from '../model/errors.ts';
 import type { MetadataStore } from '../model/metadata-store.ts';
 import { epochSeen, noteEpoch } from './epoch-seen.ts';
+import { bringBackSnapshot, type FindSnapshot } from './journal/bring-back.ts';
 import { Journal } from './journal/journal.ts';
 import type { JournalEvent, JournalOptions } from './journal/ports.ts';
 import { surveyDrives, type Survey } from './journal/survey.ts';
@@ -32,6 +33,8 @@ export interface EmbeddedOptions {
   isUsable: (drive: Drive, storeId: string) => Promise<boolean>;
   /** Drives of groups that are emptied for good: the journal leaves them. */
   leaving?: (store: MetadataStore) => Promise<ReadonlySet<Drive>>;
+  /** Where snapshots are kept besides the drives, for a rebuild when no drive has one whole. */
+  findSnapshot?: FindSnapshot;
   /** Every change up to this commit number is on all copies. */
   journaled?: (number: number) => void;
   notice?: (event: JournalEvent | { kind: 'thrown-away'; why: string }) => void;
@@ -40,7 +43,7 @@ export interface EmbeddedOptions {
 export interface RebuildReport {
   storeId: string;
   epoch: number;
-  snapshot: { number: number; sizeBytes: number };
+  snapshot: { number: number; sizeBytes: number; broughtFrom?: string };
   logs: number;
   logBytes: number;
   rows: number;
@@ -268,6 +271,7 @@ export async function rebuildMetadata(
       hint: 'mount the drives of the hot tier that the settings name',
     });
   }
+  const broughtFrom = await bringBackSnapshot(manifest, survey.holders, options.findSnapshot);
   const directory = join(dataDirectory, REBUILT);
   await rm(directory, { recursive: true, force: true });
   const opened = await openIn(options, directory);
@@ -296,7 +300,11 @@ export async function rebuildMetadata(
   return {
     storeId: manifest.store,
     epoch: status.epoch,
-    snapshot: { number: snapshot.number, sizeBytes: snapshot.sizeBytes },
+    snapshot: {
+      number: snapshot.number,
+      sizeBytes: snapshot.sizeBytes,
+      ...(broughtFrom === undefined ? {} : { broughtFrom }),
+    },
     logs: logs.length + 1,
     logBytes: status.logBytes,
     rows,

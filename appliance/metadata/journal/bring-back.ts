@@ -1,0 +1,101 @@
+// A snapshot that no drive at hand has whole any more is brought back from where it is kept besides
+// (the tier to which the newest ones go). The danger is one of another time: behind an older one
+// changes would be missing, without a word. So only the very file that the manifest names is taken,
+// by its id, its length and the checksum of its last batch.
+
+import type { Drive } from '../../model/drive.ts';
+import { FirnError } from '../../model/errors.ts';
+import { BLOCK_BYTES, decodeFileHeader } from './format.ts';
+import { JOURNAL_DIRECTORY, pathOf, type Manifest, type SealedFile } from './manifest.ts';
+import { MergedReader } from './merged-reader.ts';
+import { copyFile, draftOf, verifyFile } from './snapshot.ts';
+
+export interface WantedSnapshot {
+  store: string;
+  sizeBytes: number;
+  /** Of the first block of a file of this size: whether it is the one. */
+  isIt: (head: Uint8Array) => boolean;
+}
+
+/** The bytes of the wanted file, and where they come from; undefined where it isn't. */
+export type FindSnapshot = (
+  wanted: WantedSnapshot,
+) => Promise<{ from: string; body: AsyncIterable<Uint8Array> } | undefined>;
+
+export const HEADER_BYTES = BLOCK_BYTES;
+
+/**
+ * On return the snapshot of the manifest can be read from these drives. Tells where it was brought
+ * back from, if it was. Corrupt where nobody has it.
+ */
+export async function bringBackSnapshot(
+  { snapshot, store }: Manifest,
+  drives: readonly Drive[],
+  find: FindSnapshot | undefined,
+): Promise<string | undefined> {
+  const damage = await damageOf(snapshot, { drives, store });
+  if (damage === undefined) return undefined;
+  const { sizeBytes, file } = snapshot;
+  const isIt = (head: Uint8Array): boolean => {
+    const header = decodeFileHeader(Buffer.from(head), 'a kept snapshot');
+    return header?.file === file && header.store === store && header.kind === 'snapshot';
+  };
+  const found = await find?.({ store, sizeBytes, isIt });
+  if (found === undefined) throw damage;
+  let error: unknown = damage;
+  let whole: Drive | undefined;
+  for (const drive of drives) {
+    try {
+      // A body is read once: the others take it from the first that has it.
+      if (whole !== undefined) await copyFile(drive, snapshot, { drives: [whole], store });
+      else await writeWhole(drive, { sealed: snapshot, store, body: found.body });
+      whole ??= drive;
+    } catch (cause) {
+      error = cause;
+      if (whole === undefined) break;
+    }
+  }
+  if (whole !== undefined) return found.from;
+  throw error as Error;
+}
+
+/** Why the file can't be read whole from these drives together; undefined: it can. */
+async function damageOf(
+  sealed: SealedFile,
+  { drives, store }: { drives: readonly Drive[]; store: string },
+): Promise<FirnError | undefined> {
+  const reader = new MergedReader(sealed, store);
+  try {
+    await reader.open(drives);
+    while ((await reader.next()) !== undefined);
+    return undefined;
+  } catch (error) {
+    if (error instanceof FirnError && error.code === 'Corrupt') return error;
+    throw error;
+  } finally {
+    await reader.close();
+  }
+}
+
+async function writeWhole(
+  drive: Drive,
+  { sealed, store, body }: { sealed: SealedFile; store: string; body: AsyncIterable<Uint8Array> },
+): Promise<void> {
+  const draft = draftOf(sealed);
+  await drive.remove(draft);
+  const file = await drive.open(draft, { mode: 'create' });
+  try {
+    let position = 0;
+    for await (const piece of body) {
+      // Lent until the next is asked for, and a write that is given up may still read it.
+      await file.write(Buffer.from(piece), position);
+      position += piece.length;
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await drive.rename(draft, pathOf(sealed));
+  await drive.syncDirectory(JOURNAL_DIRECTORY);
+  await verifyFile(drive, sealed, store);
+}
