@@ -1,7 +1,9 @@
 // Takes multipart uploads from wherever a crash left them to where they belong: completing ones are
 // rolled forward, aborting ones ended, and 48 hours after its end an upload's row and its
-// operations go (C2).
+// operations go (C2). Before that it ends deletions of buckets that a crash cut short: they hide
+// keys that are there.
 
+import { settleDeletions } from '../appliance/engine/buckets.ts';
 import type { Core } from '../appliance/engine/core.ts';
 import { settleUpload } from '../appliance/engine/multipart-end.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
@@ -31,6 +33,8 @@ export class UploadsWorker implements Worker {
   async run(turn: Turn): Promise<void> {
     const { store } = this.#core.context;
     const counts = { looked: 0, settled: 0, gone: 0, failed: 0 };
+    await turn.lease.check();
+    await settleDeletions(this.#core);
     let after: string | undefined;
     for (;;) {
       const rows: Row<Upload>[] = await store.range<Upload>({

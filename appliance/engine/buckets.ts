@@ -190,6 +190,16 @@ function notEmpty(name: string): FirnError {
 }
 
 /**
+ * For workers: ends deletions that a crash cut short. Until then such a bucket answers
+ * NoSuchBucket, also for keys acknowledged before it was marked. Safe beside a deletion at work.
+ */
+export async function settleDeletions(core: Core): Promise<void> {
+  for await (const row of bucketRows(core, {})) {
+    if (row.value.state === 'deleting') await finishDeletion(core, row);
+  }
+}
+
+/**
  * From `deleting` to its end, by whoever set it or whoever finds it. True: the row is gone. False:
  * a key was there and the bucket is live again, or somebody else has settled it.
  */

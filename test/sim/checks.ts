@@ -31,7 +31,7 @@ export async function bearsLoss(
 
 /** I8: what a document names short of full redundancy waits on the heal list. */
 export async function deficitsAreListed(life: Life): Promise<void> {
-  for (const { id, value } of life.store.rowsOf<ObjectDocument>('objects')) {
+  for (const { id, value } of life.rowsOf<ObjectDocument>('objects')) {
     for (const location of (await namesOf(life.store, value)).values()) {
       if (location === undefined || location.kind === 'pack' || location.kind === 'remote')
         continue;

@@ -33,7 +33,7 @@ function remainsOf(world: World, images: Image[]): Remains {
   const { cold, archive } = life;
   life.clock.pass(600_000);
   const at = life.clock.at;
-  return { images, tables: life.store.tables, cold: cold.blobs, archive: archive.blobs, at };
+  return { images, tables: life.simStore.tables, cold: cold.blobs, archive: archive.blobs, at };
 }
 
 const lifeFrom = (world: World, remains: Remains): Life => {
@@ -170,7 +170,7 @@ const strangers: Workload = {
     life.clock.pass(2 * GRACE_MS);
     await collectAll(life);
     const after = life.drives.map((drive) => drive.image);
-    const remains = { ...remainsOf(world, after), tables: life.store.tables, at: life.clock.at };
+    const remains = { ...remainsOf(world, after), tables: life.simStore.tables, at: life.clock.at };
     const kept = new Map([...expected].filter(([key]) => key !== 'b'));
     await bearsLoss(lifeFrom(world, remains), kept, [0, 5]);
     const back = after.map((image, i) => (i === 2 ? thawed(old) : image));

@@ -6,7 +6,7 @@ import { checkRecovery } from './recovery.ts';
 import { BUCKET } from './life.ts';
 import type { Life, Remains } from './life.ts';
 import type { Effect } from './model.ts';
-import { Seeded } from './random.ts';
+import { mixed, Seeded } from './random.ts';
 import { thawed } from './drive.ts';
 import type { CrashKind } from './replay.ts';
 import type { World, WorldReplay } from './world.ts';
@@ -20,6 +20,8 @@ export interface ExploreOptions {
   only?: string;
   /** What a client does then: of the states that are recovered. */
   afterwards?: (life: Life, world: World, p: number) => Promise<void>;
+  /** Of every state. */
+  watch?: (life: Life, world: World, p: number) => Promise<void>;
 }
 
 export interface Explored {
@@ -38,12 +40,6 @@ export class Violation extends Error {
 
 /** Events back from a crash in which a key must have been touched to be read again at once. */
 const RECENT = 40;
-
-export function mixed(...numbers: number[]): number {
-  let hash = 2166136261;
-  for (const number of numbers) hash = Math.imul(hash ^ number, 16777619) >>> 0;
-  return hash;
-}
 
 const kindOf = (choice: number): CrashKind =>
   choice === 0 ? 'kill' : choice === 1 ? 'lost' : choice % 4 === 2 ? 'kill' : 'torn';
@@ -79,7 +75,8 @@ export async function explore(
       const where = `SEED=${world.seed} CASE=${name}:${p}:${choice} (${step.name})`;
       const isDue = explored.states % options.recoverEvery === 0;
       const deep = options.only !== undefined || isDue || (isMark && choice === 1);
-      await checkState(world, replay, { remains, p, where, deep, afterwards: options.afterwards });
+      const { afterwards, watch } = options;
+      await checkState(world, replay, { remains, p, where, deep, afterwards, watch });
       if (deep) explored.recovered += 1;
     }
   }
@@ -107,17 +104,20 @@ interface State {
   where: string;
   deep: boolean;
   afterwards: ExploreOptions['afterwards'];
+  watch: ExploreOptions['watch'];
 }
 
 async function checkState(world: World, replay: WorldReplay, state: State): Promise<void> {
-  const { p, where, deep, afterwards } = state;
+  const { p, where, deep, afterwards, watch } = state;
   const { model } = world;
-  const remains: Remains = deep
-    ? { ...state.remains, images: state.remains.images.map(thawed) }
-    : state.remains;
+  const remains: Remains =
+    deep || world.options.embedded === true
+      ? { ...state.remains, images: state.remains.images.map(thawed) }
+      : state.remains;
   const life = replay.lifeOf(remains);
   try {
     await life.start('worker');
+    await watch?.(life, world, p);
     const { keys } = model;
     const rotating = keys[p % Math.max(1, keys.length)];
     const found = new Map<string, Effect>();
@@ -161,7 +161,8 @@ async function bearsOne(
   const any = new Seeded(mixed(world.seed, p, 77)).below(remains.images.length);
   for (const position of remains.images.keys()) {
     if (!isAnswer && position !== any) continue;
-    await bearsLoss(replay.lifeOf(remains), new Map(acked), [position]);
+    const own = { ...remains, images: remains.images.map(thawed) };
+    await bearsLoss(replay.lifeOf(own), new Map(acked), [position]);
   }
 }
 

@@ -15,8 +15,8 @@ import {
   type DriveSnapshot,
   type Image,
 } from './drive.ts';
-import { mixed, Violation, type Explored } from './explore.ts';
-import { Seeded } from './random.ts';
+import { Violation, type Explored } from './explore.ts';
+import { mixed, Seeded } from './random.ts';
 import { DriveReplay, type CrashKind } from './replay.ts';
 import { Scheduler } from './scheduler.ts';
 import { NOON, SimTime } from './time.ts';

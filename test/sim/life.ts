@@ -5,8 +5,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { settleDeletions } from '../../appliance/engine/buckets.ts';
 import { buildEngine } from '../../appliance/engine/build.ts';
 import type { Clock } from '../../appliance/model/clock.ts';
+import type { MetadataStore, Row, Table } from '../../appliance/model/metadata-store.ts';
 import type { EngineContext } from '../../appliance/engine/context.ts';
 import type { Engine } from '../../appliance/engine/engine.ts';
 import { loadParts } from '../../appliance/engine/history.ts';
@@ -25,6 +27,8 @@ import { buildPacker } from '../../tiers/pack/packer.ts';
 import { contextOf } from '../engine-harness.ts';
 import { SimCloud } from './cloud.ts';
 import { SimDrive, type Image } from './drive.ts';
+import { EmbeddedMetadata } from './embedded.ts';
+import type { LmdbState } from './lmdb.ts';
 import type { Effect } from './model.ts';
 import { Seeded } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
@@ -44,6 +48,8 @@ export const CLASSES: ReadonlyMap<string, string> = new Map([
 export interface Remains {
   images: Image[];
   tables: Tables;
+  /** Of an embedded store; undefined: lost. */
+  lmdb?: LmdbState | undefined;
   cold: SimCloud['blobs'];
   archive: SimCloud['blobs'];
   at: number;
@@ -55,6 +61,8 @@ export interface LifeOptions {
   seed: number;
   scheduler?: Scheduler;
   graceMs?: number;
+  /** Metadata in LMDB with its journal on the drives, in place of one simulated store. */
+  embedded?: boolean;
 }
 
 const codecs = new Map<string, Codec>();
@@ -86,7 +94,8 @@ export function removeSpool(): void {
 
 export class Life {
   readonly clock: SimClock;
-  readonly store: SimStore;
+  readonly simStore: SimStore;
+  readonly embedded: EmbeddedMetadata | undefined;
   readonly drives: SimDrive[];
   readonly cold: SimCloud;
   readonly archive: SimCloud;
@@ -99,8 +108,9 @@ export class Life {
   constructor(remains: Remains, options: LifeOptions) {
     this.options = options;
     this.clock = new SimClock(remains.at);
-    this.random = new Seeded(options.seed ^ 0x5eed);
-    this.store = new SimStore(this.clock, remains.tables, 1_000_000 + (remains.at % 1e9));
+    // No life draws the ids of another.
+    this.random = new Seeded(options.seed ^ 0x5eed ^ remains.at);
+    this.simStore = new SimStore(this.clock, remains.tables, 1_000_000 + (remains.at % 1e9));
     const lanes = codeOf(options.code).n;
     this.drives = remains.images.map(
       (image, position) =>
@@ -111,24 +121,51 @@ export class Life {
     const staged = { name: 'archive', clock, kind: 'remote', retrieval: 'staged' } as const;
     this.archive = new SimCloud(staged, remains.archive);
     const { scheduler } = options;
+    const { drives, random } = this;
+    const copies = codeOf(options.code).m + 1;
+    const parts = { drives, clock, random, copies, scheduler };
+    this.embedded =
+      options.embedded === true ? new EmbeddedMetadata(parts, remains.lmdb) : undefined;
     if (scheduler !== undefined) {
-      for (const port of [...this.drives, this.store, this.cold, this.archive]) {
+      for (const port of [...this.drives, this.simStore, this.cold, this.archive]) {
         port.scheduler = scheduler;
       }
     }
   }
 
+  /** As this life's own calls see it. */
+  get store(): MetadataStore {
+    return this.embedded?.main ?? this.simStore;
+  }
+
+  rowsOf<T>(table: Table): Row<T>[] {
+    return (this.embedded ?? this.simStore).rowsOf<T>(table);
+  }
+
   /** A process of its own on the same drives and store. */
-  process(
+  async process(
     name: string,
     role: NodeGroupRole = 'api',
     skewMs = 0,
-  ): { hot: DriveTier; engine: Engine } {
+  ): Promise<{ hot: DriveTier; engine: Engine }> {
     const now = (): number => this.clock.now() + skewMs;
     const clock: Clock = { now, wall: now };
+    const hot = this.#hotTier(name, role, clock);
+    const tiers = new Map([hot, this.cold, this.archive].map((tier) => [tier.name, tier]));
+    const packer: Packer = buildPacker({ spoolDirectory: spoolDirectory(), random: this.random });
+    const { random } = this;
+    const store = (await this.embedded?.process(name, clock)) ?? this.simStore;
+    const context: EngineContext = contextOf(
+      { store, clock, tiers },
+      { random, classes: CLASSES, packer, graceMs: this.options.graceMs ?? GRACE_MS },
+    );
+    return { hot, engine: buildEngine(context) };
+  }
+
+  #hotTier(name: string, role: NodeGroupRole, clock: Clock): DriveTier {
     const { code, settings } = this.options;
     const byPath = new Map(this.drives.map((drive) => [drive.path, drive]));
-    const hot = new DriveTier(
+    return new DriveTier(
       {
         name: 'hot',
         code,
@@ -149,22 +186,26 @@ export class Life {
         codec: codecFor(code),
       },
     );
-    const tiers = new Map([hot, this.cold, this.archive].map((tier) => [tier.name, tier]));
-    const packer: Packer = buildPacker({ spoolDirectory: spoolDirectory(), random: this.random });
-    const { store, random } = this;
-    const context: EngineContext = contextOf(
-      { store, clock, tiers },
-      { random, classes: CLASSES, packer, graceMs: this.options.graceMs ?? GRACE_MS },
-    );
-    return { hot, engine: buildEngine(context) };
+  }
+
+  /** Before the first start of an embedded store: drives in use, and the journal on them. */
+  async found(): Promise<void> {
+    if (this.embedded === undefined) return;
+    const hot = this.#hotTier('primary', 'api', this.clock);
+    await hot.open();
+    await hot.close();
+    await this.embedded.found();
   }
 
   /** Starts the process that this life's own calls go through. Throws as DriveTier.open. */
   async start(role: NodeGroupRole = 'worker'): Promise<void> {
-    const made = this.process(`${role}-1`, role);
+    await this.embedded?.start();
+    const made = await this.process(`${role}-1`, role);
     this.hot = made.hot;
     this.engine = made.engine;
     await this.hot.open();
+    // As the worker does at its first look: a deletion that nobody goes on with hides keys.
+    if (this.options.scheduler === undefined) await settleDeletions(this.engine.core);
   }
 
   /** What a client finds under a key; bytes in an archive are looked at where they lie. */

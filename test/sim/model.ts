@@ -23,6 +23,8 @@ export interface ClientStep {
   outcome: 'acked' | 'refused' | 'unknown';
   /** It asked for a key that is not there yet. */
   isNew?: boolean;
+  /** It was told that the key is there. */
+  sawKey?: boolean;
 }
 
 /** Refusals that say for certain that nothing happened. */
@@ -70,6 +72,7 @@ export class Model {
     } catch (error) {
       if (!isFirnError(error)) throw error;
       if (REFUSALS.has(error.code)) step.outcome = 'refused';
+      if (isNew && error.code === 'PreconditionFailed') step.sawKey = true;
       return undefined;
     } finally {
       step.end = this.#scheduler.mark(`${this.#scheduler.phase}/answered/${key}`);
@@ -87,11 +90,15 @@ export class Model {
     // Something acknowledged began after it had ended: nobody may see it any more.
     const covered = (end: number): boolean =>
       known.some((other) => isAcked(other) && other.begin > end);
-    const effects: Effect[] = covered(-1) ? [] : ['absent'];
+    // Somebody was told that it was there, after this could have happened: then it did not stay so.
+    const denied = (end: number): boolean =>
+      known.some((other) => other.sawKey === true && other.end < p && other.begin > end);
+    const effects: Effect[] = covered(-1) || denied(-1) ? [] : ['absent'];
     for (const step of known) {
       if (step.outcome === 'refused' && step.end < p) continue;
       const end = step.end < p ? step.end : Infinity;
-      if (!covered(end)) effects.push(step.effect);
+      if (covered(end) || (step.effect === 'absent' && denied(end))) continue;
+      effects.push(step.effect);
     }
     return effects;
   }

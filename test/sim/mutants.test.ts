@@ -41,7 +41,7 @@ test('every mutant is caught', async (t) => {
   t.true(MUTANTS.length >= 16);
 });
 
-for (const name of ['rot', 'misdirected', 'strangers', 'slow-reader']) {
+for (const name of ['rot', 'misdirected', 'strangers', 'slow-reader', 'late-release']) {
   const workload = ALL_WORKLOADS.find((one) => one.name === name);
   test.serial(`${name}: bytes may be refused, and are never wrong`, async (t) => {
     t.timeout(5 * 60_000);

@@ -264,4 +264,120 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: 'D3: a commit is answered before it is journaled',
+    workloads: ['embedded-put'],
+    patches: [
+      {
+        file: 'appliance/metadata/lmdb/commit-queue.ts',
+        from: 'if (journal !== undefined && number > journal.journaled) {',
+        to: 'if (journal !== undefined && number < 0) {',
+      },
+    ],
+  },
+  {
+    name: 'D3: an answer without a commit of its own does not wait',
+    workloads: ['embedded-put'],
+    patches: [{ file: 'appliance/engine/commit.ts', from: 'await store.settled();', to: '' }],
+  },
+  {
+    name: 'D3: a refusal does not wait for what it saw',
+    workloads: ['embedded-put'],
+    patches: [
+      {
+        file: 'appliance/engine/engine.ts',
+        from: `    } catch (error) {
+      await this.core.context.store.settled();`,
+        to: '    } catch (error) {',
+      },
+    ],
+  },
+  {
+    name: 'D3: the store takes what is visible for settled',
+    workloads: ['embedded-put'],
+    patches: [
+      {
+        file: 'appliance/metadata/lmdb/lmdb-metadata-store.ts',
+        from: 'if (number > journal.journaled) await journal.settled(number);',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'C2: a Complete that was decided is committed again',
+    workloads: ['late-roller'],
+    patches: [
+      {
+        file: 'appliance/engine/multipart-end.ts',
+        from: 'const before = draft.operation(operation);',
+        to: 'const before = undefined as string | undefined;',
+      },
+    ],
+  },
+  {
+    name: 'C2: a Complete does not record what it made',
+    workloads: ['late-roller'],
+    patches: [
+      {
+        file: 'appliance/engine/multipart-end.ts',
+        from: 'draft.record(operation, version.id);',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'C3: a refusal is not recorded before it is answered',
+    workloads: ['late-refusal'],
+    patches: [
+      {
+        file: 'appliance/engine/multipart-end.ts',
+        from: 'draft.record(operation, REFUSED);',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'A6: a PUT does not look at its bucket again',
+    workloads: ['late-in-bucket'],
+    patches: [
+      {
+        file: 'appliance/engine/confirm-bucket.ts',
+        from: 'await settleLateWrite(core, confirming, row);',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'A6: an overwrite in a bucket that goes is taken back with all beneath it',
+    workloads: ['late-overwrite'],
+    patches: [
+      {
+        file: 'appliance/engine/confirm-bucket.ts',
+        from: 'if (created && (await undo(core, confirming)))',
+        to: 'if (await undo(core, confirming))',
+      },
+    ],
+  },
+  {
+    name: 'B2: what was listed long ago is let go of',
+    workloads: ['late-release'],
+    patches: [
+      {
+        file: 'appliance/engine/garbage.ts',
+        from: 'return now + listedAgeMs(context);',
+        to: 'return now + context.graceMs + listedAgeMs(context) * 0;',
+      },
+    ],
+  },
+  {
+    name: 'B3: bytes of any age are named',
+    workloads: ['late-writer'],
+    patches: [
+      {
+        file: 'appliance/engine/commit.ts',
+        from: 'bound = Math.min(bound, locationBirth(id) + context.graceMs / 2);',
+        to: 'bound = Math.min(bound, locationBirth(id) + context.graceMs * 1e6);',
+      },
+    ],
+  },
 ];

@@ -28,6 +28,13 @@ export class Seeded implements Random {
   }
 }
 
+/** One seed of several numbers. */
+export function mixed(...numbers: number[]): number {
+  let hash = 2166136261;
+  for (const number of numbers) hash = Math.imul(hash ^ number, 16777619) >>> 0;
+  return hash;
+}
+
 /** Bytes of an object, told apart from all others by its number; cheap to make. */
 export function sample(length: number, number: number): Uint8Array {
   const bytes = Buffer.alloc(length, `object ${number}; `);

@@ -33,6 +33,7 @@ import { codeOf } from '../../tiers/node-group/codec/field.ts';
 import { bearsLoss } from './checks.ts';
 import { BUCKET, Life, type Remains } from './life.ts';
 import { isSame, type Effect } from './model.ts';
+import { mixed, Seeded } from './random.ts';
 import type { World } from './world.ts';
 
 const HOUR_MS = 3_600_000;
@@ -54,7 +55,7 @@ export async function finished(
 }
 
 export async function healRows(life: Life): Promise<void> {
-  for (const { id, revision, value } of life.store.rowsOf<Heal>('heals')) {
+  for (const { id, revision, value } of life.rowsOf<Heal>('heals')) {
     const { location } = value;
     if (location.kind !== 'segment' && location.kind !== 'shards') continue;
     const outcome = await life.hot.healLocation(location).catch((error: unknown) => {
@@ -66,7 +67,7 @@ export async function healRows(life: Life): Promise<void> {
 }
 
 export async function settleUploads(life: Life): Promise<void> {
-  for (const row of life.store.rowsOf<Upload>('uploads')) {
+  for (const row of life.rowsOf<Upload>('uploads')) {
     if (row.value.state !== 'open') await settleUpload(life.engine.core, row);
   }
 }
@@ -94,7 +95,7 @@ export async function compactAll(life: Life): Promise<void> {
   for await (const info of hot.segments()) {
     await compactSegment(engine.core, { tier: hot, info }, { lease, names });
   }
-  for (const { value } of life.store.rowsOf<Pack>('packs')) {
+  for (const { value } of life.rowsOf<Pack>('packs')) {
     if (value.tier === 'cold') await compactPack(engine.core, value, { lease, names });
   }
   await lease.release();
@@ -165,18 +166,18 @@ export async function resumeAll(life: Life): Promise<void> {
 /** Ids of everything that documents and uploads name. */
 async function namedIds(life: Life): Promise<Set<string>> {
   const ids = new Set<string>();
-  for (const { value } of life.store.rowsOf<Parameters<typeof namesOf>[1]>('objects')) {
+  for (const { value } of life.rowsOf<Parameters<typeof namesOf>[1]>('objects')) {
     for (const [id, location] of await namesOf(life.store, value)) {
       ids.add(location?.kind === 'pack' ? location.pack : id);
     }
   }
-  for (const { value } of life.store.rowsOf<{
+  for (const { value } of life.rowsOf<{
     location: { id: string };
     replaced: { id: string }[];
   }>('parts')) {
     for (const { id } of [value.location, ...value.replaced]) ids.add(id);
   }
-  for (const { id } of life.store.rowsOf('packs')) ids.add(id);
+  for (const { id } of life.rowsOf('packs')) ids.add(id);
   return ids;
 }
 
@@ -196,6 +197,7 @@ export async function checkRecovery(
   };
   const at = world.life.options.settings.segmentOpenMs ?? 60_000;
   life.clock.pass(10 * at);
+  await life.embedded?.mend();
   await resumeAll(life);
   await restoreAll(life);
   await settleUploads(life);
@@ -204,7 +206,7 @@ export async function checkRecovery(
   const { lost } = await finished(life.hot.scrub());
   if (lost.length > 0) throw new Error(`scrub calls lost: ${lost.join('; ')}`);
   await same('scrubbed');
-  await bearsAnyLosses(life, world, found);
+  await bearsAnyLosses(life, new Seeded(mixed(world.seed, p, 78)), found);
   for (let round = 0; round < 4; round += 1) {
     life.clock.pass(GRACE_MS + 2 * HOUR_MS);
     await settleUploads(life);
@@ -220,15 +222,15 @@ export async function checkRecovery(
 /** Healed and scrubbed, each object bears the loss of any m drives. */
 async function bearsAnyLosses(
   life: Life,
-  world: World,
+  draw: Seeded,
   found: ReadonlyMap<string, Effect>,
 ): Promise<void> {
   const { n, m } = codeOf(life.options.code);
   const gone = new Set<number>();
-  while (gone.size < m) gone.add(world.draw.below(n));
+  while (gone.size < m) gone.add(draw.below(n));
   const remains: Remains = {
     images: life.drives.map((drive) => drive.image),
-    tables: life.store.tables,
+    tables: life.simStore.tables,
     cold: life.cold.blobs,
     archive: life.archive.blobs,
     at: life.clock.at,

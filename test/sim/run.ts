@@ -5,12 +5,21 @@ import { removeSpool } from './life.ts';
 import { SimTime } from './time.ts';
 import { World, type WorldOptions } from './world.ts';
 import { DAMAGE } from './damage.ts';
+import { LATE_WORKLOADS, lateRelease } from './late-workloads.ts';
+import { EMBEDDED } from './embedded-workloads.ts';
 import { crashJournal } from './journal.ts';
 import { MUTANTS } from './mutants.ts';
 import { slowReader, WORKLOADS, type Workload } from './workloads.ts';
 
 /** The last ones are not crashed, but watched for what they throw. */
-export const ALL_WORKLOADS: readonly Workload[] = [...WORKLOADS, slowReader, ...DAMAGE];
+export const ALL_WORKLOADS: readonly Workload[] = [
+  ...WORKLOADS,
+  ...EMBEDDED,
+  ...LATE_WORKLOADS,
+  slowReader,
+  lateRelease,
+  ...DAMAGE,
+];
 
 export async function crash(
   workload: Workload,
@@ -28,6 +37,7 @@ export async function crash(
       recoverEvery: recoverEvery ?? workload.recoverEvery,
       ...(only === undefined ? {} : { only }),
       ...(workload.afterwards === undefined ? {} : { afterwards: workload.afterwards }),
+      ...(workload.watch === undefined ? {} : { watch: workload.watch }),
     });
     return { ...explored, events: world.scheduler.events.length };
   } finally {
@@ -65,7 +75,10 @@ async function tryMutant(
     }
     for (const workload of ALL_WORKLOADS) {
       if (!mutant.workloads.includes(workload.name)) continue;
-      const more = { ...mutant.lies, ...how, choices: 12, recoverEvery: 8 };
+      // Only a crash shows what was visible and not journaled.
+      if (workload.options?.embedded === true && how.only !== undefined) continue;
+      const choices = Math.min(12, workload.choices);
+      const more = { ...mutant.lies, ...how, choices, recoverEvery: 8 };
       const error = await crash(workload, seed, more).catch(asError);
       if (!(error instanceof Error)) continue;
       console.log(`${name}: caught in ${workload.name}, seed ${seed}: ${error.message}`);

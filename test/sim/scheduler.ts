@@ -84,6 +84,12 @@ export class Scheduler {
     this.position += 1;
   }
 
+  /** Its process stands still for so many events, or until nothing else goes on. */
+  pause(events: number): Promise<void> {
+    const step = { name: `${this.phase}/pause`, begin: 0, end: 0, failed: false };
+    return new Promise((run) => this.#waiting.push({ step, from: this.position + events, run }));
+  }
+
   /** A client asked or was answered: an instant of its own in the record. */
   mark(name: string): number {
     const at = this.position;

@@ -87,6 +87,8 @@ export class SimStore implements MetadataStore {
   lies: StoreLies = {};
   /** Asked before each commit: the fate of its answer. */
   doubt: ((change: Change) => 'done' | 'lost' | undefined) | undefined;
+  /** A process may stop here, before it reads or commits, and go on much later. */
+  door: ((call: 'get' | Change['kind'], table: Table) => Promise<void> | undefined) | undefined;
   readonly #clock: Clock;
   #commits: number;
   #unjournaled: StoreStep[] = [];
@@ -106,6 +108,7 @@ export class SimStore implements MetadataStore {
 
   async get<T>(table: Table, id: string): Promise<Row<T> | undefined> {
     checkId(table, id);
+    await this.door?.('get', table);
     return this.#rows(table).get(id) as Row<T> | undefined;
   }
 
@@ -174,6 +177,7 @@ export class SimStore implements MetadataStore {
       checkFormat(copy.table, copy.id, copy.value);
       copy.value = frozen(structuredClone(copy.value));
     }
+    await this.door?.(copy.kind, copy.table);
     const { scheduler } = this;
     if (scheduler === undefined || !scheduler.recording) {
       await Promise.resolve();

@@ -35,6 +35,7 @@ export interface Workload {
   options?: WorldOptions;
   run(world: World): Promise<void>;
   afterwards?: ExploreOptions['afterwards'];
+  watch?: ExploreOptions['watch'];
 }
 
 const KiB = 1024;
@@ -119,7 +120,7 @@ const founding: Workload = {
   async run(world) {
     world.record();
     await world.phase('founding', async () => {
-      const [one, two] = [world.life.process('api-1'), world.life.process('api-2')];
+      const [one, two] = [await world.life.process('api-1'), await world.life.process('api-2')];
       await Promise.all([one.hot.open(), two.hot.open()]);
       await world.life.start('worker');
       await world.life.engine.createBucket({ name: BUCKET, owner: 'root', region: 'local' });
@@ -138,13 +139,13 @@ const twoWriters: Workload = {
   async run(world) {
     await world.found();
     const others = [
-      world.life.process('api-2', 'api', 5 * 60_000),
-      world.life.process('api-3', 'api', -5 * 60_000),
+      await world.life.process('api-2', 'api', 5 * 60_000),
+      await world.life.process('api-3', 'api', -5 * 60_000),
     ];
     for (const { hot } of others) await hot.open();
     world.record();
     const { draw } = world;
-    world.life.store.doubt = () => {
+    world.life.simStore.doubt = () => {
       const luck = draw.below(80);
       return luck === 0 ? 'done' : luck === 1 ? 'lost' : undefined;
     };
@@ -226,7 +227,7 @@ const etagOfParts = (parts: readonly Uint8Array[]): string => {
   return `${all.digest('hex')}-${parts.length}`;
 };
 
-interface Uploading {
+export interface Uploading {
   key: string;
   uploadId: string;
   parts: { number: number; etag: string }[];
@@ -235,9 +236,14 @@ interface Uploading {
   since: number;
 }
 
-const uploads = new WeakMap<World, Uploading[]>();
+/** Uploads that a client completes again after a crash. */
+export const uploads = new WeakMap<World, Uploading[]>();
 
-async function uploadOf(world: World, key: string, sizes: readonly number[]): Promise<Uploading> {
+export async function uploadOf(
+  world: World,
+  key: string,
+  sizes: readonly number[],
+): Promise<Uploading> {
   const { engine } = world.life;
   const name = { bucket: BUCKET, key };
   const { uploadId } = await world.phase('multipart-create', () => world.createUpload(key));
@@ -257,16 +263,28 @@ async function uploadOf(world: World, key: string, sizes: readonly number[]): Pr
 }
 
 /** Completes with some of its parts. */
-function complete(world: World, of: Uploading, numbers: readonly number[]) {
+export function complete(
+  world: World,
+  of: Uploading,
+  more: { numbers: readonly number[]; by?: Engine; isNew?: boolean },
+) {
+  const { numbers, by = world.life.engine, isNew = false } = more;
   const bodies = numbers.map((number) => of.bodies[number - 1] as Uint8Array);
   const parts = numbers.map((number) => of.parts[number - 1] as Uploading['parts'][number]);
   const content = contentOf(Buffer.concat(bodies), etagOfParts(bodies));
-  const request = { bucket: BUCKET, key: of.key, uploadId: of.uploadId, owner: 'root', parts };
-  return world.model.did(of.key, content, () => world.life.engine.completeUpload(request));
+  const request = {
+    bucket: BUCKET,
+    key: of.key,
+    uploadId: of.uploadId,
+    owner: 'root',
+    parts,
+    ...(isNew ? { conditions: { ifNoneMatch: '*' } } : {}),
+  };
+  return world.model.did(of.key, content, () => by.completeUpload(request), isNew);
 }
 
 /** The client asks again: a Complete has no other answer than its first one. */
-async function completedAgain(life: Life, world: World, p: number): Promise<void> {
+export async function completedAgain(life: Life, world: World, p: number): Promise<void> {
   for (const { key, uploadId, parts, bodies, since } of uploads.get(world) ?? []) {
     if (since >= p) continue;
     const request = { bucket: BUCKET, key, uploadId, owner: 'root', parts };
@@ -287,16 +305,19 @@ const multipart: Workload = {
     const { engine } = world.life;
     const one = await uploadOf(world, 'upload-1', [700]);
     await world.phase('multipart-complete', async () => {
-      await complete(world, one, [1]);
-      await complete(world, one, [1]);
+      await complete(world, one, { numbers: [1] });
+      await complete(world, one, { numbers: [1] });
     });
     const two = await uploadOf(world, 'upload-2', [900, 9 * KiB]);
     await world.phase('multipart-complete-lists', async () => {
-      await Promise.all([complete(world, two, [1]), complete(world, two, [2])]);
+      await Promise.all([
+        complete(world, two, { numbers: [1] }),
+        complete(world, two, { numbers: [2] }),
+      ]);
       await world.remove('upload-2');
     });
     // The same Complete by another process, still on its way when the object is deleted again.
-    const { engine: other } = world.life.process('api-2');
+    const { engine: other } = await world.life.process('api-2');
     for (const key of ['upload-4', 'upload-5', 'upload-6', 'upload-7']) {
       const upload = await uploadOf(world, key, [60]);
       await world.phase('multipart-complete-late', async () => {
@@ -305,7 +326,7 @@ const multipart: Workload = {
         const done = late.catch((error: unknown) => {
           if (!isFirnError(error)) throw error;
         });
-        await complete(world, upload, [1]);
+        await complete(world, upload, { numbers: [1] });
         await world.remove(key);
         await done;
       });
@@ -329,7 +350,10 @@ const multipartLarge: Workload = {
     world.record();
     const one = await uploadOf(world, 'upload-1', [PART_BYTES_MIN, 700]);
     await world.phase('multipart-complete-large', async () => {
-      await Promise.all([complete(world, one, [1, 2]), complete(world, one, [1, 2])]);
+      await Promise.all([
+        complete(world, one, { numbers: [1, 2] }),
+        complete(world, one, { numbers: [1, 2] }),
+      ]);
     });
   },
   afterwards: completedAgain,
@@ -590,7 +614,31 @@ const lateWorker: Workload = {
   },
 };
 
-/** A reader is in the middle of an object that is overwritten and collected under it. */
+/** Reads an object and, in the middle of it, lets something happen; its bytes must be the old ones. */
+export async function slowly(
+  world: World,
+  key: string,
+  happens: () => Promise<unknown>,
+): Promise<void> {
+  const { life } = world;
+  const [content] = world.model.allowed(key, world.scheduler.position);
+  const { body } = await life.engine.getObject({ bucket: BUCKET, key });
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of body as AsyncIterable<Uint8Array>) {
+    chunks.push(Uint8Array.from(chunk));
+    if (chunks.length > 1) continue;
+    await happens();
+    // What was open is closed after a minute; so is this process's.
+    await life.hot.close();
+    await life.start('worker');
+  }
+  const bytes = Buffer.concat(chunks);
+  if (content === 'absent' || Buffer.compare(bytes, content?.bytes ?? bytes) !== 0) {
+    throw new Error('a reader was given other bytes');
+  }
+}
+
+/** An object is overwritten and collected under its reader. */
 const slowReader: Workload = {
   name: 'slow-reader',
   choices: 1,
@@ -599,26 +647,14 @@ const slowReader: Workload = {
     await world.found();
     await world.put('a', 3 * KiB * KiB);
     const { life } = world;
-    const [content] = world.model.allowed('a', world.scheduler.position);
     world.record();
-    await world.phase('slow-reader', async () => {
-      const { body } = await life.engine.getObject({ bucket: BUCKET, key: 'a' });
-      const chunks: Uint8Array[] = [];
-      for await (const chunk of body as AsyncIterable<Uint8Array>) {
-        chunks.push(Uint8Array.from(chunk));
-        if (chunks.length > 1) continue;
+    await world.phase('slow-reader', () =>
+      slowly(world, 'a', async () => {
         await world.put('a', 10);
         life.clock.pass(3_600_000);
         await collectAll(life);
-        // What was open is closed after a minute; so is this process's.
-        await life.hot.close();
-        await life.start('worker');
-      }
-      const bytes = Buffer.concat(chunks);
-      if (content === 'absent' || Buffer.compare(bytes, content?.bytes ?? bytes) !== 0) {
-        throw new Error('a reader was given other bytes');
-      }
-    });
+      }),
+    );
   },
 };
 

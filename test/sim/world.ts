@@ -8,6 +8,7 @@ import type { CodeName } from '../../tiers/node-group/codec/field.ts';
 import { codeOf } from '../../tiers/node-group/codec/field.ts';
 import { CloudReplay, type SimCloud } from './cloud.ts';
 import { emptyImage, snapshotOf, type DriveLies, type DriveSnapshot } from './drive.ts';
+import { LmdbReplay } from './lmdb.ts';
 import { BUCKET, Life, type LifeOptions, type Remains } from './life.ts';
 import { contentOf, Model } from './model.ts';
 import { sample, type Seeded } from './random.ts';
@@ -25,6 +26,8 @@ export interface WorldOptions {
   graceMs?: number;
   /** Media are damaged as far as the code allows: one more loss is not promised until a scrub. */
   isHurt?: boolean;
+  /** Metadata in LMDB, with its journal on the drives. */
+  embedded?: boolean;
 }
 
 export interface PutMore {
@@ -65,16 +68,17 @@ export class World {
       at: NOON,
     };
     const { scheduler } = this;
-    const { settings = {}, graceMs } = options;
+    const { settings = {}, graceMs, embedded = false } = options;
     this.life = new Life(remains, {
       code,
       seed,
       scheduler,
       settings,
+      embedded,
       ...(graceMs === undefined ? {} : { graceMs }),
     });
     scheduler.clock = () => this.life.clock.at;
-    Object.assign(this.life.store.lies, options.storeLies);
+    Object.assign(this.life.simStore.lies, options.storeLies);
     Object.assign(this.life.cold.lies, options.cloudLies);
   }
 
@@ -84,13 +88,14 @@ export class World {
 
   /** A founded group, a bucket and a running process: nothing of it is recorded. */
   async found(): Promise<void> {
+    await this.life.found();
     await this.life.start('worker');
     await this.life.engine.createBucket({ name: BUCKET, owner: 'root', region: 'local' });
   }
 
   /** From here on each change is a step. */
   record(): void {
-    const { drives, store, cold, archive } = this.life;
+    const { drives, simStore: store, cold, archive, embedded } = this.life;
     for (const drive of drives) Object.assign(drive.lies, this.options.driveLies);
     this.#start = {
       drives: drives.map((drive) => snapshotOf(drive.image)),
@@ -99,6 +104,7 @@ export class World {
       archive: new Map([...archive.blobs].map(([id, blob]) => [id, { ...blob }])),
     };
     this.from = this.scheduler.position;
+    embedded?.file.record();
     this.scheduler.recording = true;
   }
 
@@ -166,15 +172,16 @@ export class World {
     const { life } = this;
     return new WorldReplay(this, [
       ...drives.map((start, i) => new DriveReplay(start, life.drives[i]?.record ?? [])),
-      new StoreReplay(tables, life.store.record),
+      new StoreReplay(tables, life.simStore.record),
       new CloudReplay(cold, life.cold.record),
       new CloudReplay(archive, life.archive.record),
+      ...(life.embedded === undefined ? [] : [new LmdbReplay(life.embedded.file)]),
     ]);
   }
 }
 
 type Blobs = SimCloud['blobs'];
-type Replay = DriveReplay | StoreReplay | CloudReplay;
+type Replay = DriveReplay | StoreReplay | CloudReplay | LmdbReplay;
 
 /** Goes through a record and makes states of it. */
 export class WorldReplay {
@@ -203,12 +210,18 @@ export class WorldReplay {
     const { options } = this.#world.life;
     const n = codeOf(options.code).n;
     const drives = this.#parts.slice(0, n) as DriveReplay[];
-    const [store, cold, archive] = this.#parts.slice(n) as [StoreReplay, CloudReplay, CloudReplay];
+    const [store, cold, archive, lmdb] = this.#parts.slice(n) as [
+      StoreReplay,
+      CloudReplay,
+      CloudReplay,
+      LmdbReplay | undefined,
+    ];
     const remains: Remains = {
       images: drives.map((drive) => drive.image(kind, draw, note)),
       tables: store.tables(draw, note),
       cold: cold.blobs(draw, note),
       archive: archive.blobs(draw, note),
+      lmdb: lmdb?.state(kind, draw, note),
       at: (this.#world.scheduler.events[p - 1]?.clock ?? NOON) + 1000,
     };
     return { remains, print };

@@ -34,7 +34,8 @@ export interface FoundBatch {
 class OneCopy {
   readonly drive: Drive;
   readonly #file: DriveFile;
-  #buffer = Buffer.alloc(READ_BYTES);
+  // Lent only as far as it was read into.
+  #buffer = Buffer.allocUnsafe(READ_BYTES);
   #from = 0;
   #to = 0;
   /** The last read failed: what is there is not known. */
@@ -48,7 +49,7 @@ class OneCopy {
   /** `size` bytes from `position`, fewer at the end of the file or where it can't be read. */
   async at(position: number, size: number): Promise<Buffer> {
     if (position < this.#from || position + size > this.#to) {
-      if (size > this.#buffer.length) this.#buffer = Buffer.alloc(size);
+      if (size > this.#buffer.length) this.#buffer = Buffer.allocUnsafe(size);
       this.#from = position;
       this.#to = position;
       this.unread = true;

@@ -4,7 +4,7 @@
 // that this file walks around are listed, with what was measured, in ../DESIGN.md.
 
 import { open, type Database, type RootDatabase } from 'lmdb';
-import { mkdir } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
 import type { Clock } from '../../model/clock.ts';
 import { FirnError, isFirnError } from '../../model/errors.ts';
 import { TABLES } from '../../model/metadata-store.ts';
@@ -46,8 +46,12 @@ export interface LmdbMetadataStoreOptions {
   journal?: CommitJournal;
   /** With a journal: commit on this thread (commit-queue.ts). */
   inPlace?: boolean;
+  /** What opens the environment; a simulator has one whose crashes it chooses. */
+  openEnvironment?: OpenEnvironment;
 }
 
+type EnvironmentOptions = Parameters<typeof open>[0] & { path: string };
+type OpenEnvironment = (options: EnvironmentOptions) => RootDatabase;
 type Handle = Database<Buffer, Bound> & TableHandle;
 /** A key to scan from or to. */
 type Bound = string | Buffer;
@@ -88,6 +92,7 @@ export class LmdbMetadataStore implements MetadataStore {
   readonly #clock: Clock;
   readonly #journal: CommitJournal | undefined;
   readonly #inPlace: boolean;
+  readonly #openEnvironment: OpenEnvironment;
   #environment: RootDatabase | undefined;
   #index: LmdbIndex | undefined;
   #tables = new Map<Table, Handle>();
@@ -100,6 +105,7 @@ export class LmdbMetadataStore implements MetadataStore {
     this.#clock = options.clock;
     this.#journal = options.journal;
     this.#inPlace = options.journal !== undefined && options.inPlace === true;
+    this.#openEnvironment = options.openEnvironment ?? openDirectory;
   }
 
   async open(): Promise<void> {
@@ -117,8 +123,7 @@ export class LmdbMetadataStore implements MetadataStore {
   }
 
   async #open(): Promise<void> {
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    const environment = open({
+    const environment = this.#openEnvironment({
       path: this.#directory,
       noSubdir: false,
       maxDbs: TABLES_MAX,
@@ -131,7 +136,7 @@ export class LmdbMetadataStore implements MetadataStore {
       // Our own queue gathers a turn; lmdb's gathering leaves a rejection unhandled when a commit
       // fails.
       eventTurnBatching: false,
-    } as Parameters<typeof open>[0] & object);
+    } as EnvironmentOptions);
     this.#environment = environment;
     const own = openHandle(environment, OWN);
     await checkStoreFormat(environment, own, this.#directory);
@@ -305,6 +310,11 @@ export class LmdbMetadataStore implements MetadataStore {
       });
     }
   }
+}
+
+function openDirectory(options: EnvironmentOptions): RootDatabase {
+  mkdirSync(options.path, { recursive: true, mode: 0o700 });
+  return open(options);
 }
 
 function openHandle(environment: RootDatabase, name: string): Handle {
