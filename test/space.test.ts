@@ -1004,6 +1004,25 @@ test.serial(
       await again.store.replace({ table: 'objects', id: object, expected, value });
       await again.run('sweep');
       t.regex(again.log.join(), /durability alarm: 1 objects name bytes that are not there/);
+
+      // Nor does a scrub meet what is gone from all drives, or from more than may be lost.
+      await again.put('large', randomBytes(400_000));
+      await again.put('short', randomBytes(400_000));
+      await again.put('kept', randomBytes(400_000));
+      const idOf = async (key: string): Promise<string> => {
+        const document = await again.store.get<ObjectDocument>('objects', `${id}/${key}`);
+        return document?.value.versions[0]?.parts[0]?.location.id ?? '';
+      };
+      const gone = { [await idOf('large')]: 6, [await idOf('short')]: 3, [await idOf('kept')]: 2 };
+      for (const [location, count] of Object.entries(gone)) {
+        for (const folder of driveFolders(house.directory, 'g0').slice(0, count)) {
+          rmSync(join(folder, 'shards', location.slice(-2), location));
+        }
+      }
+      again.log.length = 0;
+      again.clock.offsetMs += 1000;
+      await again.run('sweep');
+      t.regex(again.log.join(), /durability alarm: 3 objects name bytes that are not there/);
       await again.close();
     } finally {
       await house.dispose();

@@ -1,13 +1,18 @@
 // What is named and not there. The sweep finds bytes without a name; the other way round a lost
-// record shows only when somebody reads it, perhaps years later. While the sweep gathers all names
-// it asks the filters of some segments whether they can hold what documents name in them: a filter
-// that says no is sure. Only then the document is read afresh and the bytes are asked for, so that
-// nothing that moved or was deleted meanwhile is called lost. Every sweep asks other segments.
+// record shows only when somebody reads it, perhaps years later: a scrub goes by what drives hold,
+// and what is gone from all of them it never meets. Before the sweep gathers all names the drives
+// tell which segments there are, and of which large objects enough files; while it gathers them it
+// asks the filters of some segments, others each time, whether they can hold what documents name
+// in them. Who is not there, or whom a filter denies, is only suspected: the document is read
+// afresh and the bytes are asked for, so that nothing that moved or was deleted meanwhile is called
+// lost.
 
 import { isFirnError } from '../model/errors.ts';
-import type { Location, SegmentLocation } from '../model/location.ts';
+import { locationBirth } from '../model/ids.ts';
+import type { Location, SegmentLocation, ShardLocation } from '../model/location.ts';
 import type { NodeGroupTier, SegmentFilter } from '../model/node-group.ts';
 import type { Core } from './core.ts';
+import { IdSet } from './id-set.ts';
 import { namesOf, uploadsOf } from './named.ts';
 
 /** A filter of 64,000 records is 200 KiB: at most 25 MiB while a sweep runs. */
@@ -16,7 +21,7 @@ const SEGMENTS_MAX = 128;
 const SUSPECTS_MAX = 1000;
 
 interface Suspect {
-  location: SegmentLocation;
+  location: SegmentLocation | ShardLocation;
   object: string;
 }
 
@@ -27,17 +32,31 @@ export class Audit {
   readonly #core: Core;
   readonly #filters = new Map<string, SegmentFilter>();
   readonly #suspects = new Map<string, Suspect>();
+  /** Names of all tiers looked at, and of all their segments. */
+  readonly #tiers = new Set<string>();
+  readonly #segments = new Set<string>();
+  readonly #shards: IdSet;
+  /** What is younger may have been written while the drives were looked at. */
+  #begunAt = 0;
   asked = 0;
 
   constructor(core: Core) {
     this.#core = core;
+    this.#shards = new IdSet(Buffer.from(core.context.random.bytes(4)).readUInt32LE(0));
   }
 
-  /** Chooses segments by chance and loads their filters; those without one are left out. */
+  /**
+   * Before any name is read: notes what the drives hold, chooses segments by chance and loads their
+   * filters; those without one are left out.
+   */
   async begin(tiers: readonly NodeGroupTier[]): Promise<void> {
     const all: { tier: NodeGroupTier; group: number; segment: string; draw: number }[] = [];
+    this.#begunAt = this.#core.context.clock.now();
     for (const tier of tiers) {
+      this.#tiers.add(tier.name);
+      for await (const ids of tier.wholeShards()) for (const id of ids) this.#shards.add(id);
       for await (const { group, segment, settled } of tier.segments()) {
+        this.#segments.add(nameOf(tier.name, group, segment));
         const draw = Buffer.from(this.#core.context.random.bytes(4)).readUInt32LE(0);
         if (settled) all.push({ tier, group, segment, draw });
       }
@@ -50,13 +69,24 @@ export class Audit {
   }
 
   see(location: Location, object: string): void {
-    if (location.kind !== 'segment') return;
-    const { tier, group, segment, id } = location;
-    const filter = this.#filters.get(nameOf(tier, group, segment));
-    if (filter === undefined) return;
+    if (location.kind !== 'segment' && location.kind !== 'shards') return;
+    if (this.#mayBeThere(location) || this.#suspects.size >= SUSPECTS_MAX) return;
+    this.#suspects.set(location.id, { location, object });
+  }
+
+  #mayBeThere(location: SegmentLocation | ShardLocation): boolean {
+    const { tier, group, id } = location;
+    if (!this.#tiers.has(tier) || locationBirth(id) >= this.#begunAt) return true;
+    if (location.kind === 'shards') {
+      this.asked += 1;
+      return this.#shards.has(id);
+    }
+    const name = nameOf(tier, group, location.segment);
+    if (!this.#segments.has(name)) return false;
+    const filter = this.#filters.get(name);
+    if (filter === undefined) return true;
     this.asked += 1;
-    if (filter.mayHoldId(id) || this.#suspects.size >= SUSPECTS_MAX) return;
-    this.#suspects.set(id, { location, object });
+    return filter.mayHoldId(id);
   }
 
   /** What is lost indeed: still named, and not to be read. */

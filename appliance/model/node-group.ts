@@ -206,6 +206,12 @@ export interface NodeGroupTier extends Tier {
   /** About what a whole scrub reads: bytes of all drives' files. */
   scrubBytes(): Promise<number>;
 
+  /**
+   * Ids of the large objects of which the drives have as many files as a decode can need; drives
+   * that are away count as having theirs. By names alone: no file is opened.
+   */
+  wholeShards(): AsyncIterable<string[]>;
+
   /** Every segment of every group. */
   segments(): AsyncIterable<SegmentInfo>;
   /**

@@ -24,7 +24,7 @@ import type { LoadResult } from './load.ts';
 
 const LARGE_BYTES = 64 * MiB;
 const STREAMS = 8;
-const RSS_MIB = 300;
+const RSS_MB = 300;
 /** Connections: four times what a process lets in (api/s3/input/admission.ts). */
 const OVERLOAD = 4 * 384;
 /** Drives are looked at every 2 s. */
@@ -38,7 +38,7 @@ const figureOf = (unit: string, figures: number[], limits: number[]): Figure => 
 /** Whether any of these rows is wanted. */
 export type Wants = (name: string) => boolean;
 
-/** The row rss: the most that an api process held, in MiB, at four times what is let in. */
+/** The row rss: the most that an api process held, in MB (10^6 bytes), at four times what is let in. */
 export async function benchRss(wants: Wants): Promise<Record<string, Figure>> {
   if (!wants('rss')) return {};
   const firn = await startFirn({ settings: { processes: 1 } });
@@ -47,7 +47,7 @@ export async function benchRss(wants: Wants): Promise<Record<string, Figure>> {
     const [pid] = apiPids(firn.pid) as [number];
     let most = 0;
     const watch = setInterval(() => {
-      most = Math.max(most, anonymousBytes(pid) / MiB);
+      most = Math.max(most, anonymousBytes(pid) / 1e6);
     }, 100);
     const large: Ask[] = [
       { method: 'PUT', path: '/load/large-1', bodyBytes: MiB },
@@ -58,7 +58,7 @@ export async function benchRss(wants: Wants): Promise<Record<string, Figure>> {
       process.stderr.write(`rss: ${JSON.stringify(outcomes)}\n`);
     }
     clearInterval(watch);
-    return { rss: { figure: most, unit: 'MiB', limit: RSS_MIB, ratio: most / RSS_MIB } };
+    return { rss: { figure: most, unit: 'MB', limit: RSS_MB, ratio: most / RSS_MB } };
   } finally {
     await firn.dispose();
   }

@@ -38,6 +38,21 @@ export async function* listShards(
   }
 }
 
+/** Large objects with k files at least, directory by directory; drives away are given theirs. */
+export async function* wholeShards({
+  seats,
+  code,
+}: GroupContext): AsyncGenerator<string[], void, undefined> {
+  const away = seats.filter(({ present }) => !present).length;
+  for (const directory of await shardDirectories(seats)) {
+    const files = new Map<string, number>();
+    for (const ids of await Promise.all(seats.map((seat) => idsIn(seat, directory)))) {
+      for (const id of ids) files.set(id, (files.get(id) ?? away) + 1);
+    }
+    yield [...files].flatMap(([id, count]) => (count >= code.k ? [id] : []));
+  }
+}
+
 export const isOwn = ({ owner }: ListedBlob, asked: ListOptions['owner']): boolean =>
   asked === undefined ||
   (owner?.bucketId === asked.bucketId && (asked.key === undefined || owner.key === asked.key));

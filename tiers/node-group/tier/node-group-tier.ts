@@ -65,6 +65,7 @@ import {
   quickRooms,
   roomsOf,
   usageOf,
+  wholeShards,
 } from './inventory.ts';
 
 /** Ranges up to this come back as bytes instead of a stream. */
@@ -268,6 +269,10 @@ export class DriveTier implements NodeGroupTier {
     }
     if (options?.withoutSegments === true) return;
     for (const group of this.#groups) yield* listRecords(group, options?.owner);
+  }
+
+  async *wholeShards(): AsyncGenerator<string[], void, undefined> {
+    for (const { context } of this.#groups) yield* wholeShards(context);
   }
 
   filterOf(group: number, segment: string): Promise<SegmentFilter | undefined> {
