@@ -375,8 +375,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: 'appliance/engine/commit.ts',
-        from: 'bound = Math.min(bound, locationBirth(id) + context.graceMs / 2);',
-        to: 'bound = Math.min(bound, locationBirth(id) + context.graceMs * 1e6);',
+        from: 'bound = Math.min(bound, until ?? 0);',
+        to: 'bound = Math.max(bound, until ?? 0);',
       },
     ],
   },
