@@ -203,7 +203,9 @@ test.serial('direct writes leave the same files, with and without an even end', 
     const body = randomBytes(size);
     const owner = { bucketId: 'cd'.repeat(16), key: 'film' };
     const id = newLocationId(clock, random);
+    const beside = put(direct.tier, randomBytes(8 * MiB));
     const one = await direct.tier.put({ id, body, owner, sizeBytes: size });
+    await beside;
     const two = await cached.tier.put({ id, body, owner, sizeBytes: size });
     t.deepEqual(one, two);
     const files = shardsOf(direct, one.location as ShardLocation);
@@ -214,14 +216,16 @@ test.serial('direct writes leave the same files, with and without an even end', 
 });
 
 test.serial(
-  'large objects reach drives as they can be written directly, lesser ones never',
+  'large objects beside others reach drives as they can be written directly, lesser ones never',
   async (t) => {
     await using house = await opened();
     const written = (): number =>
       [...house.drives.values()].reduce((sum, { directBytes }) => sum + directBytes, 0);
     await put(house.tier, randomBytes(3 * MiB));
     t.is(written(), 0);
-    await put(house.tier, randomBytes(16 * MiB + 1000));
+    await put(house.tier, randomBytes(16 * MiB));
+    t.is(written(), 0, 'alone');
+    await Promise.all([1, 2].map(() => put(house.tier, randomBytes(16 * MiB + 1000))));
     // Data and parity of all stripes but the last.
     t.true(written() >= 24 * MiB, `${written()} bytes`);
   },

@@ -36,7 +36,7 @@ export interface NodeGroupTierSettings {
   segmentBytes?: number;
   /** A segment is sealed after this long; nothing in it is acknowledged after twice that. */
   segmentOpenMs?: number;
-  /** Objects of 4 MiB and more go past the page cache, where the drive can. */
+  /** Objects of 4 MiB and more that are written beside others go past the page cache. */
   directWrites?: boolean;
   /** A drive that takes this much longer than k'+1 others is left out of a write. */
   stallMs?: number;

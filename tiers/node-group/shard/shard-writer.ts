@@ -62,6 +62,8 @@ const SLOTS_MAX = 3;
 /** Units that nobody takes who could do with less: for small objects, and for who comes next. */
 const UNITS_SPARED = 8;
 let serial = 0;
+/** Large objects being written by this process. */
+let underWay = 0;
 
 export class ShardWriter {
   readonly #context: GroupContext;
@@ -95,6 +97,7 @@ export class ShardWriter {
    * Resolves once k'+1 files and their names are durable. On a throw nothing stands under the name.
    */
   async run(): Promise<Stored> {
+    underWay += 1;
     try {
       await this.#open();
       for await (const chunk of this.#put.chunks) await this.#add(chunk);
@@ -107,6 +110,7 @@ export class ShardWriter {
       await this.#undo();
       throw error;
     } finally {
+      underWay -= 1;
       this.#leave();
     }
   }
@@ -139,7 +143,9 @@ export class ShardWriter {
     const temporary = `${TEMPORARY}/${this.#context.nonce}-${serial}`;
     try {
       const { directWrites, stallMs } = this.#context.settings;
-      const direct = directWrites && (this.#put.sizeBytes ?? DIRECT_FROM) >= DIRECT_FROM;
+      // Alone, a body would wait for the drives, which the cache does for it.
+      const direct =
+        directWrites && underWay > 1 && (this.#put.sizeBytes ?? DIRECT_FROM) >= DIRECT_FROM;
       const opening = seat.drive.open(temporary, { mode: 'create', direct });
       const late = async (file: DriveFile): Promise<void> => {
         await file.close();
