@@ -13,7 +13,7 @@ import { LocalDrive } from '../tiers/node-group/drive/local-drive.ts';
 import { buildNodeGroupTier } from '../tiers/hot/hot-tier.ts';
 import type { NodeGroupTier } from '../appliance/model/node-group.ts';
 import type { NodeGroupTierSettings } from '../tiers/node-group/settings.ts';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -28,6 +28,9 @@ class Watched implements Drive {
   /** Of files opened for direct writes, what a device can take directly: whole sectors, in place. */
   directBytes = 0;
   hangs = false;
+  /** Syncs of the files opened to be written, one after another; the one that shall fail. */
+  syncs = 0;
+  failingSync = 0;
 
   constructor(path: string) {
     this.path = path;
@@ -37,6 +40,7 @@ class Watched implements Drive {
   async open(path: string, options: Parameters<Drive['open']>[1]): Promise<DriveFile> {
     const file = await this.#drive.open(path, options);
     if (options.direct === true) this.#watchWrites(file);
+    if (options.mode === 'create') this.#watchSyncs(file);
     if (!path.startsWith('shards')) return file;
     const count = <T>(bytes: number, read: () => T): T => {
       this.readBytes += bytes;
@@ -52,6 +56,14 @@ class Watched implements Drive {
       resize: (size) => file.resize(size),
       stat: () => file.stat(),
       close: () => file.close(),
+    };
+  }
+
+  #watchSyncs(file: DriveFile): void {
+    const sync = file.sync.bind(file);
+    file.sync = () => {
+      this.syncs += 1;
+      return this.syncs === this.failingSync ? Promise.reject(new Error('EIO')) : sync();
     };
   }
 
@@ -228,6 +240,33 @@ test.serial(
     await Promise.all([1, 2].map(() => put(house.tier, randomBytes(16 * MiB + 1000))));
     // Data and parity of all stripes but the last.
     t.true(written() >= 24 * MiB, `${written()} bytes`);
+  },
+);
+
+test.serial(
+  'a sync that fails while the body still comes is not forgotten by one that succeeds later',
+  async (t) => {
+    await using house = await opened();
+    const body = randomBytes(32 * MiB);
+    const drives = [...house.drives.values()];
+    for (const drive of drives) drive.syncs = 0;
+    const bad = drives[2] as Watched;
+    bad.failingSync = 1;
+    const { location } = await put(house.tier, body);
+    t.true(
+      drives.every((drive) => drive === bad || drive.syncs > 2),
+      'synced as it came',
+    );
+    t.is(bad.syncs, 1, 'never again after an error');
+    const { unconfirmed, id } = location as ShardLocation;
+    t.is(unconfirmed.toString(2).replaceAll('0', ''), '1');
+    const holders = house.paths.filter((path) => {
+      const directory = join(path, 'shards', id.slice(-2));
+      return existsSync(directory) && readdirSync(directory).includes(id);
+    });
+    t.is(holders.length, 5);
+    t.false(holders.includes(bad.path));
+    t.true(body.equals(await bytesOf(await house.tier.read(location))));
   },
 );
 

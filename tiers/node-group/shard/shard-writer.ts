@@ -8,6 +8,7 @@
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { DriveFile } from '../../../appliance/model/drive.ts';
+import { MiB } from '../../../appliance/model/limits.ts';
 import type { ShardLocation } from '../../../appliance/model/location.ts';
 import type { Stored } from '../../../appliance/model/tier.ts';
 import { ChecksumStream } from '../../checksum.ts';
@@ -46,6 +47,12 @@ interface Lane {
   /** End of what was written or is being written. */
   end: number;
   tail: Promise<void>;
+  /** Past the page cache: each write is on its way to the drive by itself. */
+  direct: boolean;
+  /** Up to where a sync was begun. */
+  syncEnd: number;
+  /** The syncs begun before the last one; rejects with whichever failed. */
+  synced: Promise<void>;
   tables: Buffer[];
   failed: boolean;
   named: boolean;
@@ -61,6 +68,8 @@ const STALL_FACTOR = 5;
 const SLOTS_MAX = 3;
 /** Units that nobody takes who could do with less: for small objects, and for who comes next. */
 const UNITS_SPARED = 8;
+/** Of a lane, in the page cache before they are sent to the drive. */
+const SYNC_EARLY_BYTES = 2 * MiB;
 let serial = 0;
 /** Large objects being written by this process. */
 let underWay = 0;
@@ -152,8 +161,9 @@ export class ShardWriter {
         await seat.drive.remove(temporary);
       };
       const file = await inTime(opening, { ms: stallMs * STALL_FACTOR, peers, late });
-      const more = { end: 0, tail: Promise.resolve(), tables: [], failed: false, named: false };
-      return { lane, seat, file, temporary, ...more };
+      const [tail, synced] = [Promise.resolve(), Promise.resolve()];
+      const more = { end: 0, syncEnd: 0, tables: [], failed: false, named: false };
+      return { lane, seat, file, temporary, direct, tail, synced, ...more };
     } catch (error) {
       seat.writeFailed(error);
       return undefined;
@@ -279,12 +289,30 @@ export class ShardWriter {
       lane.tail = lane.tail.then(() => lane.file.write(parts, start));
       for (const step of behind) lane.tail = lane.tail.then(() => step(lane));
       writes.push({ lane: lane.lane, done: lane.tail });
+      if (behind.length === 0) this.#syncEarly(lane);
     }
     const need = this.#dataLanes + 1;
     const outcome = settleLanes(writes, need, this.#context.settings.stallMs * STALL_FACTOR);
     this.#flights.push({ slot: slot ?? NO_SLOT, outcome });
     this.#slot = undefined;
     this.#from = 0;
+  }
+
+  /**
+   * What lies in the page cache goes to the drive while the body still comes, not all of it behind
+   * its end. No write waits for that; a sync that fails fails the lane at its end, as the kernel
+   * tells of an error only once.
+   */
+  #syncEarly(lane: Lane): void {
+    if (lane.direct || lane.end - lane.syncEnd < SYNC_EARLY_BYTES) return;
+    lane.syncEnd = lane.end;
+    const { synced } = lane;
+    lane.synced = lane.tail.then(async () => {
+      await synced;
+      await lane.file.sync();
+    });
+    // Until the last one asks for it, a failure is nobody's unhandled one.
+    lane.synced.catch(() => undefined);
   }
 
   #code(slot: Slot, width: number): void {
@@ -321,6 +349,7 @@ export class ShardWriter {
     const path = shardPath(this.#put.id);
     if (this.#filled > 0) this.#endStripe(width);
     this.#flush([
+      (lane) => lane.synced,
       (lane) => lane.file.sync(),
       async (lane) => {
         await lane.seat.drive.makeDirectory(directory);
@@ -399,7 +428,7 @@ export class ShardWriter {
   #leave(): void {
     for (const lane of this.#lanes) {
       const close = (): Promise<void> => lane.file.close().catch(() => undefined);
-      void lane.tail.then(close, close);
+      void Promise.allSettled([lane.tail, lane.synced]).then(close);
     }
     this.#lanes = [];
   }
