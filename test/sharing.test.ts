@@ -23,7 +23,7 @@ import { sweep } from '../appliance/engine/sweep.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
 import { objectId } from '../appliance/model/ids.ts';
 import { DEDUPE_BYTES_MIN, GRACE_MS, KiB } from '../appliance/model/limits.ts';
-import type { Change, Table } from '../appliance/model/metadata-store.ts';
+import type { Change, RangeQuery, Table } from '../appliance/model/metadata-store.ts';
 import type { Version } from '../appliance/model/object.ts';
 import type { Content, Garbage } from '../appliance/model/records.ts';
 import type { PutObject } from '../appliance/model/requests.ts';
@@ -284,6 +284,32 @@ test('rotten, lost or other bytes are not given for fresh ones', async (t) => {
     await putBody(rig, 'f', bytes, { body });
     t.deepEqual(await read(rig, 'f'), bytes);
   }
+  rig.close();
+});
+
+test('who shares bytes that are a drive short is acknowledged with them on the heal list', async (t) => {
+  const rig = await newDedupeRig();
+  const bytes = random.bytes(SIZE);
+  rig.hot.unconfirmed = 1;
+  // Their writer dies before its own commit.
+  const { beforeCommit } = rig.store;
+  let isOffered = false;
+  rig.store.beforeCommit = (change) => {
+    if (isOffered) throw new Crash();
+    isOffered = change.table === 'contents';
+    return beforeCommit?.(change);
+  };
+  t.true(await crashes(() => putBody(rig, 'a', bytes)));
+  t.true(isOffered);
+  rig.store.beforeCommit = beforeCommit;
+  rig.restart();
+  rig.hot.unconfirmed = 0;
+  const place = placeOf(await putBody(rig, 'b', bytes));
+  t.is(rig.hot.blobs.size, 1);
+  t.deepEqual(
+    rig.store.rowsOf('heals').map(({ id }) => id),
+    [place],
+  );
   rig.close();
 });
 
@@ -604,6 +630,32 @@ for (const hours of [2, 26, 60]) {
     rig.close();
   });
 }
+
+test('each look at all references begins with a read that only a true primary answers', async (t) => {
+  const { rig, place } = await dueRig();
+  const seen: string[] = [];
+  const { store } = rig;
+  const get = store.get.bind(store);
+  const range = store.range.bind(store);
+  const replace = store.replace.bind(store);
+  store.get = <T>(table: Table, id: string, options?: { linearizable?: boolean }) => {
+    if (id === place && options?.linearizable === true) seen.push(`${table}, surely`);
+    return get<T>(table, id);
+  };
+  store.range = <T>(query: RangeQuery) => {
+    if (query.from === place && query.limit > 1) seen.push(query.table);
+    return range<T>(query);
+  };
+  store.replace = (change) => {
+    if (change.id === place) seen.push('questioned' in change.value ? 'question' : 'verdict');
+    return replace(change);
+  };
+  await collectAll(rig);
+  const look = ['references, surely', 'references'];
+  const end = seen.indexOf('verdict');
+  t.deepEqual(seen.slice(0, end), [...look, 'question', ...look], seen.join());
+  rig.close();
+});
 
 test('a head is not written for bytes that may be due', async (t) => {
   const rig = await newDedupeRig();
@@ -1042,6 +1094,44 @@ test('a drained group gives up what is shared, once, and is called empty', async
     t.is(placeOf(l1), placeOf(l3), 'still one copy');
   } finally {
     await house.dispose();
+  }
+});
+
+test('deleted bytes in a draining group that are put again are written elsewhere, and it is emptied', async (t) => {
+  for (const hasHeard of [true, false]) {
+    const house = await openHouse({ groups: ['g0', 'g1'], segmentBytes: 1024 * KiB });
+    try {
+      await house.engine.createBucket({ name: 'data', owner: 'root', region: 'us-east-1' });
+      await house.engine.updateBucket('data', (old) => ({ ...old, dedupe: true }));
+      const large = random.bytes(600 * KiB);
+      const groupOf = async (key: string): Promise<number> => {
+        const { version } = await house.engine.headObject({ bucket: 'data', key });
+        const location = version.parts[0]?.location;
+        return location?.kind === 'shards' ? location.group : -1;
+      };
+      await house.put('first', large);
+      const group = await groupOf('first');
+      await house.remove('first');
+      await drainGroup({ ...house.engine.core.context }, 'hot', group);
+      house.clock.offsetMs += 3_600_000;
+      await house.run('groups');
+      // Another process that has not heard of the drain yet.
+      if (!hasHeard) house.tier.setDraining(new Set());
+      await house.put('second', large);
+      t.is((await groupOf('second')) === group, !hasHeard);
+      for (let pass = 0; pass < 10; pass += 1) {
+        house.clock.offsetMs += OVER;
+        await house.run('groups');
+        await house.run('sweep');
+        await house.run('collect');
+      }
+      t.deepEqual(await house.read('second'), Buffer.from(large));
+      t.not(await groupOf('second'), group);
+      const row = await groupsRow(house.store, 'hot');
+      t.not(row.groups.find((one) => one.group === group)?.emptyAt, undefined, 'empty');
+    } finally {
+      await house.dispose();
+    }
   }
 });
 

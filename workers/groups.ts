@@ -296,15 +296,22 @@ export class GroupsWorker implements Worker {
     const row = await groupsRow(store, tier.name);
     const waiting = await this.#waitingIn(run);
     let isClean = false;
+    let isLeft = false;
     for (const group of task.sources.keys()) {
       const since = row.groups.find((one) => one.group === group)?.drainingSince ?? Infinity;
       if (clock.now() - since < HEARD_MS || waiting.has(group)) continue;
       await this.#freeSegments(run, group);
-      if (!(await this.#isClean(tier, group))) continue;
+      if (!(await this.#isClean(tier, group))) {
+        isLeft = true;
+        continue;
+      }
       work.clean.push(group);
       isClean = true;
     }
     if (isClean) return true;
+    // Nothing in it waits to be freed, and still it holds something: perhaps a writer that had not
+    // heard of the drain yet named it behind the walk. So it is walked again.
+    if (isLeft) work.phase = 'moving';
     await this.#wait(run, this.#waitMs);
     return false;
   }

@@ -10,10 +10,11 @@ import { isFirnError } from '../model/errors.ts';
 import { objectId } from '../model/ids.ts';
 import { DEDUPE_BYTES_MIN } from '../model/limits.ts';
 import type { BlobLocation } from '../model/location.ts';
+import { isNodeGroupTier } from '../model/node-group.ts';
 import type { Content } from '../model/records.ts';
 import type { Body } from '../model/tier.ts';
 import type { Core } from './core.ts';
-import { listGarbage } from './garbage.ts';
+import { listGarbage, listHeals } from './garbage.ts';
 import { plainBytesOf } from './read-location.ts';
 import {
   contentId,
@@ -133,10 +134,21 @@ async function share(
   if (row === undefined) return undefined;
   const { location, checksum, etag } = row.value;
   if (location.tier !== bytes.tier || plainBytesOf(location) !== sizeBytes) return undefined;
+  if (!isSafe(core, location)) return undefined;
   if (!(await readsAs(core, { location, checksum }, of.isSame, bytes.signal))) return undefined;
   const shared = await refer(context, location.id, objectOf(bytes));
   if (!(await mayShare(context.store, location.id))) return undefined;
   return { stored: { location, checksum }, sizeBytes, etag, shared };
+}
+
+/**
+ * No new name for what lies in a group that drains (it would never be empty), or in one in which a
+ * write would be refused for the drives that are away.
+ */
+function isSafe(core: Core, location: BlobLocation): boolean {
+  if (location.kind === 'remote') return true;
+  const tier = core.context.tiers.get(location.tier);
+  return tier !== undefined && (!isNodeGroupTier(tier) || tier.isSafeIn(location.group));
 }
 
 /** Whether the bytes can be read, and are those. The port's refusals are a no; nothing else is. */
@@ -177,13 +189,19 @@ async function offer(
   await offerContent(core, { content, location, checksum, etag, object: objectOf(bytes) });
 }
 
-/** The head, then the hint: a hint without a head only costs the next PUT a look. */
+/**
+ * The head, then the hint: a hint without a head only costs the next PUT a look. Bytes short of
+ * full redundancy are on the heal list before either: whoever shares them is acknowledged, though
+ * their writer may have died before its own commit.
+ */
 export async function offerContent(
   core: Core,
   of: { content: string; location: BlobLocation; checksum: string; etag: string; object: string },
 ): Promise<void> {
   const { context } = core;
   const { content, location, checksum, etag, object } = of;
+  const healing = listHeals(context, [location]);
+  if (healing !== undefined) await healing;
   if (!(await writeHead(context, { location, object, content }))) return;
   await writeHint(context.store, content, { format: 1, location, checksum, etag });
 }

@@ -8,7 +8,7 @@ import type { EngineContext } from './context.ts';
 import { inFlight } from './in-flight.ts';
 import type { LeaseGuard } from './lease.ts';
 import { namesOf } from './named.ts';
-import { anyReferences, referencesOf } from './references.ts';
+import { anyReferences, headOf, referencesOf } from './references.ts';
 
 const LOOKS_IN_FLIGHT = 64;
 /** Of one location that are moved by one look; the others by later ones. */
@@ -20,6 +20,8 @@ export type Holding = 'named' | 'none' | { until: number };
 /** Everybody's word. What can't be read throws, and so counts as named. */
 export async function holdingOf(context: EngineContext, location: string): Promise<Holding> {
   const { store, clock, graceMs } = context;
+  // A plain range may be answered by a server that has been replaced: this one read finds out.
+  await headOf(store, location);
   let until = -Infinity;
   for await (const rows of referencesOf(store, location)) {
     const old: string[] = [];

@@ -172,6 +172,11 @@ export interface NodeGroupTier extends Tier {
   groups(): readonly number[];
   /** These take nothing new from now on; a segment open in one of them is ended. */
   setDraining(groups: ReadonlySet<number>): void;
+  /**
+   * What lies in it may be given out as if just written: it is not draining, and as many drives are
+   * up as a write needs, full ones too. By what is known in memory.
+   */
+  isSafeIn(group: number): boolean;
   /** Walks the drives, at most a twentieth of the time. */
   rooms(): Promise<GroupRoom[]>;
   /** The same by what the devices say alone: what is held is not told apart. */

@@ -257,6 +257,10 @@ export class DriveTier implements NodeGroupTier {
     for (const [number, group] of this.#byNumber) group.draining = groups.has(number);
   }
 
+  isSafeIn(group: number): boolean {
+    return this.#byNumber.get(group)?.isSafe === true;
+  }
+
   contentsOf(group: number): Promise<GroupContents> {
     return contentsOf(this.#groupNumbered(group, `group ${group}`));
   }

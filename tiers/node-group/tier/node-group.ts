@@ -182,6 +182,12 @@ export class NodeGroup {
     return this.upCount >= DRIVES_UP_MIN;
   }
 
+  /** Not draining, and as many drives are up as a write needs: full ones hold what they hold. */
+  get isSafe(): boolean {
+    const up = this.context.seats.filter((seat) => seat.trusted).length;
+    return !this.#draining && up >= DRIVES_UP_MIN;
+  }
+
   /** Bytes that its fullest drive may still take before it counts as full; Infinity: not known. */
   get roomBytes(): number {
     const { seats, reserve, settings } = this.context;
