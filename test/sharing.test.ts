@@ -12,6 +12,7 @@ import { buildEngine } from '../appliance/engine/build.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
 import { collectPage } from '../appliance/engine/collect.ts';
 import { compactSegment } from '../appliance/engine/compact.ts';
+import { evacuatePage } from '../appliance/engine/evacuate.ts';
 import { bucketNames } from '../appliance/engine/inventory.ts';
 import { drainGroup, groupsRow } from '../appliance/engine/groups.ts';
 import { listGarbage } from '../appliance/engine/garbage.ts';
@@ -760,6 +761,111 @@ test('moved within the tier, at once or one by one, what is shared stays shared'
   rig.close();
 });
 
+test('a move that takes days keeps what is shared once, and who comes too late to share copies', async (t) => {
+  const rig = await newDedupeRig();
+  const bytes = random.bytes(SIZE);
+  const days = ['mon', 'tue', 'wed', 'thu', 'fri'];
+  for (const day of days) await putBody(rig, day, bytes);
+  for (const day of days) {
+    t.is(await moveAll(rig, 'hot', [day]), 1);
+    rig.clock.pass(7 * 3_600_000);
+  }
+  await settle(rig);
+  await auditSettled(t, rig, 'moved');
+  t.is(rig.hot.blobs.size, 1);
+  for (const day of days) t.deepEqual(await read(rig, day), bytes);
+  rig.close();
+});
+
+for (const step of ['question', 'reference'] as const) {
+  test(`a move to a place that is being freed, seen at its ${step}, copies`, async (t) => {
+    const rig = await newDedupeRig();
+    const bytes = random.bytes(SIZE);
+    for (const key of ['a', 'b']) await putBody(rig, key, bytes);
+    // The copy of one of two, and its only name goes: it is due.
+    await moveAll(rig, 'hot', ['a']);
+    const { version } = await rig.engine.headObject({ bucket: 'data', key: 'a' });
+    const copy = placeOf(version);
+    await remove(rig, 'a');
+    rig.clock.pass(OVER);
+    let moved: number | undefined;
+    const race =
+      step === 'question'
+        ? meanwhile(
+            rig,
+            (_table, id, change) => id === copy && condemns(change),
+            async () => (moved = await moveAll(rig, 'hot', ['b'])),
+          )
+        : meanwhile(
+            rig,
+            (table, id, change) =>
+              change !== undefined && table === 'references' && id?.startsWith(`${copy}/`) === true,
+            () => collectAll(rig),
+          );
+    if (step === 'question') await collectAll(rig);
+    else moved = await moveAll(rig, 'hot', ['b']);
+    t.true(race.happened);
+    t.is(moved, 1);
+    t.false(rig.hot.blobs.has(copy), 'freed');
+    await auditBytes(t, rig, 'moved');
+    t.deepEqual(await read(rig, 'b'), bytes);
+    await remove(rig, 'b');
+    await auditEmpty(t, rig, 'deleted');
+    rig.close();
+  });
+}
+
+test('a version that is deleted while it moves to a shared place leaves the others theirs', async (t) => {
+  const rig = await newDedupeRig();
+  const bytes = random.bytes(SIZE);
+  for (const key of ['a', 'b']) await putBody(rig, key, bytes);
+  await moveAll(rig, 'hot', ['a']);
+  rig.clock.pass(7 * 3_600_000);
+  const { version } = await rig.engine.headObject({ bucket: 'data', key: 'a' });
+  const race = meanwhile(
+    rig,
+    (table, _id, change) => change?.kind === 'replace' && table === 'moves',
+    () => remove(rig, 'b'),
+  );
+  t.is(await moveAll(rig, 'hot', ['b']), 0);
+  t.true(race.happened);
+  t.is(rowOf(rig, placeOf(version)), undefined, 'it was never its own, so it is not listed');
+  await settle(rig);
+  await auditSettled(t, rig, 'settled');
+  t.deepEqual(await read(rig, 'a'), bytes);
+  rig.close();
+});
+
+test('a rebalance moves what is named once, and leaves what is shared', async (t) => {
+  const rig = await newDedupeRig();
+  const shared = random.bytes(SIZE);
+  const small = random.bytes(SIZE - 1);
+  for (const key of ['a', 'b']) await putBody(rig, key, shared);
+  const alone = placeOf(await putBody(rig, 'c', small));
+  const before = [...rig.hot.blobs.keys()].filter((id) => id !== alone);
+  const { version } = await rig.engine.headObject({ bucket: 'data', key: 'c' });
+  const location = version.parts[0]?.location;
+  if (location?.kind !== 'shards') throw new Error('of another kind');
+  const lease = await leaseOf(rig, 'rebalance');
+  const sources = new Map([[location.group, 10 * SIZE]]);
+  let cursor = '';
+  let moved = 0;
+  for (;;) {
+    const names = new Map<string, string>();
+    const page = await evacuatePage(rig.core, { tier: 'hot', sources }, cursor, { lease, names });
+    moved += page.moved.get(location.group)?.bytes ?? 0;
+    if (page.next === undefined) break;
+    cursor = page.next;
+  }
+  await lease.release();
+  t.is(moved, SIZE - 1);
+  await settle(rig);
+  t.is(rig.hot.blobs.size, 2);
+  t.true(before.every((id) => rig.hot.blobs.has(id)));
+  t.false(rig.hot.blobs.has(alone));
+  rig.close();
+});
+
 // ── Crashes ───────────────────────────────────────────────────────────────────────────────────────
 
 async function crashes(work: () => Promise<unknown>): Promise<boolean> {
@@ -1092,6 +1198,67 @@ test('a drained group gives up what is shared, once, and is called empty', async
     const { version: l1 } = await house.engine.headObject({ bucket: 'data', key: 'l1' });
     const { version: l3 } = await house.engine.headObject({ bucket: 'data', key: 'l3' });
     t.is(placeOf(l1), placeOf(l3), 'still one copy');
+  } finally {
+    await house.dispose();
+  }
+});
+
+test('compaction finds who shares a record behind 10,000 stale references, and looks at many at once', async (t) => {
+  const house = await openHouse({ segmentBytes: 1024 * KiB, segmentOpenMs: 50 });
+  try {
+    const create = { name: 'data', owner: 'root', region: 'us-east-1' };
+    const { id: bucketId } = await house.engine.createBucket(create);
+    await house.engine.updateBucket('data', (old) => ({ ...old, dedupe: true }));
+    const shared = random.bytes(64 * KiB);
+    await house.put('first', shared);
+    await house.put('zzz', shared);
+    const others = Array.from({ length: 12 }, (_, i) => `other/${i}`);
+    for (const key of others) await house.put(key, random.bytes(32 * KiB));
+    for (const key of ['first', ...others]) await house.remove(key);
+    const { version } = await house.engine.headObject({ bucket: 'data', key: 'zzz' });
+    const location = version.parts[0]?.location;
+    if (location?.kind !== 'segment') throw new Error('not in a segment');
+    for (let at = 0; at < 10_001; at += 1000) {
+      const stale = Array.from({ length: 1000 }, (_, i): Change => {
+        const gone = objectId(bucketId, `gone/${at + i}`);
+        const value = { format: 1, object: gone, at: 0 };
+        return { kind: 'insert', table: 'references', id: `${location.id}/${gone}`, value };
+      });
+      await house.store.bulk(stale);
+    }
+    const isSettled = async (): Promise<boolean> => {
+      for await (const { settled } of house.tier.segments()) if (!settled) return false;
+      return true;
+    };
+    while (!(await isSettled())) await sleep(50);
+    house.clock.offsetMs += OVER;
+    await house.run('collect');
+    const { core } = house.engine;
+    const { store } = core.context;
+    const get = store.get.bind(store);
+    let looks = 0;
+    let most = 0;
+    store.get = async <T>(table: Table, id: string, options?: { linearizable?: boolean }) => {
+      if (table !== 'packs') return get<T>(table, id, options);
+      looks += 1;
+      most = Math.max(most, looks);
+      for (let i = 0; i < 20; i += 1) await turn();
+      looks -= 1;
+      return get<T>(table, id, options);
+    };
+    const name = 'compact';
+    const lease = await takeLease(core.context, { name, holder: name, durationMs: 60_000 });
+    if (lease === undefined) throw new Error('leased');
+    const names = await bucketNames(house.store);
+    for await (const info of house.tier.segments()) {
+      // However many puts a busy machine got into one segment.
+      const options = { lease, names, liveShareMin: 2 };
+      await compactSegment(core, { tier: house.tier, info }, options);
+    }
+    const { version: moved } = await house.engine.headObject({ bucket: 'data', key: 'zzz' });
+    t.not(placeOf(moved), location.id);
+    t.deepEqual(await house.read('zzz'), Buffer.from(shared));
+    t.true(most > 1, 'one after another');
   } finally {
     await house.dispose();
   }

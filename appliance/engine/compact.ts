@@ -8,7 +8,7 @@
 
 import { keyOfObjectId, locationBirth, objectId } from '../model/ids.ts';
 import type { Pack } from '../model/location.ts';
-import type { Row } from '../model/metadata-store.ts';
+import type { MetadataStore, Row } from '../model/metadata-store.ts';
 import type { DriveInfo, NodeGroupTier, SegmentInfo, SegmentRecord } from '../model/node-group.ts';
 import type { ObjectDocument, Part, Version } from '../model/object.ts';
 import { listPack } from './collect.ts';
@@ -28,12 +28,16 @@ import {
 import { namesOf, uploadsOf } from './named.ts';
 import { moveIntoPacks } from './pack-move.ts';
 import { lookAtPack } from './pack-members.ts';
-import { sharersOf } from './sharing.ts';
+import { anyReferences, referencesOf } from './references.ts';
 
 /** Emptied below this share of living bytes. */
 export const LIVE_SHARE_MIN = 0.5;
 const LOOKS_IN_FLIGHT = 64;
 const BATCH = 256;
+/** Objects that share one record and are read at once, beside as many other records. */
+const SHARERS_IN_FLIGHT = 8;
+/** Gathered by one look at a segment beside its owners' own. */
+const VERSIONS_MAX = 10_000;
 
 export type CompactOptions = Pick<MoveOptions, 'lease' | 'signal' | 'avoidGroups'> & {
   /** Why; by default to compact. */
@@ -187,8 +191,6 @@ async function lookAtPage(
 ): Promise<void> {
   const { store } = core.context;
   const { look, options } = of;
-  const ids = page.map(({ location }) => location.id);
-  const sharers = await sharersOf(store, ids);
   const named = new Set<string>();
   const movable = new Set<string>();
   const lookAtObject = async ([object, asked]: [string, Set<string>]): Promise<void> => {
@@ -201,34 +203,48 @@ async function lookAtPage(
       for (const { location } of parts) movable.add(location.id);
     }
   };
-  await inFlight(LOOKS_IN_FLIGHT, [...askedOf(page, sharers)], lookAtObject);
-  for (const record of page) {
+  await inFlight(LOOKS_IN_FLIGHT, [...askedOf(page)], lookAtObject);
+  const shares = page.length > 0 && (await anyReferences(store));
+  await inFlight(LOOKS_IN_FLIGHT, page, async (record) => {
     const { id } = record.location;
+    let isShared = false;
+    for await (const objects of shares ? sharersOf(store, record) : []) {
+      isShared = true;
+      // The others of very many are moved by a later look.
+      if (named.has(id) && look.versions.length >= VERSIONS_MAX) break;
+      const asked = objects.map((object): [string, Set<string>] => [object, new Set([id])]);
+      await inFlight(SHARERS_IN_FLIGHT, asked, lookAtObject);
+    }
     look.records += 1;
     look.bytes += record.length;
     if (!named.has(id)) {
-      await lookAtUnnamed(core, record, { look, isShared: sharers.has(id) });
-      continue;
+      await lookAtUnnamed(core, record, { look, isShared });
+      return;
     }
     look.liveBytes += record.length;
     if (!movable.has(id)) look.held += 1;
+  });
+}
+
+/** Objects that have a reference to the record, but for its owner, in pages; all of them. */
+async function* sharersOf(
+  store: MetadataStore,
+  { bucketId, key, location }: SegmentRecord,
+): AsyncGenerator<string[]> {
+  const owner = objectId(bucketId, key);
+  for await (const rows of referencesOf(store, location.id)) {
+    yield rows.map(({ value }) => value.object).filter((object) => object !== owner);
   }
 }
 
-/** Object → ids of the records that it may name: its own, and those that it shares. */
-function askedOf(
-  page: readonly SegmentRecord[],
-  sharers: ReadonlyMap<string, readonly string[]>,
-): Map<string, Set<string>> {
+/** Object → ids of its own records. */
+function askedOf(page: readonly SegmentRecord[]): Map<string, Set<string>> {
   const asked = new Map<string, Set<string>>();
-  const ask = (object: string, id: string): void => {
-    const ids = asked.get(object);
-    if (ids === undefined) asked.set(object, new Set([id]));
-    else ids.add(id);
-  };
   for (const { bucketId, key, location } of page) {
-    ask(objectId(bucketId, key), location.id);
-    for (const object of sharers.get(location.id) ?? []) ask(object, location.id);
+    const object = objectId(bucketId, key);
+    const ids = asked.get(object);
+    if (ids === undefined) asked.set(object, new Set([location.id]));
+    else ids.add(location.id);
   }
   return asked;
 }

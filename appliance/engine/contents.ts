@@ -16,14 +16,7 @@ import type { Body } from '../model/tier.ts';
 import type { Core } from './core.ts';
 import { listGarbage, listHeals } from './garbage.ts';
 import { plainBytesOf } from './read-location.ts';
-import {
-  contentId,
-  mayShare,
-  refer,
-  writeHead,
-  writeHint,
-  type HeldLocation,
-} from './references.ts';
+import { contentId, hold, writeHead, writeHint, type HeldLocation } from './references.ts';
 import { inHand, storeBytes, wrongDigest, type NewBytes, type StoredBytes } from './store-bytes.ts';
 
 export type StoredContent = StoredBytes & {
@@ -119,26 +112,51 @@ function hashesTo(sha256: string): Comparison {
   };
 }
 
-/**
- * The bytes that lie there already, under a reference of this object; undefined: write your own. On
- * return nobody frees them before the reference has grown old.
- */
 async function share(
   core: Core,
   bytes: NewBytes,
   of: { content: string; sizeBytes: number; isSame: Comparison },
 ): Promise<(StoredContent & { shared: HeldLocation }) | undefined> {
+  const { tier, signal } = bytes;
+  const found = await findShared(core, { ...of, object: objectOf(bytes), tier, signal });
+  if (found === undefined) return undefined;
+  const { location, checksum, etag, shared } = found;
+  return { stored: { location, checksum }, sizeBytes: of.sizeBytes, etag, shared };
+}
+
+export interface Sought {
+  content: string;
+  /** objectId of who would name them. */
+  object: string;
+  tier: string;
+  sizeBytes: number;
+  /** Looks at the bytes; without it `checksum` says which they are. */
+  isSame?: Comparison;
+  checksum?: string;
+  /** Asked before they are read. */
+  fits?: (location: BlobLocation) => boolean;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * The bytes that lie there already, under a reference of the object; undefined: write your own. On
+ * return nobody frees them before the reference has grown old.
+ */
+export async function findShared(
+  core: Core,
+  sought: Sought,
+): Promise<(Content & { shared: HeldLocation }) | undefined> {
   const { context } = core;
-  const { content, sizeBytes } = of;
+  const { content, object, tier, sizeBytes, isSame, signal } = sought;
   const row = await context.store.get<Content>('contents', content);
   if (row === undefined) return undefined;
-  const { location, checksum, etag } = row.value;
-  if (location.tier !== bytes.tier || plainBytesOf(location) !== sizeBytes) return undefined;
-  if (!isSafe(core, location)) return undefined;
-  if (!(await readsAs(core, { location, checksum }, of.isSame, bytes.signal))) return undefined;
-  const shared = await refer(context, location.id, objectOf(bytes));
-  if (!(await mayShare(context.store, location.id))) return undefined;
-  return { stored: { location, checksum }, sizeBytes, etag, shared };
+  const { location, checksum } = row.value;
+  if (location.tier !== tier || plainBytesOf(location) !== sizeBytes) return undefined;
+  if (sought.checksum !== undefined && sought.checksum !== checksum) return undefined;
+  if (sought.fits?.(location) === false || !isSafe(core, location)) return undefined;
+  if (!(await readsAs(core, { location, checksum }, isSame, signal))) return undefined;
+  const shared = await hold(context, location.id, object);
+  return shared === undefined ? undefined : { ...row.value, shared };
 }
 
 /**
@@ -152,7 +170,7 @@ function isSafe(core: Core, location: BlobLocation): boolean {
 }
 
 /** Whether the bytes can be read, and are those. The port's refusals are a no; nothing else is. */
-export async function readsAs(
+async function readsAs(
   core: Core,
   { location, checksum }: { location: BlobLocation; checksum: string },
   comparison?: Comparison,

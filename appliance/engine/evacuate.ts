@@ -14,16 +14,19 @@ import type { ObjectDocument, Part, Upload, Version } from '../model/object.ts';
 import { compactPack } from './compact.ts';
 import type { Core } from './core.ts';
 import { loadParts, reread } from './history.ts';
+import { inFlight } from './in-flight.ts';
 import { allVersions } from './inventory.ts';
 import { moveVersions, type MoveCounts, type MoveOptions, type MovingVersion } from './move.ts';
 import { moveUploadParts } from './move-parts.ts';
 import { holdsParts } from './named.ts';
+import { anyReferences, hasReferences } from './references.ts';
 import { partPages } from './upload-rows.ts';
 
 const PAGE_ROWS = 200;
 const BATCH = 256;
 const BATCH_BYTES = 64 * MiB;
 const PROBLEMS_MAX = 20;
+const LOOKS_IN_FLIGHT = 64;
 /** In one page: so many drives are away that it is better to wait. */
 const UNAVAILABLE_MAX = 50;
 /** About one version, upload or pack: the others go on. */
@@ -182,7 +185,9 @@ async function ofObjects(walk: Walk, rows: readonly Row<ObjectDocument>[]): Prom
     } catch (error) {
       failed(walk, row.id, error);
     }
+    const shared = await sharedAmong(walk, found);
     for (const moving of found) {
+      if (moving.parts.some(({ location }) => shared.has(location.id))) continue;
       const group = sourceOf(walk.task, (moving.parts[0] as Part).location) ?? -1;
       const before = onItsWay.get(group) ?? 0;
       if (!mayLeave(walk, group, before)) continue;
@@ -194,6 +199,30 @@ async function ofObjects(walk: Walk, rows: readonly Row<ObjectDocument>[]): Prom
     }
   }
   await flush();
+}
+
+/**
+ * Ids that a rebalance leaves where they are: shared bytes leave a group only when all who share
+ * them have moved, so a few that do would only copy them. A drain takes all.
+ */
+async function sharedAmong(
+  { core, task }: Walk,
+  found: readonly MovingVersion[],
+): Promise<Set<string>> {
+  const shared = new Set<string>();
+  const { store } = core.context;
+  const ids: string[] = [];
+  for (const { parts } of found) {
+    for (const { location } of parts) {
+      const group = sourceOf(task, location);
+      if (group !== undefined && task.sources.get(group) !== Infinity) ids.push(location.id);
+    }
+  }
+  if (ids.length === 0 || task.counts === true || !(await anyReferences(store))) return shared;
+  await inFlight(LOOKS_IN_FLIGHT, ids, async (id) => {
+    if (await hasReferences(store, id)) shared.add(id);
+  });
+  return shared;
 }
 
 async function moveBatch(walk: Walk, leaving: readonly MovingVersion[]): Promise<void> {

@@ -19,8 +19,8 @@ import type { Core } from './core.ts';
 import { listGarbage } from './garbage.ts';
 import { inFlight } from './in-flight.ts';
 import type { LeaseGuard } from './lease.ts';
-import { anyReferences } from './references.ts';
-import { relocate, type MoveOutcome } from './relocate.ts';
+import { anyReferences, type HeldLocation } from './references.ts';
+import { relocate, type MoveOutcome, type Relocation } from './relocate.ts';
 import { SharedCopies } from './shared-copies.ts';
 import { SpanReader } from './span-reader.ts';
 
@@ -210,17 +210,20 @@ async function copyParts(
   core: Core,
   moving: MovingVersion,
   options: CopyOptions,
-): Promise<BlobLocation[]> {
+): Promise<CopiedVersion> {
   const copies: BlobLocation[] = [];
   const compresses = mayCompress(core, options.tier, moving);
+  const copyOf = (part: Part) => (): Promise<BlobLocation> =>
+    copyPart(core, moving, part, { ...options, compresses });
+  const [only] = moving.parts;
+  if (options.shared !== undefined && only !== undefined && moving.parts.length === 1) {
+    const place = { moving, part: only, tier: options.tier, avoidGroups: options.avoidGroups };
+    const { location, shared } = await options.shared.copy(place, copyOf(only));
+    return { moving, copies: [location], shared };
+  }
   try {
-    for (const part of moving.parts) {
-      const copy = (): Promise<BlobLocation> =>
-        copyPart(core, moving, part, { ...options, compresses });
-      const place = { moving, part, tier: options.tier, avoidGroups: options.avoidGroups };
-      copies.push(await (options.shared?.copy(place, copy) ?? copy()));
-    }
-    return copies;
+    for (const part of moving.parts) copies.push(await copyOf(part)());
+    return { moving, copies };
   } catch (error) {
     if (copies.length > 0) await listCopies(core, copies, moving.object);
     throw error;
@@ -230,6 +233,8 @@ async function copyParts(
 export interface CopiedVersion {
   moving: MovingVersion;
   copies: readonly Location[];
+  /** The copy, where others name it too: never to be listed as lost. */
+  shared?: HeldLocation | undefined;
 }
 
 /** Writes the intent (step 1). Its row is removed by endIntent or taken over by resume.ts. */
@@ -306,7 +311,7 @@ export async function copyBatch(
   try {
     await inFlight(limit, batch, async (moving) => {
       try {
-        copied.push({ moving, copies: await copyParts(core, moving, copying) });
+        copied.push(await copyParts(core, moving, copying));
       } catch (error) {
         countProblem(counts, moving, error);
       }
@@ -315,7 +320,9 @@ export async function copyBatch(
     const done = copied.map(({ moving, copies }) => ({ ...memberOf(moving), copy: [...copies] }));
     await markCopied(core, intent, { ...intent.move, members: done });
   } catch (error) {
-    for (const { moving, copies } of copied) await listCopies(core, copies, moving.object);
+    for (const { moving, copies, shared } of copied) {
+      if (shared === undefined) await listCopies(core, copies, moving.object);
+    }
     await endIntent(core, intent.id);
     throw error;
   }
@@ -335,8 +342,8 @@ export async function moveVersions(
   options: MoveOptions,
 ): Promise<MoveCounts> {
   const { intent, copied, counts } = await copyBatch(core, batch, options);
-  await inFlight(COMMITS_IN_FLIGHT, copied, async ({ moving, copies }) => {
-    const outcome = await commitMove(core, moving, copies, options);
+  await inFlight(COMMITS_IN_FLIGHT, copied, async ({ moving, copies, shared }) => {
+    const outcome = await commitMove(core, moving, copies, { ...options, shared });
     countOutcome(counts, moving, outcome);
   });
   await endIntent(core, intent.id);
@@ -366,7 +373,8 @@ export async function commitMove(
   core: Core,
   moving: MovingVersion,
   copies: readonly Location[] | undefined,
-  options: Pick<MoveOptions, 'kind' | 'tier' | 'storageClass' | 'runId'>,
+  options: Pick<MoveOptions, 'kind' | 'tier' | 'storageClass' | 'runId'> &
+    Pick<Relocation, 'shared'>,
 ): Promise<MoveOutcome> {
   const { object, version, parts } = moving;
   const from = parts.map((part) => part.location.id);
@@ -378,6 +386,7 @@ export async function commitMove(
       object,
       versionId: version.id,
       copies: new Map(pairs),
+      shared: options.shared,
       ...(name === undefined ? {} : { storageClass: { name, from } }),
       ...(last === undefined ? {} : { last }),
     });

@@ -83,10 +83,23 @@ export async function writeHead(
 }
 
 /**
- * Says that the object's document may name the location soon: durable on return, raised by a
- * repeat. Nothing may be named on it before maySharing() has looked.
+ * Holds a shared location for a commit of this object: the reference, and then the look whether it
+ * came in time. Undefined: it is being freed, or not to be shared. A repeat holds it longer.
  */
-export async function refer(
+export async function hold(
+  context: EngineContext,
+  location: string,
+  object: string,
+): Promise<HeldLocation | undefined> {
+  const held = await refer(context, location, object);
+  return (await mayShare(context.store, location)) ? held : undefined;
+}
+
+/**
+ * Says that the object's document may name the location soon: durable on return, raised by a
+ * repeat.
+ */
+async function refer(
   context: EngineContext,
   location: string,
   object: string,
@@ -116,7 +129,7 @@ export async function refer(
  * Behind refer(): whether the location may be named now. First its candidate's row, then its head:
  * bytes that have gone lose the head first (DEDUPE.md, why it holds).
  */
-export async function mayShare(store: MetadataStore, location: string): Promise<boolean> {
+async function mayShare(store: MetadataStore, location: string): Promise<boolean> {
   const linearizable = { linearizable: true };
   const garbage = await store.get<Garbage>('garbage', location, linearizable);
   if (garbage?.value.condemned === true || garbage?.value.questioned === true) return false;

@@ -8,6 +8,7 @@ import type { LastAction, Part, Restore, Version } from '../model/object.ts';
 import type { Garbage } from '../model/records.ts';
 import { commitObject, type CommitCore } from './commit.ts';
 import { loadParts } from './history.ts';
+import type { HeldLocation } from './references.ts';
 
 /** `lost`: the version is gone or was moved by somebody else; the copy is listed as garbage. */
 export type MoveOutcome = 'moved' | 'lost';
@@ -18,6 +19,8 @@ export interface Relocation {
   versionId: string;
   /** Ids of the locations copied from → the copies. None where only the class changes. */
   copies: ReadonlyMap<string, Location>;
+  /** One of the copies that others name too, however old. */
+  shared?: HeldLocation | undefined;
   /** New class: set only if the parts' locations are then still exactly `from`, in order. */
   storageClass?: { name: string; from: readonly string[] };
   last?: LastAction;
@@ -29,11 +32,12 @@ export interface Relocation {
  * and would list the copies that the first one committed: it is never made without a look.
  */
 export async function relocate(core: CommitCore, move: Relocation): Promise<MoveOutcome> {
-  const { object, versionId, copies } = move;
+  const { object, versionId, copies, shared } = move;
   const { answer } = await commitObject(core, {
     object,
     reason: 'move',
-    fresh: [...copies.values()],
+    fresh: [...copies.values()].filter(({ id }) => id !== shared?.id),
+    shared,
     async change(draft): Promise<MoveOutcome> {
       const version = await draft.findById(versionId);
       if (version === undefined || version.deleteMarker) return 'lost';

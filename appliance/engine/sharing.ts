@@ -8,11 +8,9 @@ import type { EngineContext } from './context.ts';
 import { inFlight } from './in-flight.ts';
 import type { LeaseGuard } from './lease.ts';
 import { namesOf } from './named.ts';
-import { anyReferences, headOf, referencesOf } from './references.ts';
+import { headOf, referencesOf } from './references.ts';
 
 const LOOKS_IN_FLIGHT = 64;
-/** Of one location that are moved by one look; the others by later ones. */
-const SHARERS_MAX = 10_000;
 
 /** named: a document names it. young: somebody may be about to, until then. */
 export type Holding = 'named' | 'none' | { until: number };
@@ -90,25 +88,4 @@ async function keep(
   const waiting: Garbage = { ...rest, notBefore };
   const change = { table: 'garbage', id, expected: revision, value: waiting } as const;
   return (await store.replace(change)).outcome === 'done' ? 'waits' : 'lost';
-}
-
-/**
- * Objects that may name each of these locations, for who moves them: not all where there are very
- * many, so never to decide that nobody does.
- */
-export async function sharersOf(
-  store: MetadataStore,
-  locations: readonly string[],
-): Promise<Map<string, string[]>> {
-  const sharers = new Map<string, string[]>();
-  if (locations.length === 0 || !(await anyReferences(store))) return sharers;
-  await inFlight(LOOKS_IN_FLIGHT, locations, async (id) => {
-    const objects: string[] = [];
-    for await (const rows of referencesOf(store, id)) {
-      for (const { value } of rows) objects.push(value.object);
-      if (objects.length >= SHARERS_MAX) break;
-    }
-    if (objects.length > 0) sharers.set(id, objects);
-  });
-  return sharers;
 }
