@@ -332,6 +332,7 @@ const canned: Record<string, object> = {
     oldestSince: null,
     drives: [],
     scrub: [],
+    missing: null,
     leftovers: { candidates: 0 },
     runs: [run],
   },

@@ -772,6 +772,13 @@ test('each state that loses data has a metric, and each alert stands on metrics 
   t.regex(text, /^firn_journal_copies_wanted 3$/m);
   t.regex(text, /^firn_metadata_snapshot_age_seconds -1$/m);
   t.regex(text, /^firn_named_missing 4$/m);
+  const healed = { ...(await healAnswerOf(options)), runs: [] };
+  const [alarm] = healText(healed, screen, START).split('\n');
+  t.is(
+    alarm,
+    '4 objects named bytes that are not there when the sweep looked, 1970-01-01 00:00 UTC: ' +
+      'the log has their keys; deploy/OPERATIONS.md, "Something is lost"',
+  );
   t.regex(text, /^firn_scrub_lost\{tier="hot"\} 0$/m);
   t.regex(text, /^firn_heals_oldest_seconds 7[12]\d\d/m);
   const root = join(import.meta.dirname, '..');

@@ -82,6 +82,8 @@ export interface HealAnswer {
     /** About. */
     endsAt: string | null;
   }[];
+  /** Objects that the last orphan sweep found to name bytes that are not there; null: none ran. */
+  missing: { objects: number; at: string } | null;
   scrub: {
     tier: string;
     isRunning: boolean;

@@ -80,6 +80,7 @@ export const healAnswer = z.object({
       endsAt: time.nullable(),
     }),
   ),
+  missing: z.object({ objects: count, at: time }).nullable(),
   scrub: z.array(
     z.object({
       tier: z.string(),

@@ -5,6 +5,7 @@ import type { HealAnswer } from '../../../appliance/model/drive-answers.ts';
 import type { Row } from '../../../appliance/model/metadata-store.ts';
 import { isNodeGroupTier } from '../../../appliance/model/node-group.ts';
 import {
+  SWEEP_AUDIT,
   upkeepRowId,
   type Checkpoint,
   type EndedUpkeep,
@@ -80,6 +81,7 @@ export async function healAnswerOf(options: AdminOptions): Promise<Omit<HealAnsw
         path: drive.path,
         ...refillOf(drive, heals.get(drive.tier)),
       })),
+    missing: await missingOf(options),
     scrub: await Promise.all(
       tiers.map(async (tier) => {
         const groups = new Set(infos.filter((one) => one.tier === tier).map(({ group }) => group));
@@ -89,6 +91,13 @@ export async function healAnswerOf(options: AdminOptions): Promise<Omit<HealAnsw
     ),
     leftovers: { candidates: await options.store.count('garbage') },
   };
+}
+
+async function missingOf({ store }: Pick<AdminOptions, 'store'>): Promise<HealAnswer['missing']> {
+  const audit = await store.get<Checkpoint>('checkpoints', SWEEP_AUDIT);
+  if (audit === undefined) return null;
+  const { counts, updatedAt } = audit.value;
+  return { objects: counts['lost'] ?? 0, at: timeOf(updatedAt) };
 }
 
 type Refill = Pick<

@@ -17,7 +17,7 @@ const barred = (share: number): string =>
 
 export function healText(answer: HealAnswer, to: Screen, now: number): string {
   const { paint } = to;
-  const lines = [summary(answer, paint)];
+  const lines = [...missingText(answer, paint), summary(answer, paint)];
   for (const drive of answer.drives) lines.push(driveText(drive, paint, now));
   if (answer.scrub.length > 0) {
     lines.push('', paint.bold('Scrub'));
@@ -39,6 +39,18 @@ export function healText(answer: HealAnswer, to: Screen, now: number): string {
     lines.push(`A ${run.kind} was asked for at ${timeText(run.requestedAt)} UTC: ${run.state}.`);
   }
   return `${lines.join('\n')}\n`;
+}
+
+function missingText({ missing }: HealAnswer, paint: Screen['paint']): string[] {
+  if (missing === null || missing.objects === 0) return [];
+  const when = `${timeText(missing.at)} UTC`;
+  return [
+    paint.red(
+      `${countOf(missing.objects, 'object')} named bytes that are not there when the sweep looked, ` +
+        `${when}: the log has their keys; deploy/OPERATIONS.md, "Something is lost"`,
+    ),
+    '',
+  ];
 }
 
 function summary(answer: HealAnswer, paint: Screen['paint']): string {
