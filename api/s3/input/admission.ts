@@ -26,7 +26,7 @@ const DEFAULTS: AdmissionLimits = {
   requestsMin: 256,
   requestsMax: 384,
   bucketMin: 160,
-  bytesMax: 48 * MiB,
+  bytesMax: 64 * MiB,
 };
 
 /** What a large body holds at most between socket and stripe, and an answer between both. */
