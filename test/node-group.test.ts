@@ -55,7 +55,6 @@ import { placeIn } from '../tiers/node-group/tier/placement.ts';
 import { buildNodeGroupTier as buildWarm } from '../tiers/warm/warm-tier.ts';
 import { driveContract, Medium, Seeded, SimulatedDrive } from './contract/drive.ts';
 import { bytesOf, failsWith, reusedChunks, sampleBytes, tierContract } from './contract/tier.ts';
-import { SimTime } from './sim/time.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -1202,38 +1201,6 @@ test.serial('waiting writes share syncs: 64 small PUTs are one or two batches', 
   const before = sim.media.map(({ writes }) => writes);
   await Promise.all(Array.from({ length: 64 }, (_, i) => put(tier, sampleBytes(1000, i))));
   for (const [i, medium] of sim.media.entries()) t.true(medium.writes - (before[i] ?? 0) <= 2);
-  await tier.close();
-});
-
-test.serial('after a batch of many the first to come again is not written alone', async (t) => {
-  const sim = simulated({ settings: { segmentBytes: 2 * MiB } });
-  const tier = await opened(sim.paths, sim.options);
-  const many = (count: number): Promise<Stored[]> =>
-    Promise.all(Array.from({ length: count }, (_, i) => put(tier, sampleBytes(1000, i))));
-  const turns = async (): Promise<void> => {
-    for (let i = 0; i < 20; i += 1) await new Promise((resolve) => setImmediate(resolve));
-  };
-  const time = new SimTime();
-  const restore = time.install();
-  try {
-    await many(16);
-    const first = many(1);
-    await turns();
-    const [one, others] = await Promise.all([first, many(15)]);
-    const batches = [...one, ...others].map(({ location }) => (location as SegmentLocation).batch);
-    t.is(new Set(batches).size, 1, 'one batch: no sync of its own');
-    // Nobody else comes: it is not waited for longer than a moment.
-    let done = false;
-    const alone = many(1).then(() => (done = true));
-    await turns();
-    t.false(done);
-    const before = time.ms;
-    t.true(time.fireNext());
-    await alone;
-    t.true(time.ms - before <= 1);
-  } finally {
-    restore();
-  }
   await tier.close();
 });
 

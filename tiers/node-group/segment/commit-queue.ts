@@ -1,8 +1,8 @@
 // Group commit of small objects: PUTs that come in turns of the event loop without a gap become one
 // batch, and while a batch syncs the next forms, so under load a sync is shared by all that wait
-// (64 in flight: 60 a batch, one write of 64 KiB a drive instead of 384 files). Alone, a PUT waits
-// for one empty turn (some µs) and pays one sync. Each object lies whole in one data lane, so
-// reading it back is one read of one drive.
+// (64 in flight: 50 a batch, one write of 64 KiB a drive instead of 384 files). There is no timer:
+// alone, a PUT waits for one empty turn (some µs) and pays one sync. Each object lies whole in one
+// data lane, so reading it back is one read of one drive.
 
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { SegmentLocation } from '../../../appliance/model/location.ts';
@@ -19,12 +19,6 @@ const ATTEMPTS_MAX = 4;
 const WAITING_BYTES_MAX = 64 * 1024 * 1024;
 /** However many go on coming: then it is written, whoever else may be about to come. */
 const COMPANY_MS_MAX = 10;
-/** Two batches of so many were not chance: those whom they answered are about to come again. */
-const CROWD = 8;
-/** Of them, as some come late or never. */
-const CROWD_SHARE = 0.75;
-/** Without one more for so long those who are about to come are not waited for. */
-const CROWD_GAP_MS = 1;
 
 interface Waiting extends NewRecord {
   bytes: number;
@@ -41,11 +35,6 @@ export class CommitQueue {
   #queue: Waiting[] = [];
   #queuedBytes = 0;
   #running: Promise<void> | undefined;
-  /** So many are waited for, a little; 0: nobody is. */
-  #expected = 0;
-  /** Objects of the batch before. */
-  #before = 0;
-  #arrived: (() => void) | undefined;
   #segment: OpenSegment | undefined;
   #sealing = new Set<Promise<void>>();
   #closed = false;
@@ -75,7 +64,6 @@ export class CommitQueue {
         offset: 0,
         checksum: 0n,
       });
-      if (this.#queue.length === this.#expected) this.#arrived?.();
       this.#running ??= this.#drain();
     });
   }
@@ -105,39 +93,23 @@ export class CommitQueue {
    * Waits as long as each turn of the event loop brings one more, and a batch is not full. Those
    * turns would have been spent on the same requests anyway; a batch that starts before them makes
    * the drives sync 11 objects where it could be 50 (measured at 64 in flight: a quarter of all
-   * CPU, at no loss of rate). After a batch of many the first of them to come again is not written
-   * alone either, in the moment before the others are here: a batch of one costs what one of 60
-   * does.
+   * CPU, at no loss of rate).
    */
   #company(): Promise<void> {
     const { clock, code, codec } = this.#context;
     const full = code.k * codec.arena.laneBytes(1);
     const begun = clock.wall();
     let before = this.#queue.length;
-    let gap = false;
     return new Promise<void>((done) => {
       const look = (): void => {
         const now = this.#queue.length;
         const isLate = Math.abs(clock.wall() - begun) > COMPANY_MS_MAX;
-        const isAlone = now === before && (gap || now >= this.#expected);
-        if (isAlone || this.#queuedBytes >= full || isLate) return done();
-        gap = now === before;
+        if (now === before || this.#queuedBytes >= full || isLate) return done();
         before = now;
-        if (gap) this.#afterGap(look);
-        else setImmediate(look);
+        setImmediate(look);
       };
       setImmediate(look);
     });
-  }
-
-  /** Once as many as are expected have come, or none for a moment. */
-  #afterGap(look: () => void): void {
-    const timer = setTimeout(() => this.#arrived?.(), CROWD_GAP_MS);
-    this.#arrived = (): void => {
-      clearTimeout(timer);
-      this.#arrived = undefined;
-      look();
-    };
   }
 
   async #commit(): Promise<void> {
@@ -207,9 +179,6 @@ export class CommitQueue {
     }
     for (const lane of data)
       segment.filled[lane] = (segment.filled[lane] as number) + (lengths[lane] as number);
-    const crowd = taken + this.#before;
-    this.#before = taken;
-    this.#expected = crowd < CROWD ? 0 : Math.ceil(crowd * CROWD_SHARE);
     return this.#queue.splice(0, taken);
   }
 
