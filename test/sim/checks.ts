@@ -7,7 +7,7 @@ import type { ObjectDocument } from '../../appliance/model/object.ts';
 import { namesOf } from '../engine-harness.ts';
 import type { SimDrive } from './drive.ts';
 import type { Life } from './life.ts';
-import { isSame, type Effect, type Model } from './model.ts';
+import { isSame, type ClientStep, type Effect, type Model } from './model.ts';
 
 /** Each of these keys is read with the drives at `gone` away; a life that was not started yet. */
 export async function bearsLoss(
@@ -43,6 +43,10 @@ export async function deficitsAreListed(life: Life): Promise<void> {
   }
 }
 
+/** `step` may have taken effect after `first` and before `then`, as far as their answers tell. */
+const mayLieBetween = (first: ClientStep, step: ClientStep, then: ClientStep): boolean =>
+  step.end > first.begin && step.begin < then.end;
+
 /** If-None-Match that was acknowledged: no other version may have stood through all of it. */
 export function conditionsHeld(model: Model): void {
   for (const one of model.steps) {
@@ -58,8 +62,7 @@ export function conditionsHeld(model: Model): void {
           step.key === one.key &&
           step.effect === 'absent' &&
           step.outcome !== 'refused' &&
-          step.end > other.begin &&
-          step.begin < one.end,
+          (mayLieBetween(other, step, one) || (bothNew && mayLieBetween(one, step, other))),
       );
       if (!removed) throw new Error(`${one.key} was created twice under If-None-Match`);
     }

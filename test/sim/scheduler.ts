@@ -28,6 +28,9 @@ const IDLE_TURNS = 40;
 /** With real input and output (the spool of packs): this long. */
 const IDLE_REAL_MS = 40;
 
+/** So many pauses and no event: nothing will come. */
+const STUCK_TURNS = 1_000_000;
+
 const SLOW_EVENTS = 30;
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -108,10 +111,16 @@ export class Scheduler {
     work.then(end, end);
     let idle = 0;
     let since = 0n;
+    let at = 0;
+    let turnsThere = 0;
     while (!ended) {
       await turn();
       if (this.#waiting.length > 0) {
         idle = 0;
+        // A workload that waits by pauses for what never comes.
+        turnsThere = this.position === at ? turnsThere + 1 : 0;
+        at = this.position;
+        if (turnsThere > STUCK_TURNS && !this.real) throw this.#standsStill();
         const ready = this.#waiting.filter(({ from }) => from <= this.position);
         const some = ready.length > 0 ? ready : this.#waiting;
         const one = some[this.draw.below(some.length)] as Waiting;
@@ -126,9 +135,13 @@ export class Scheduler {
       idle = 0;
       if (!this.time.fireNext()) {
         if (this.real) continue;
-        throw new Error(`the simulation stands still in ${this.phase}`);
+        throw this.#standsStill();
       }
     }
     return work;
+  }
+
+  #standsStill(): Error {
+    return new Error(`the simulation stands still in ${this.phase} at ${this.position}`);
   }
 }
