@@ -8,6 +8,8 @@ import type { Awaited, StallGuard } from './stall-guard.ts';
 
 /** Pieces taken in before the socket is paused. */
 const QUEUE_BYTES_MAX = 128 * 1024;
+/** Beside more bodies than this, one piece: its reader is not what all of them wait for. */
+const CROWD = 16;
 /**
  * Taken from one body before others have their turn. libuv reads a socket 32 times in a row: the
  * others' sums, which are made side by side (multi-lane MD5), would have nothing to be made of, and
@@ -18,6 +20,8 @@ const TURN_BYTES = 64 * 1024;
 /** Bodies being read, and those of them that have had their turn. */
 let reading = 0;
 let resting: IncomingBody[] = [];
+
+const queueBytesMax = (): number => (reading > CROWD ? 1 : QUEUE_BYTES_MAX);
 
 function wakeResting(): void {
   const all = resting;
@@ -56,7 +60,7 @@ export class IncomingBody implements Awaited {
       const piece = this.#queue.shift();
       if (piece !== undefined) {
         this.#queuedBytes -= piece.length;
-        if (this.#queuedBytes < QUEUE_BYTES_MAX / 2 && !this.#rests) this.#incoming.resume();
+        if (this.#queuedBytes < queueBytesMax() / 2 && !this.#rests) this.#incoming.resume();
         return piece;
       }
       if (this.#error !== undefined) throw this.#error;
@@ -95,7 +99,7 @@ export class IncomingBody implements Awaited {
       this.#rests = true;
       if (resting.push(this) === 1) setImmediate(wakeResting);
     }
-    if (this.#rests || this.#queuedBytes >= QUEUE_BYTES_MAX) this.#incoming.pause();
+    if (this.#rests || this.#queuedBytes >= queueBytesMax()) this.#incoming.pause();
     this.#awake();
   };
 
@@ -103,7 +107,7 @@ export class IncomingBody implements Awaited {
   turn(): void {
     this.#rests = false;
     this.#turnBytes = 0;
-    if (this.#isCounted && this.#queuedBytes < QUEUE_BYTES_MAX) this.#incoming.resume();
+    if (this.#isCounted && this.#queuedBytes < queueBytesMax()) this.#incoming.resume();
   }
 
   #uncount(): void {

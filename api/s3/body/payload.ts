@@ -20,6 +20,7 @@ import type { Body } from '../../../appliance/model/tier.ts';
 import type { RequestHeaders } from '../input/request-headers.ts';
 import { ChunkedDecoder } from '../signature/aws-chunked.ts';
 import type { Identity } from '../signature/verify.ts';
+import { GatheredBytes } from './gathered-bytes.ts';
 import { IncomingBody, incomplete } from './incoming-body.ts';
 import { letGo } from './let-go.ts';
 import { checkChecksumValue, planPayload, type PayloadPlan } from './payload-plan.ts';
@@ -118,16 +119,7 @@ export class Payload {
     if (plan.sizeBytes !== undefined && plan.sizeBytes > bytesMax) {
       throw new FirnError(excess, 'The body is longer than allowed.');
     }
-    const raw = await this.#gatherRaw(plan, bytesMax, excess);
-    let bytes = raw;
-    let trailers: ReadonlyMap<string, string> | undefined;
-    if (plan.chunked !== undefined) {
-      const decoder = this.#decoder(plan, plan.chunked);
-      const pieces: Buffer[] = [];
-      decoder.decode(raw, (piece) => pieces.push(piece));
-      trailers = decoder.finish();
-      bytes = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
-    }
+    const { bytes, trailers } = await this.#gatherPieces(plan, bytesMax, excess);
     this.receivedBytes = bytes.length;
     if (plan.sizeBytes !== undefined && bytes.length !== plan.sizeBytes) throw incomplete();
     if (plan.sha256 !== undefined) checkSha256(plan.sha256, hash('sha256', bytes, 'hex'));
@@ -138,32 +130,39 @@ export class Payload {
     return bytes;
   }
 
-  async #gatherRaw(
+  async #gatherPieces(
     plan: PayloadPlan,
     bytesMax: number,
     excess: 'MaxMessageLengthExceeded' | 'IncompleteBody',
-  ): Promise<Buffer> {
+  ): Promise<{ bytes: Buffer; trailers: ReadonlyMap<string, string> | undefined }> {
     const { incoming } = this.#source;
+    const decoder = plan.chunked && this.#decoder(plan, plan.chunked);
+    const gathered = new GatheredBytes(plan.sizeBytes);
+    const take = (raw: Buffer): void => {
+      if (decoder === undefined) gathered.add(raw);
+      else decoder.decode(raw, gathered.add);
+    };
     if (incoming.complete && incoming.readableFlowing === null) {
       // Came whole with its head, as small bodies do.
-      return (incoming.read() as Buffer | null) ?? Buffer.alloc(0);
+      take((incoming.read() as Buffer | null) ?? Buffer.alloc(0));
+      return { bytes: gathered.bytes(), trailers: decoder?.finish() };
     }
     // Chunk sizes and signatures come on top: 90 bytes for every 8 KiB, and the trailer.
     const rawMax = plan.chunked === undefined ? bytesMax : bytesMax * 1.02 + 20_000;
     const body = this.#start();
-    const pieces: Buffer[] = [];
     try {
-      for (let piece = await body.next(); piece !== undefined; piece = await body.next()) {
-        pieces.push(piece);
+      for (let raw = await body.next(); raw !== undefined; raw = await body.next()) {
         if (body.receivedBytes > rawMax) {
           throw new FirnError(excess, 'The body is longer than allowed.');
         }
+        take(raw);
+        gathered.letGo(raw);
       }
     } finally {
       body.stop();
     }
     await this.afterWait?.();
-    return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
+    return { bytes: gathered.bytes(), trailers: decoder?.finish() };
   }
 
   async *#stream(plan: PayloadPlan): AsyncGenerator<Uint8Array> {

@@ -26,7 +26,7 @@ const DEFAULTS: AdmissionLimits = {
   requestsMin: 256,
   requestsMax: 384,
   bucketMin: 160,
-  bytesMax: 64 * MiB,
+  bytesMax: 40 * MiB,
 };
 
 /** What a large body holds at most between socket and stripe, and an answer between both. */
@@ -183,6 +183,5 @@ export class Admission {
 export function bytesHeld(method: string, contentLength: string | undefined): number {
   if (method === 'GET') return ANSWER_BYTES;
   const length = Number(contentLength ?? 0);
-  // Gathered in pieces, then as one.
-  return length <= SMALL_BODY_BYTES_MAX ? 2 * length : LARGE_BODY_BYTES;
+  return length <= SMALL_BODY_BYTES_MAX ? length : LARGE_BODY_BYTES;
 }

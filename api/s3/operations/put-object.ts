@@ -2,6 +2,7 @@
 // larger one as a stream that throws before its last piece if anything about it is wrong.
 
 import type { PutObject } from '../../../appliance/model/requests.ts';
+import { letGo } from '../body/let-go.ts';
 import { accessOfNewObject, type NewAccess } from '../access/new-object.ts';
 import { lockOf } from '../access/object-lock.ts';
 import { writeConditionsOf } from '../request/conditions.ts';
@@ -42,6 +43,8 @@ async function run(request: OwnedRequest): Promise<Answer> {
   if (sizeBytes !== undefined) put.sizeBytes = sizeBytes;
   if (contentMd5 !== undefined) put.contentMd5 = contentMd5;
   const answer = await request.settings.engine.putObject(put);
+  // Only of one that is stored: who gave up may have left it with a drive's queue.
+  if (body instanceof Uint8Array) letGo(body);
   const answered = ['ETag', etagHeader(answer.version.etag)];
   answered.push(...newVersionIdHeader(answer));
   pushChecksum(answered, answer.version.checksum);

@@ -1,6 +1,7 @@
 // UploadPart: bytes of one part; the last one put under a number counts.
 
 import type { PutPart } from '../../../appliance/model/requests.ts';
+import { letGo } from '../body/let-go.ts';
 import { asksEncryption, clientKeyOf, pushEncryption } from '../request/encryption-headers.ts';
 import { etagHeader, pushChecksum } from '../request/object-headers.ts';
 import type { Answer, Operation, OwnedRequest } from '../request/request.ts';
@@ -19,6 +20,8 @@ async function run(request: OwnedRequest): Promise<Answer> {
   if (clientKey !== undefined) put.clientKey = clientKey;
   if (asksEncryption(request.headers)) put.asksEncryption = true;
   const part = await request.settings.engine.putPart(put);
+  // As in put-object.ts.
+  if (body instanceof Uint8Array) letGo(body);
   const headers = ['ETag', etagHeader(part.etag)];
   pushChecksum(headers, part.clientChecksum);
   pushEncryption(headers, part.encryption, request.headers);
