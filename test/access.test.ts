@@ -39,6 +39,7 @@ import {
 import { cryptoRandom } from './engine-harness.ts';
 import { MemoryMetadataStore } from './memory-store.ts';
 import { sampleOf } from './s3-routes.ts';
+import { cpuMsOf } from './cpu-time.ts';
 
 const USER = { accessKey: 'AKUSER', secretKey: 'user-secret-key' };
 const ACCOUNTS = [
@@ -590,20 +591,15 @@ test('no list can be forged: not its owner, not a grantee, not two meanings at o
   }
 });
 
-test('a grantee that is nothing but blanks is refused at once', async (t) => {
+test.serial('a grantee that is nothing but blanks is refused at once', async (t) => {
   const endpoint = await start(t);
   await withAcls(endpoint);
   for (const bad of [`id=${' '.repeat(12_000)}x"`, `${'id=stranger,'.repeat(1000)}id=stranger`]) {
-    const begun = performance.now();
-    const answer = await send(
-      endpoint,
-      put('/bucket/key', { headers: { 'x-amz-grant-read': bad } }),
-    );
-    t.is(answer.status, 400);
-    t.true(
-      performance.now() - begun < 500,
-      'a header that is tried in every division takes seconds',
-    );
+    const cpuMs = await cpuMsOf(async () => {
+      const request = put('/bucket/key', { headers: { 'x-amz-grant-read': bad } });
+      t.is((await send(endpoint, request)).status, 400);
+    });
+    t.true(cpuMs < 1000, 'a header that is tried in every division takes seconds');
   }
 });
 

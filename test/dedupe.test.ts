@@ -256,8 +256,8 @@ async function back(rig: Rig, tier = 'hot'): Promise<void> {
 }
 
 /** The plain bytes of a location, opened by zlib alone. */
-function plainAt(rig: Rig, location: Location): Uint8Array | undefined {
-  const stored = bytesAt(rig, location);
+async function plainAt(rig: Rig, location: Location): Promise<Uint8Array | undefined> {
+  const stored = await bytesAt(rig, location);
   if (stored === undefined || location.codec === undefined) return stored;
   return stored.length === 0 ? stored : zstdDecompressSync(stored);
 }
@@ -270,7 +270,7 @@ async function audit(t: ExecutionContext, rig: Rig, when: string): Promise<void>
       parts.map((part) => part.location),
       ...(copy === undefined ? [] : [copy]),
     ]) {
-      const plain = places.map((location) => plainAt(rig, location));
+      const plain = await Promise.all(places.map((location) => plainAt(rig, location)));
       for (const [i, part] of parts.entries()) {
         const bytes = plain[i];
         const isRight = bytes !== undefined && checksumOf(bytes) === part.checksum;

@@ -29,6 +29,7 @@ import {
   type Endpoint,
   type Wire,
 } from './s3-caller.ts';
+import { cpuMsOf } from './cpu-time.ts';
 
 async function endpointOf(t: ExecutionContext, more: Partial<S3Settings> = {}): Promise<Endpoint> {
   const endpoint = await startEndpoint({
@@ -375,9 +376,10 @@ test('a policy that is not understood lets nothing through', async (t) => {
     }
   }
   t.is((await get(endpoint, 'by-form')).status, 404);
-  const begun = performance.now();
-  t.throws(() => parseFormPolicy(`${' '.repeat(20_000)}!`), { code: 'InvalidPolicyDocument' });
-  t.true(performance.now() - begun < 200, 'blanks that are tried in every division take seconds');
+  const cpuMs = await cpuMsOf(() => {
+    t.throws(() => parseFormPolicy(`${' '.repeat(20_000)}!`), { code: 'InvalidPolicyDocument' });
+  });
+  t.true(cpuMs < 500, 'blanks that are tried in every division take seconds');
 });
 
 test('forms that are no forms, have two of a thing or no end leave nothing behind', async (t) => {
@@ -813,7 +815,7 @@ test('rules that browsers could not keep, or that would make headers of their ow
   t.is((await setCors(endpoint, ...Array<string>(100).fill(good))).status, 200);
 });
 
-test('a preflight of nobody costs nothing, whatever rules a bucket has', async (t) => {
+test.serial('a preflight of nobody costs nothing, whatever rules a bucket has', async (t) => {
   const endpoint = await endpointOf(t);
   const headers = Array.from({ length: 100 }, (_, i) => `a-${i}-*`);
   const rule =
@@ -822,14 +824,15 @@ test('a preflight of nobody costs nothing, whatever rules a bucket has', async (
     allow('AllowedHeader', ...headers);
   const set = await setCors(endpoint, ...Array<string>(100).fill(rule));
   t.is(set.status, 200, set.text);
-  const begun = performance.now();
   const asked = {
     origin: 'https://app.example',
     'access-control-request-method': 'GET',
     'access-control-request-headers': `${'a-99-,'.repeat(2000)}b`,
   };
-  checkRefusal(await unsigned(endpoint, 'OPTIONS', '/bucket/key', asked), 403, 'AccessForbidden');
-  t.true(performance.now() - begun < 500, 'each name looked for in each rule takes seconds');
+  const cpuMs = await cpuMsOf(async () => {
+    checkRefusal(await unsigned(endpoint, 'OPTIONS', '/bucket/key', asked), 403, 'AccessForbidden');
+  });
+  t.true(cpuMs < 1000, 'each name looked for in each rule takes seconds');
 });
 
 test('a cache is told whom it may answer, and never given a byte', async (t) => {

@@ -21,6 +21,7 @@ import { takeLease, type HeldLease } from '../appliance/engine/lease.ts';
 import type { MovingVersion } from '../appliance/engine/move.ts';
 import { FileKeys } from '../appliance/engine/named-keys.ts';
 import { sweep } from '../appliance/engine/sweep.ts';
+import type { MetadataStore, Row, Table } from '../appliance/model/metadata-store.ts';
 import type { Bucket } from '../appliance/model/bucket.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type { ObjectEvent } from '../appliance/model/event-sink.ts';
@@ -59,9 +60,17 @@ export class TestClock {
   }
 }
 
-export interface Rig {
+/** A store with places for faults, in memory or on a real server. */
+export interface RigStore extends MetadataStore {
+  beforeCommit: MemoryMetadataStore['beforeCommit'];
+  beforeRead: MemoryMetadataStore['beforeRead'];
+  rowsOf<T>(table: Table): Row<T>[] | Promise<Row<T>[]>;
+  close(): Promise<void>;
+}
+
+export interface Rig<Store extends RigStore = MemoryMetadataStore> {
   clock: TestClock;
-  store: MemoryMetadataStore;
+  store: Store;
   hot: MemoryTier;
   cold: MemoryTier;
   archive: MemoryTier;
@@ -80,10 +89,23 @@ export interface Rig {
   close(): void;
 }
 
+/** What tests that run on several stores take theirs from (sharing-mongo.test.ts sets another). */
+export const rigStores = {
+  open: async (clock: TestClock): Promise<RigStore> => new MemoryMetadataStore(clock),
+  isReal: false,
+};
+
 export async function newRig(): Promise<Rig> {
-  const spoolDirectory = mkdtempSync(join(tmpdir(), 'firn-move-'));
   const clock = new TestClock();
-  const store = new MemoryMetadataStore(clock);
+  return await newRigOn(new MemoryMetadataStore(clock), clock);
+}
+
+/** `close` closes the store too. */
+export async function newRigOn<Store extends RigStore>(
+  store: Store,
+  clock: TestClock,
+): Promise<Rig<Store>> {
+  const spoolDirectory = mkdtempSync(join(tmpdir(), 'firn-move-'));
   const hot = new MemoryTier({ name: 'hot', clock });
   const cold = new MemoryTier({ name: 'cold', clock, kind: 'remote' });
   const archive = new MemoryTier({
@@ -132,7 +154,7 @@ export async function newRig(): Promise<Rig> {
   }
   const engine = buildEngine(context);
   const bucket = await engine.createBucket({ name: 'data', owner: 'root', region: 'us-east-1' });
-  const rig: Rig = {
+  const rig: Rig<Store> = {
     clock,
     store,
     hot,
@@ -154,7 +176,10 @@ export async function newRig(): Promise<Rig> {
       rig.engine = buildEngine(context);
       rig.core = rig.engine.core;
     },
-    close: () => rmSync(spoolDirectory, { recursive: true, force: true }),
+    close: () => {
+      rmSync(spoolDirectory, { recursive: true, force: true });
+      void store.close();
+    },
   };
   return rig;
 }
@@ -231,16 +256,20 @@ export async function putParts(rig: Rig, key: string, parts: number): Promise<vo
   rig.bytes.set(answer, bytes);
 }
 
-export async function leaseOf(rig: Rig, name = 'test', holder = 'worker'): Promise<HeldLease> {
+export async function leaseOf(
+  rig: Rig<RigStore>,
+  name = 'test',
+  holder = 'worker',
+): Promise<HeldLease> {
   const lease = await takeLease(rig.context, { name, holder, durationMs: 60_000 });
   if (lease === undefined) throw new Error(`${name} is leased`);
   return lease;
 }
 
 /** Every version of the bucket, as a scan would hand it to a move. */
-export async function versionsOf(rig: Rig): Promise<MovingVersion[]> {
+export async function versionsOf(rig: Rig<RigStore>): Promise<MovingVersion[]> {
   const found: MovingVersion[] = [];
-  for (const { id, revision, value } of rig.store.rowsOf<ObjectDocument>('objects')) {
+  for (const { id, revision, value } of await rig.store.rowsOf<ObjectDocument>('objects')) {
     const key = keyOfObjectId(id);
     const row = { object: id, key, revision, document: value };
     for (const version of await allVersions(rig.store, row)) {
@@ -267,42 +296,51 @@ export async function wholeOf(body: Body): Promise<Uint8Array> {
 }
 
 /** The bytes at a location, whether staged or not: what is durably there. */
-export function bytesAt(rig: Rig, location: Location): Uint8Array | undefined {
+export async function bytesAt(
+  rig: Rig<RigStore>,
+  location: Location,
+): Promise<Uint8Array | undefined> {
   const tierOf = (name: string): MemoryTier => rig.context.tiers.get(name) as MemoryTier;
   if (location.kind !== 'pack') return tierOf(location.tier).blobs.get(location.id)?.bytes;
-  const pack = rig.store.rowsOf<Pack>('packs').find(({ id }) => id === location.pack)?.value;
+  const packs = await rig.store.rowsOf<Pack>('packs');
+  const pack = packs.find(({ id }) => id === location.pack)?.value;
   if (pack === undefined) return undefined;
   const blob = tierOf(pack.blob.tier).blobs.get(pack.blob.id);
   return blob?.bytes.subarray(location.offset, location.offset + location.length);
 }
 
 /** I1: every location that a committed document names holds the right bytes. */
-export async function auditBytes(t: ExecutionContext, rig: Rig, when: string): Promise<void> {
+export async function auditBytes(
+  t: ExecutionContext,
+  rig: Rig<RigStore>,
+  when: string,
+): Promise<void> {
   for (const { key, version, parts } of await versionsOf(rig)) {
     const subject = `${when}: ${key}`;
     for (const part of parts) {
-      const bytes = bytesAt(rig, part.location);
+      const bytes = await bytesAt(rig, part.location);
       if (bytes === undefined || checksumOf(bytes) !== part.checksum) {
         t.fail(`${subject}: part ${part.number} is not at ${JSON.stringify(part.location)}`);
         return;
       }
     }
     for (const [i, location] of (version.restore?.copy ?? []).entries()) {
-      const bytes = bytesAt(rig, location);
+      const bytes = await bytesAt(rig, location);
       if (bytes === undefined || checksumOf(bytes) !== parts[i]?.checksum) {
         t.fail(`${subject}: restored copy ${i} is not at ${JSON.stringify(location)}`);
         return;
       }
     }
     const put = rig.bytes.get(version.id);
-    const whole = Buffer.concat(parts.map((part) => bytesAt(rig, part.location) as Uint8Array));
+    const pieces = await Promise.all(parts.map((part) => bytesAt(rig, part.location)));
+    const whole = Buffer.concat(pieces as Uint8Array[]);
     if (put !== undefined && Buffer.compare(whole, put) !== 0) t.fail(`${subject}: other bytes`);
   }
   t.pass();
 }
 
 /** Blobs that the tiers hold, by tier. */
-export function blobsOf(rig: Rig): Record<string, number> {
+export function blobsOf(rig: Rig<RigStore>): Record<string, number> {
   return {
     hot: rig.hot.blobs.size,
     cold: rig.cold.blobs.size,
@@ -311,7 +349,7 @@ export function blobsOf(rig: Rig): Record<string, number> {
 }
 
 /** Blobs that documents and packs name. */
-export async function namedBlobs(rig: Rig): Promise<Set<string>> {
+export async function namedBlobs(rig: Rig<RigStore>): Promise<Set<string>> {
   const named = new Set<string>();
   for (const { version, parts } of await versionsOf(rig)) {
     const locations = [...parts.map((part) => part.location), ...(version.restore?.copy ?? [])];
@@ -322,7 +360,7 @@ export async function namedBlobs(rig: Rig): Promise<Set<string>> {
   return named;
 }
 
-export async function collectAll(rig: Rig, passes = 1): Promise<number> {
+export async function collectAll(rig: Rig<RigStore>, passes = 1): Promise<number> {
   let freed = 0;
   for (let pass = 0; pass < passes; pass += 1) {
     const lease = await leaseOf(rig, 'collect', 'collector');
@@ -338,7 +376,7 @@ export async function collectAll(rig: Rig, passes = 1): Promise<number> {
 }
 
 /** Lets graces pass with collector and sweep at work, until nothing more happens. */
-export async function settle(rig: Rig): Promise<void> {
+export async function settle(rig: Rig<RigStore>): Promise<void> {
   for (let quiet = 0; quiet < 2; quiet += 1) {
     rig.clock.pass(GRACE_MS + 60_000);
     const lease = await leaseOf(rig, 'sweep', 'sweeper');
@@ -351,7 +389,11 @@ export async function settle(rig: Rig): Promise<void> {
 }
 
 /** I1 and I3: all named bytes are right, and nothing else is left anywhere. */
-export async function auditSettled(t: ExecutionContext, rig: Rig, when: string): Promise<void> {
+export async function auditSettled(
+  t: ExecutionContext,
+  rig: Rig<RigStore>,
+  when: string,
+): Promise<void> {
   await auditBytes(t, rig, when);
   const named = await namedBlobs(rig);
   for (const tier of [rig.hot, rig.cold, rig.archive]) {
@@ -359,15 +401,19 @@ export async function auditSettled(t: ExecutionContext, rig: Rig, when: string):
       t.true(named.has(id), `${when}: ${tier.name} still holds ${id}, which nobody names`);
     }
   }
-  t.deepEqual(rig.store.rowsOf<Garbage>('garbage'), [], `${when}: candidates are left`);
-  t.deepEqual(rig.store.rowsOf<Move>('moves'), [], `${when}: intents are left`);
-  for (const { value } of rig.store.rowsOf<Pack>('packs')) {
+  t.deepEqual(await rig.store.rowsOf<Garbage>('garbage'), [], `${when}: candidates are left`);
+  t.deepEqual(await rig.store.rowsOf<Move>('moves'), [], `${when}: intents are left`);
+  for (const { value } of await rig.store.rowsOf<Pack>('packs')) {
     t.true(named.has(value.id), `${when}: the row of a dead pack is left`);
   }
 }
 
 /** A turn as the runner gives it, without throttle and beat. */
-export async function turnOf(rig: Rig, name: string, holder = 'worker'): Promise<TestTurn> {
+export async function turnOf(
+  rig: Rig<RigStore>,
+  name: string,
+  holder = 'worker',
+): Promise<TestTurn> {
   const lease = await leaseOf(rig, name, `${holder}-${rig.clock.now()}`);
   const turn: TestTurn = {
     lease,

@@ -15,7 +15,7 @@ import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { access, chmod, constants, mkdir, mkdtemp, open, readFile, rm } from 'node:fs/promises';
-import { readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { readdir, rename, stat, statfs, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
@@ -325,6 +325,8 @@ export interface Peer {
 interface Launch {
   name: string;
   options: StartOptions;
+  /** Its scratch data may lie in memory. */
+  inMemory?: boolean;
   command(port: number, directory: string): { file: string; args: string[]; env?: object };
   /** True when it serves; throws or false: not yet. */
   ready(port: number): Promise<boolean>;
@@ -470,12 +472,26 @@ class Server {
   }
 }
 
+const MEMORY = '/dev/shm';
+const MEMORY_BYTES_MIN = 4 * 2 ** 30;
+
+/**
+ * In memory where there is much. A peer is killed at most, and under the syncs of a busy disk it
+ * would look dead (MongoDB's majority must answer within 3 s).
+ */
+async function memoryRoot(): Promise<string> {
+  const found = await statfs(MEMORY).catch(() => undefined);
+  const isRoomy = found !== undefined && found.bavail * found.bsize >= MEMORY_BYTES_MIN;
+  return isRoomy ? MEMORY : tmpdir();
+}
+
 async function start(launch: Launch): Promise<Server> {
   const { options } = launch;
   for (let attempt = 1; ; attempt += 1) {
     const port = options.port ?? (await freePort());
     const scratch = options.directory === undefined;
-    const directory = options.directory ?? (await mkdtemp(join(tmpdir(), `firn-${launch.name}-`)));
+    const root = launch.inMemory === true ? await memoryRoot() : tmpdir();
+    const directory = options.directory ?? (await mkdtemp(join(root, `firn-${launch.name}-`)));
     await mkdir(directory, { recursive: true });
     const server = new Server(launch, { port, directory, scratch });
     try {
@@ -522,6 +538,7 @@ export async function startMongo(
   return start({
     name: 'mongod',
     options,
+    inMemory: true,
     url: (port) => `mongodb://127.0.0.1:${port}/${options.standalone ? '' : '?replicaSet=firn'}`,
     command: (port, directory) => ({
       file,
