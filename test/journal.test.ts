@@ -23,7 +23,9 @@ import {
 import { EmbeddedStore, rebuildMetadata } from '../appliance/metadata/embedded.ts';
 import type { EmbeddedOptions } from '../appliance/metadata/embedded.ts';
 import { HEADER_BYTES, type FindSnapshot } from '../appliance/metadata/journal/bring-back.ts';
+import { placeOf } from '../appliance/metadata/journal/format.ts';
 import { Journal } from '../appliance/metadata/journal/journal.ts';
+import { readManifest, type Manifest } from '../appliance/metadata/journal/manifest.ts';
 import type { JournalEvent, JournalOptions } from '../appliance/metadata/journal/ports.ts';
 import { findKept, keepSnapshot, keptSnapshots } from '../appliance/engine/keep-snapshot.ts';
 import { sweep } from '../appliance/engine/sweep.ts';
@@ -58,6 +60,7 @@ const optionsOf = (rig: Rig, more: Partial<JournalOptions> = {}): JournalOptions
   index: rig.index,
   random: rig.random,
   logBytes: 64 * 1024,
+  stretchBytes: 12 * 1024,
   notice: (event) => rig.events.push(event),
   ...more,
 });
@@ -305,6 +308,93 @@ test('a sync that failed is never tried again on the same file', async (t) => {
   );
 });
 
+/** Is asked for rows so often before a snapshot is given up: once a file of it. */
+class StoppingIndex extends MemoryIndex {
+  left = Infinity;
+  stop = (): void => undefined;
+
+  override async *rows(from: Uint8Array): ReturnType<MemoryIndex['rows']> {
+    this.left -= 1;
+    if (this.left < 0) this.stop();
+    yield* super.rows(from);
+  }
+}
+
+test('a snapshot that is given up between any two of its files: no change is lost', async (t) => {
+  for (let made = 0; made < 8; made++) {
+    const index = new StoppingIndex();
+    const rig = { ...newRig(4), index };
+    const told = new Map<string, string | undefined>();
+    for (let i = 10; i < 50; i++) {
+      index.commit([['objects', `key-${i}`, recordOf(`first ${i}`)]]);
+      told.set(`key-${i}`, `first ${i}`);
+    }
+    const journal = await Journal.found(optionsOf(rig, { stretchBytes: 1 }));
+    const change = async (life: string): Promise<void> => {
+      for (let i = 10; i < 50; i += 1 + rig.random.below(4)) {
+        const text = rig.random.below(3) === 0 ? undefined : `${life} ${i}`;
+        await put(rig, journal, `key-${i}`, text);
+        told.set(`key-${i}`, text);
+      }
+    };
+    await change('before');
+    index.left = made;
+    index.stop = () => journal.interrupt();
+    const ended = await journal.snapshot().catch(() => false);
+    index.left = Infinity;
+    const drive = new SimulatedDrive('drive', rig.media[0] as Medium);
+    const { snapshot } = (await readManifest(drive)) as Manifest;
+    t.is(new Set(snapshot.map(({ number }) => number)).size, ended || made === 0 ? 1 : 2);
+    t.is(snapshot.length, 6, 'five of eight rows, and one behind them');
+    await change('after');
+    // A drive that joins now is given all of it, and alone brings it back.
+    rig.media[0]?.faults.push({ operation: 'write', code: 'EIO', path: 'journal', times: 1 });
+    await put(rig, journal, 'last', 'text');
+    told.set('last', 'text');
+    t.true(await journal.repair());
+    await journal.close();
+    rig.media = [rig.media[3] as Medium, new Medium()];
+    compare(t, await rebuilt(rig), told);
+  }
+});
+
+test('an index gives its rows from any place on, in the order of places', async (t) => {
+  const { options, end } = embeddedRig();
+  try {
+    const { store, close } = await EmbeddedStore.open(options).then((embedded) => ({
+      store: embedded.store,
+      close: () => embedded.close(),
+    }));
+    for (const [table, id] of [
+      ['usage', 'a'],
+      ['contents', 'x'],
+      ['objects', 'b'],
+      ['objects', 'b/ü'],
+      ['objects', 'bb'],
+      ['accounts', 'z'],
+    ] as const) {
+      await store.insert(table, id, { format: 1 });
+    }
+    const placesFrom = async (from: Uint8Array): Promise<string[]> => {
+      const places: string[] = [];
+      for await (const page of store.index.rows(from)) {
+        if (!('epoch' in page)) places.push(...page.map((row) => placeOf(row).toString('hex')));
+      }
+      return places;
+    };
+    const all = await placesFrom(Buffer.alloc(0));
+    t.deepEqual(all, all.toSorted());
+    t.is(all.length, 6);
+    for (const [i, place] of all.entries()) {
+      t.deepEqual(await placesFrom(Buffer.from(place, 'hex')), all.slice(i));
+      t.deepEqual(await placesFrom(Buffer.from(`${place}00`, 'hex')), all.slice(i + 1));
+    }
+    await close();
+  } finally {
+    end();
+  }
+});
+
 test('a second writer over the same data directory does not get the lock', (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'firn-lock-'));
   const file = join(directory, 'primary.lock');
@@ -318,8 +408,11 @@ test('a second writer over the same data directory does not get the lock', (t) =
   rmSync(directory, { recursive: true });
 });
 
-/** Copies as a Firn wrote them: format 1 of snapshots, and 2, whose rows are compressed. */
-for (const format of ['journal', 'journal-2']) {
+/**
+ * Copies as a Firn wrote them: format 1 of snapshots; 2, whose rows are compressed; and a snapshot of
+ * several files, of which one is newer than the others (format 2 of manifests).
+ */
+for (const format of ['journal', 'journal-2', 'journal-3']) {
   test(`a copy that an earlier Firn wrote is read, and given on: golden ${format}`, async (t) => {
     const golden = join(import.meta.dirname, 'golden', format);
     const files = readdirSync(golden).filter((name) => name !== 'manifest');
@@ -349,12 +442,16 @@ for (const format of ['journal', 'journal-2']) {
     const joined = { ...rig, index, media: [...rig.media, third] };
     const journal = await Journal.start(optionsOf(joined), { clean: true });
     t.true(await journal.repair());
-    const snapshot = files.find((name) => name.startsWith('snapshot')) as string;
-    const bytes = readFileSync(join(golden, snapshot));
-    t.deepEqual(third.names.get(`journal/${snapshot}`)?.now, bytes);
+    const [line = ''] = readFileSync(join(golden, 'manifest'), 'utf8').split('\n');
+    const { snapshot } = JSON.parse(line) as Pick<Manifest, 'snapshot'>;
+    const bytes: Buffer[] = [];
+    for (const { file } of [snapshot].flat()) {
+      bytes.push(readFileSync(join(golden, `snapshot-${file}`)));
+      t.deepEqual(third.names.get(`journal/snapshot-${file}`)?.now, bytes.at(-1));
+    }
     const given: Uint8Array[] = [];
     for await (const piece of journal.snapshotBytes()) given.push(piece);
-    t.deepEqual(Buffer.concat(given), bytes);
+    t.deepEqual(Buffer.concat(given), Buffer.concat(bytes));
     await journal.close();
   });
 }

@@ -1,6 +1,7 @@
 // An index in memory with the journal port's exact semantics: rows, a counter, an outbox. For tests
 // of the journal and for the simulator: `image()` is what a crash leaves, `from` brings it back.
 
+import { placeOf } from '../appliance/metadata/journal/format.ts';
 import type { BatchNumber, Entry, JournalIndex } from '../appliance/metadata/journal/ports.ts';
 import type { Table } from '../appliance/model/metadata-store.ts';
 
@@ -89,10 +90,13 @@ export class MemoryIndex implements JournalIndex {
     await Promise.resolve();
   }
 
-  async *rows(): AsyncGenerator<BatchNumber | readonly Entry[]> {
+  async *rows(from: Uint8Array): AsyncGenerator<BatchNumber | readonly Entry[]> {
     const { state, rows } = this.image();
     yield state;
-    const all = [...rows].map(([key, record]) => entryOf(key, record));
+    const all = [...rows]
+      .map(([key, record]) => entryOf(key, record))
+      .filter((one) => Buffer.compare(placeOf(one), from) >= 0)
+      .toSorted((a, b) => Buffer.compare(placeOf(a), placeOf(b)));
     for (let at = 0; at < all.length; at += this.#pageRows) {
       await Promise.resolve();
       yield all.slice(at, at + this.#pageRows);

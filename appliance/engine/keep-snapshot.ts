@@ -14,7 +14,7 @@ const ROW = 'metadata-snapshots';
 const KEPT_MAX = 2;
 
 export interface KeptSnapshot {
-  /** Commit number that it shows. */
+  /** Every change up to this commit number is in it. */
   number: number;
   tier: string;
   location: BlobLocation;
@@ -75,7 +75,9 @@ export async function keepSnapshot(
   const { number, sizeBytes } = snapshot;
   const row = await rowOf(store);
   const before = row?.value.kept ?? [];
-  if (before.some((one) => one.number === number && one.tier === tier.name)) return;
+  const isIt = (one: KeptSnapshot): boolean =>
+    one.number === number && one.sizeBytes === sizeBytes && one.tier === tier.name;
+  if (before.some(isIt)) return;
   const { location, checksum } = await tier.put({
     id: newLocationId(clock, random),
     sizeBytes,

@@ -296,16 +296,14 @@ export async function rebuildMetadata(
   }
   markSynced(directory);
   await swapIn(dataDirectory, directory);
-  const { snapshot, logs } = manifest;
   return {
     storeId: manifest.store,
     epoch: status.epoch,
     snapshot: {
-      number: snapshot.number,
-      sizeBytes: snapshot.sizeBytes,
+      ...status.snapshot,
       ...(broughtFrom === undefined ? {} : { broughtFrom }),
     },
-    logs: logs.length + 1,
+    logs: manifest.logs.length + 1,
     logBytes: status.logBytes,
     rows,
     from: survey.holders.map(({ path }) => path),

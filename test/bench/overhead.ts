@@ -1,21 +1,27 @@
-// What an object of 4 KiB costs beside its bytes and their parity, at 4+2: LMDB's file; heads,
-// rounding and unequal lanes of segments; the journal's three copies. Blocks that the file system
-// gave, not lengths. Through the engine, without requests, with 128 in flight, keys in random order,
-// which leaves LMDB's pages two thirds full.
+// What a small object (4 KiB, FIRN_BENCH_BYTES) costs beside its bytes and their parity, at 4+2:
+// LMDB's file; heads, rounding and unequal lanes of segments; the journal's three copies. Blocks that
+// the file system gave, not lengths. Through the engine, without requests, with 128 in flight, keys
+// in random order, which leaves LMDB's pages two thirds full.
 //
 // What is fixed (room ahead of a log, logs below 128 MiB) is nothing a piece of ten million
 // objects and most of it of two hundred thousand. So of the journal the snapshot is measured, and its
-// logs are taken as long as they may become beside it before it is made anew. While it is, both
-// stand there: the worst moment. FIRN_BENCH_ROWS=10000000 besides writes so many rows and their
-// journal, without the objects, and looks at all of the files every second.
+// logs are taken as long as they may become beside it before it is made anew. While it is, two of
+// its files stand there twice: the worst moment. FIRN_BENCH_COUNT=10000000 measures that instead, by
+// looking at all of the files every other second: the most that they took an object, from half of
+// the objects on. FIRN_BENCH_ROWS=10000000 does so with rows and their journal, without objects.
 
 import { fork } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildEngine } from '../../appliance/engine/build.ts';
-import { EmbeddedStore } from '../../appliance/metadata/embedded.ts';
+import {
+  EmbeddedStore,
+  rebuildMetadata,
+  type EmbeddedOptions,
+} from '../../appliance/metadata/embedded.ts';
 import { hasOutgrown, LOG_SHARE } from '../../appliance/metadata/journal-upkeep.ts';
+import { STRETCH_BYTES } from '../../appliance/metadata/journal/snapshot.ts';
 import { KiB } from '../../appliance/model/limits.ts';
 import { newLocationId, newVersionId } from '../../appliance/model/ids.ts';
 import type { Change } from '../../appliance/model/metadata-store.ts';
@@ -28,7 +34,10 @@ import { openTier } from './segments.ts';
 const COUNT = Number(process.env['FIRN_BENCH_COUNT'] ?? 200_000);
 const ROWS = Number(process.env['FIRN_BENCH_ROWS'] ?? 0);
 const IN_FLIGHT = 128;
-const BYTES = 4 * KiB;
+const BYTES = Number(process.env['FIRN_BENCH_BYTES'] ?? 4 * KiB);
+/** From so many on nothing fixed counts, and what was measured is told. */
+const MANY = 1_000_000;
+const TEN_MILLION = 10_000_000;
 const LANES = { data: 4, all: 6 };
 const COPIES = 3;
 const STORE = '00112233445566778899aabbccddeeff';
@@ -42,9 +51,13 @@ interface Used {
   snapshots: number;
   logs: number;
   segments: number;
-  /** The most that metadata, snapshots and logs took together while the last snapshot was made. */
-  peak: number;
+  /** The most that all took together an object, less its bytes and their parity. */
+  worst: number;
+  /** Until all was written. */
   seconds: number;
+  /** To open the store again; to make it anew from snapshot and logs. */
+  openSeconds: number;
+  rebuildSeconds: number;
 }
 
 interface Asked {
@@ -54,11 +67,11 @@ interface Asked {
 
 export async function benchOverhead(directory: string): Promise<Record<string, Figure>> {
   const objects = await askedOf(directory, { kind: 'objects', count: COUNT });
-  const segments = objects.segments / COUNT - (BYTES * LANES.all) / LANES.data;
+  const segments = objects.segments / COUNT - CODED;
   const rows = objects.metadata / COUNT;
   const snapshots = objects.snapshots / COUNT;
   note(
-    `overhead: ${COUNT} objects of 4 KiB in ${objects.seconds.toFixed(0)} s: ` +
+    `overhead: ${COUNT} objects of ${BYTES} bytes in ${objects.seconds.toFixed(0)} s: ` +
       `LMDB ${rows.toFixed(0)}, segments ${segments.toFixed(0)}, ` +
       `snapshots ${snapshots.toFixed(0)} bytes an object; ` +
       `logs ${(objects.logs / COUNT).toFixed(0)} before they were cut`,
@@ -69,18 +82,21 @@ export async function benchOverhead(directory: string): Promise<Record<string, F
     figures[name] = { figure, unit, limit: KiB, ratio: KiB / figure };
   };
   say('overhead', rows + segments);
-  say('overhead-with-journal', rows + segments + snapshots * (1 + LOG_SHARE));
-  say('overhead-worst-moment', rows + segments + snapshots * (2 + LOG_SHARE));
+  const withJournal = rows + segments + snapshots * (1 + LOG_SHARE);
+  say('overhead-with-journal', withJournal);
+  const twice = (2 * STRETCH_BYTES * COPIES) / TEN_MILLION;
+  say('overhead-worst-moment', COUNT < MANY ? withJournal + twice : objects.worst);
   if (ROWS > 0) {
     const many = await askedOf(directory, { kind: 'rows', count: ROWS });
     const all = many.metadata + many.snapshots + many.logs;
     note(
       `overhead: ${ROWS} rows in ${many.seconds.toFixed(0)} s: ` +
         `LMDB ${(many.metadata / ROWS).toFixed(0)}, snapshots ${(many.snapshots / ROWS).toFixed(0)}, ` +
-        `logs ${(many.logs / ROWS).toFixed(0)} bytes a row`,
+        `logs ${(many.logs / ROWS).toFixed(0)} bytes a row; opened again in ` +
+        `${many.openSeconds.toFixed(1)} s, made anew in ${many.rebuildSeconds.toFixed(0)} s`,
     );
     say('overhead-rows', all / ROWS + segments);
-    say('overhead-rows-worst-moment', many.peak / ROWS + segments);
+    say('overhead-rows-worst-moment', many.worst + segments);
   }
   return figures;
 }
@@ -98,6 +114,9 @@ async function askedOf(directory: string, asked: Asked): Promise<Used> {
   }
 }
 
+/** Bytes of an object and its parity. */
+const CODED = (BYTES * LANES.all) / LANES.data;
+
 /** Bytes of blocks of the files below whose path has this in it. */
 function usedBytes(directory: string, part: string): number {
   let bytes = 0;
@@ -109,7 +128,7 @@ function usedBytes(directory: string, part: string): number {
   return bytes * 512;
 }
 
-const used = (directory: string): Omit<Used, 'peak' | 'seconds'> => ({
+const used = (directory: string): Pick<Used, 'metadata' | 'snapshots' | 'logs' | 'segments'> => ({
   metadata: usedBytes(join(directory, 'data', 'metadata'), 'data.mdb'),
   snapshots: usedBytes(directory, 'journal/snapshot-'),
   logs: usedBytes(directory, 'journal/log-'),
@@ -120,7 +139,7 @@ async function fill(directory: string, { kind, count }: Asked): Promise<Used> {
   const [clock, random] = [new EngineClock(), new SystemRandom()];
   const tier = await openTier(directory);
   const drives = readdirSync(directory).filter((name) => name.startsWith('drive-'));
-  const embedded = await EmbeddedStore.open({
+  const options: EmbeddedOptions = {
     dataDirectory: join(directory, 'data'),
     clock,
     random,
@@ -128,28 +147,46 @@ async function fill(directory: string, { kind, count }: Asked): Promise<Used> {
     copies: COPIES,
     storesOnDrives: () => Promise.resolve([]),
     isUsable: () => Promise.resolve(true),
-  });
+  };
+  const embedded = await EmbeddedStore.open(options);
   const { store } = embedded;
   await store.insert('settings', 'store', { format: 1, id: STORE });
   await embedded.found(STORE);
   const begun = performance.now();
-  if (kind === 'rows') await fillRows(embedded, count);
+  const filled = { count: 0 };
+  let worst = 0;
+  const watch = setInterval(() => {
+    if (filled.count < count / 2) return;
+    const now = used(directory);
+    const all = now.metadata + now.snapshots + now.logs + now.segments;
+    worst = Math.max(worst, all / filled.count - (kind === 'rows' ? 0 : CODED));
+  }, 2000);
+  if (kind === 'rows') await fillRows(embedded, filled, count);
   else {
     const context = contextOf({ store, clock, tiers: new Map([['hot', tier]]) }, { random });
-    await fillObjects(buildEngine(context), count);
+    await fillObjects({ engine: buildEngine(context), embedded, filled, count });
   }
+  const seconds = (performance.now() - begun) / 1000;
   const { logs } = used(directory);
-  let peak = 0;
-  const watch = setInterval(() => {
-    const now = used(directory);
-    peak = Math.max(peak, now.metadata + now.snapshots + now.logs);
-  }, 1000);
   await embedded.journal.snapshot();
   clearInterval(watch);
-  const seconds = (performance.now() - begun) / 1000;
   await tier.close();
   await embedded.close();
-  return { ...used(directory), logs, peak, seconds };
+  const left = used(directory);
+  const openSeconds = await secondsOf(async () => (await EmbeddedStore.open(options)).close());
+  rmSync(join(directory, 'data', 'metadata'), { recursive: true });
+  const rebuildSeconds = await secondsOf(() => rebuildMetadata(options));
+  return { ...left, logs, worst, seconds, openSeconds, rebuildSeconds };
+}
+
+async function secondsOf(work: () => Promise<unknown>): Promise<number> {
+  const begun = performance.now();
+  await work();
+  return (performance.now() - begun) / 1000;
+}
+
+interface Filled {
+  count: number;
 }
 
 const keyOf = (n: number): string =>
@@ -161,7 +198,14 @@ const checksum = (): { algorithm: 'CRC64NVME'; type: 'FULL_OBJECT'; value: strin
   value: randomBytes(8).toString('base64'),
 });
 
-async function fillObjects(engine: ReturnType<typeof buildEngine>, count: number): Promise<void> {
+async function fillObjects(of: {
+  engine: ReturnType<typeof buildEngine>;
+  embedded: EmbeddedStore;
+  filled: Filled;
+  count: number;
+}): Promise<void> {
+  const { engine, embedded, filled, count } = of;
+  const { journal } = embedded;
   await engine.createBucket({ name: 'bench', owner: 'root', region: 'eu-1' });
   let left = count;
   await Promise.all(
@@ -177,13 +221,20 @@ async function fillObjects(engine: ReturnType<typeof buildEngine>, count: number
           body: randomBytes(BYTES),
           checksum,
         });
+        filled.count += 1;
+        // As the upkeep of a primary does, beside the writes.
+        if (left % LOOK_ROWS === 0 && hasOutgrown(journal.status())) void journal.snapshot();
       }
     }),
   );
 }
 
 /** The rows alone, as the engine would have written them. */
-async function fillRows({ store, journal }: EmbeddedStore, count: number): Promise<void> {
+async function fillRows(
+  { store, journal }: EmbeddedStore,
+  filled: Filled,
+  count: number,
+): Promise<void> {
   const [clock, random] = [new EngineClock(), new SystemRandom()];
   let segment = '';
   for (let n = 0; n < count;) {
@@ -195,6 +246,7 @@ async function fillRows({ store, journal }: EmbeddedStore, count: number): Promi
       changes.push({ kind: 'insert', table: 'objects', id, value });
     }
     await store.bulk(changes);
+    filled.count = n;
     if (n % LOOK_ROWS === 0 && hasOutgrown(journal.status())) await journal.snapshot();
   }
 }

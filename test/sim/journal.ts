@@ -24,12 +24,19 @@ import { NOON, SimTime } from './time.ts';
 const STORE = '00112233445566778899aabbccddeeff';
 const DRIVES = 4;
 const COPIES = 3;
+/** A page of rows a file: snapshots of several, of which a crash leaves some new and some old. */
+const STRETCH_BYTES = 8 * 1024;
+const PAGE_ROWS = 3;
 
 type Rows = ReadonlyMap<string, Uint8Array>;
 
 /** Keeps what it was after each change: any of it may be what a crash leaves. */
 class RecordedIndex extends MemoryIndex {
   kept: ((image: IndexImage) => void) | undefined;
+
+  constructor() {
+    super(undefined, PAGE_ROWS);
+  }
 
   override commit(changes: Parameters<MemoryIndex['commit']>[0]): number {
     const number = super.commit(changes);
@@ -60,8 +67,8 @@ const drivesOn = (images: readonly Image[]): SimDrive[] =>
   );
 
 function optionsOf(drives: SimDrive[], index: MemoryIndex, random: Seeded): JournalOptions {
-  const logBytes = 48 * 1024;
-  return { store: STORE, drives, copies: COPIES, copiesMin: 2, index, random, logBytes };
+  const sizes = { logBytes: 48 * 1024, stretchBytes: STRETCH_BYTES };
+  return { store: STORE, drives, copies: COPIES, copiesMin: 2, index, random, ...sizes };
 }
 
 export class JournalWorld {

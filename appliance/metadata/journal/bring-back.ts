@@ -12,12 +12,13 @@ import { copyFile, draftOf, verifyFile } from './snapshot.ts';
 
 export interface WantedSnapshot {
   store: string;
+  /** Of its files together. */
   sizeBytes: number;
-  /** Of the first block of a file of this size: whether it is the one. */
+  /** Of the first block of a blob of this size: whether it is the one. */
   isIt: (head: Uint8Array) => boolean;
 }
 
-/** The bytes of the wanted file, and where they come from; undefined where it isn't. */
+/** The bytes of the wanted files, and where they come from; undefined where they aren't. */
 export type FindSnapshot = (
   wanted: WantedSnapshot,
 ) => Promise<{ from: string; body: AsyncIterable<Uint8Array> } | undefined>;
@@ -33,13 +34,19 @@ export async function bringBackSnapshot(
   drives: readonly Drive[],
   find: FindSnapshot | undefined,
 ): Promise<string | undefined> {
-  const damage = await damageOf(snapshot, { drives, store });
+  const damaged = new Map<SealedFile, FirnError>();
+  for (const stretch of snapshot) {
+    const damage = await damageOf(stretch, { drives, store });
+    if (damage !== undefined) damaged.set(stretch, damage);
+  }
+  const [damage] = damaged.values();
   if (damage === undefined) return undefined;
-  const { sizeBytes, file } = snapshot;
   const isIt = (head: Uint8Array): boolean => {
     const header = decodeFileHeader(Buffer.from(head), 'a kept snapshot');
-    return header?.file === file && header.store === store && header.kind === 'snapshot';
+    const isOfStore = header?.store === store && header.kind === 'snapshot';
+    return isOfStore && header.file === snapshot[0]?.file;
   };
+  const sizeBytes = snapshot.reduce((sum, one) => sum + one.sizeBytes, 0);
   const found = await find?.({ store, sizeBytes, isIt });
   if (found === undefined) throw damage;
   let error: unknown = damage;
@@ -47,8 +54,11 @@ export async function bringBackSnapshot(
   for (const drive of drives) {
     try {
       // A body is read once: the others take it from the first that has it.
-      if (whole !== undefined) await copyFile(drive, snapshot, { drives: [whole], store });
-      else await writeWhole(drive, { sealed: snapshot, store, body: found.body });
+      if (whole === undefined) {
+        await writeDamaged(drive, { snapshot, damaged, store, body: found.body });
+      } else {
+        for (const one of damaged.keys()) await copyFile(drive, one, { drives: [whole], store });
+      }
       whole ??= drive;
     } catch (cause) {
       error = cause;
@@ -57,6 +67,43 @@ export async function bringBackSnapshot(
   }
   if (whole !== undefined) return found.from;
   throw error as Error;
+}
+
+/** Of the files that lie in the body one behind another, those that are damaged. */
+async function writeDamaged(
+  drive: Drive,
+  from: {
+    snapshot: readonly SealedFile[];
+    damaged: ReadonlyMap<SealedFile, unknown>;
+    store: string;
+    body: AsyncIterable<Uint8Array>;
+  },
+): Promise<void> {
+  const { snapshot, damaged, store } = from;
+  const pieces = from.body[Symbol.asyncIterator]();
+  let rest: Uint8Array = Buffer.alloc(0);
+  async function* next(bytes: number): AsyncGenerator<Uint8Array> {
+    for (let left = bytes; left > 0;) {
+      if (rest.length === 0) {
+        const { done, value } = await pieces.next();
+        if (done === true) return;
+        rest = value;
+      }
+      const piece = rest.subarray(0, left);
+      rest = rest.subarray(piece.length);
+      left -= piece.length;
+      yield piece;
+    }
+  }
+  try {
+    for (const sealed of snapshot) {
+      const body = next(sealed.sizeBytes);
+      if (damaged.has(sealed)) await writeWhole(drive, { sealed, store, body });
+      else for await (const _ of body);
+    }
+  } finally {
+    await pieces.return?.();
+  }
 }
 
 /** Why the file can't be read whole from these drives together; undefined: it can. */

@@ -9,8 +9,16 @@ import { FirnError } from '../../model/errors.ts';
 import { FileCopy, isNoRoom } from './file-copy.ts';
 import { BLOCK_BYTES, encodeFileHeader, type BatchPlace, type FileHeader } from './format.ts';
 import { inTime, lateAfter, ManyCopies, type Patience } from './many-copies.ts';
-import { JOURNAL_DIRECTORY, pathOf, writeManifest } from './manifest.ts';
-import type { Manifest, SealedFile } from './manifest.ts';
+import {
+  heldBy,
+  JOURNAL_DIRECTORY,
+  pathOf,
+  replaceStretch,
+  sealedIn,
+  shownBy,
+  writeManifest,
+} from './manifest.ts';
+import type { Manifest, SealedFile, Stretch } from './manifest.ts';
 import type { JournalOptions } from './ports.ts';
 import { aheadOn, cutTo, forget, isPart, reserve, usableDrives } from './on-drive.ts';
 import type { LogEnd } from './replay.ts';
@@ -40,7 +48,7 @@ export class Copies {
   #log = new ManyCopies();
   #place: BatchPlace = { file: '', sequence: 1, previous: 0n };
   #position = BLOCK_BYTES;
-  /** Id of a snapshot that is being written and that no manifest names yet. */
+  /** Id of a stretch of a snapshot that is being written and that no manifest names yet. */
   growing: string | undefined;
   /** A sealed file that is being written anew. */
   #mending: SealedFile | undefined;
@@ -56,7 +64,7 @@ export class Copies {
     this.#aheadBytes = this.#logBytes;
     this.#manifest = from.manifest;
     this.#reserved = from.reserved;
-    this.number = from.manifest.snapshot.number;
+    this.number = heldBy(from.manifest);
   }
 
   get manifest(): Manifest {
@@ -177,19 +185,18 @@ export class Copies {
    * A file's id is never used twice, and a copy gets its name when it is whole.
    */
   async #bring(drive: Drive, from: readonly Drive[], again?: SealedFile): Promise<void> {
-    const { snapshot, logs, store } = this.#manifest;
-    for (const file of [snapshot, ...logs]) {
+    for (const file of sealedIn(this.#manifest)) {
       const there = await drive.stat(pathOf(file)).catch(() => undefined);
       const isWhole = there !== undefined && there.sizeBytes >= file.sizeBytes;
       if (!isWhole || file.file === again?.file) {
-        await copyFile(drive, file, { drives: from, store });
+        await copyFile(drive, file, { drives: from, store: this.#manifest.store });
       }
     }
   }
 
   /** Those on which every sealed file stands in its length. */
   async #complete(drives: readonly Drive[]): Promise<Drive[]> {
-    const files = [this.#manifest.snapshot, ...this.#manifest.logs];
+    const files = sealedIn(this.#manifest);
     const looked = await Promise.allSettled(
       drives.map(async (drive) => {
         for (const file of files) {
@@ -236,7 +243,7 @@ export class Copies {
   /** The open log is closed where it counts. `ends`: and with it the epoch. */
   #seal(ends: boolean): void {
     const { file, sequence, previous } = this.#place;
-    const { ended, epoch, logs, snapshot } = this.#manifest;
+    const { ended, epoch, logs } = this.#manifest;
     const number = this.number;
     const sealed: SealedFile[] =
       sequence === 1
@@ -251,7 +258,7 @@ export class Copies {
             },
           ];
     // An index of an epoch that ended before the snapshot can't be brought forward anyway.
-    const kept = ended.filter((one) => one.number >= snapshot.number);
+    const kept = ended.filter((one) => one.number >= shownBy(this.#manifest));
     this.#manifest = {
       ...this.#manifest,
       logs: [...logs, ...sealed],
@@ -340,8 +347,8 @@ export class Copies {
 
   /** The file counts, and this drive has a copy of it. */
   holds(drive: Drive, { file }: SealedFile): boolean {
-    const { snapshot, logs } = this.#manifest;
-    return this.drives.includes(drive) && [snapshot, ...logs].some((one) => one.file === file);
+    const isNamed = sealedIn(this.#manifest).some((one) => one.file === file);
+    return isNamed && this.drives.includes(drive);
   }
 
   /**
@@ -411,20 +418,18 @@ export class Copies {
   }
 
   /**
-   * A verified snapshot takes the place of the one before and of the logs that it covers. False: it
-   * is not on all copies, and nothing was changed. Not beside appends.
+   * A verified stretch of a snapshot takes the place of what stood for its rows, and of the logs
+   * that no stretch needs any more. False: it is not on all copies, and nothing was changed. Not
+   * beside appends.
    */
-  async replaceSnapshot(snapshot: SealedFile, on: readonly Drive[]): Promise<boolean> {
+  async replace(made: Stretch, to: string | undefined, on: readonly Drive[]): Promise<boolean> {
     const drives = this.#log.drives;
-    if (drives.some((drive) => !on.includes(drive)) || snapshot.number > this.number) return false;
+    if (drives.some((drive) => !on.includes(drive)) || made.number > this.number) return false;
     const { generation, logs } = this.#manifest;
-    this.#manifest = {
-      ...this.#manifest,
-      snapshot,
-      generation: generation + 1,
-      logs: logs.filter(({ number }) => number > snapshot.number),
-    };
-    const manifest = this.#manifest;
+    const snapshot = replaceStretch(this.#manifest.snapshot, made, to);
+    const manifest = { ...this.#manifest, snapshot, generation: generation + 1 };
+    manifest.logs = logs.filter(({ number }) => number > shownBy(manifest));
+    this.#manifest = manifest;
     const done = await this.#each(drives, (drive) => writeManifest(drive, manifest));
     if (done.length < drives.length) {
       this.#log.keep(done);
@@ -439,9 +444,8 @@ export class Copies {
    * what stays costs room.
    */
   async tidy(): Promise<void> {
-    const { snapshot, logs, open } = this.#manifest;
-    const named = new Map([snapshot, ...logs].map((file) => [pathOf(file), file.sizeBytes]));
-    const kept = new Set([...named.keys(), pathOf({ kind: 'log', file: open })]);
+    const named = new Map(sealedIn(this.#manifest).map((file) => [pathOf(file), file.sizeBytes]));
+    const kept = new Set([...named.keys(), pathOf({ kind: 'log', file: this.#manifest.open })]);
     if (this.#mending !== undefined) kept.add(draftOf(this.#mending));
     if (this.growing !== undefined) kept.add(pathOf({ kind: 'snapshot', file: this.growing }));
     const tidied = this.#log.drives.map(async (drive) => {

@@ -51,6 +51,8 @@ export const TABLE_CODES: Record<Table, number> = {
   contents: 21,
   references: 22,
 };
+/** In the order in which snapshots hold them: for ever, so a new table comes last. */
+export const TABLES_IN_ORDER = TABLES.toSorted((a, b) => TABLE_CODES[a] - TABLE_CODES[b]);
 const TABLES_BY_CODE = new Map<number, Table>(TABLES.map((table) => [TABLE_CODES[table], table]));
 
 /** Throws FormatUnknown for a table of a newer Firn. */
@@ -84,6 +86,10 @@ export interface Entry {
   /** As the index keeps it, opaque here; absent: the row is removed. */
   record?: Uint8Array | undefined;
 }
+
+/** Where a row stands among all of a snapshot, in the order of bytes. Of no row: before all. */
+export const placeOf = ({ table, id }: Pick<Entry, 'table' | 'id'>): Buffer =>
+  Buffer.concat([Buffer.of(TABLE_CODES[table]), id]);
 
 /** Where a batch stands, and what the one behind it must name. */
 export interface BatchPlace {

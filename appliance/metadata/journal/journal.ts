@@ -11,12 +11,12 @@ import { isNoRoom } from './file-copy.ts';
 import { batchBytes, BatchBuilder, encodeFileHeader } from './format.ts';
 import { Copies, newFileId, tooFew } from './copies.ts';
 import { usableDrives } from './on-drive.ts';
-import type { Manifest } from './manifest.ts';
+import { shownBy, type Manifest, type Stretch } from './manifest.ts';
 import type { JournalOptions } from './ports.ts';
 import { endOfLog, replay } from './replay.ts';
 import { MergedReader } from './merged-reader.ts';
 import { ScrubRound, type Rotten } from './scrub.ts';
-import { writeSnapshot } from './snapshot.ts';
+import { writeStretch, type WrittenStretch } from './snapshot.ts';
 import { isBeginningOf, surveyDrives } from './survey.ts';
 
 export interface JournalStatus {
@@ -29,11 +29,15 @@ export interface JournalStatus {
   drives: string[];
   /** So many should. */
   copies: number;
+  /** Every change up to `number` is in it; bytes of all its files. */
   snapshot: { number: number; sizeBytes: number };
   logBytes: number;
   /** Why nothing can be journaled now. */
   fault: unknown;
 }
+
+/** Before all rows. */
+const FIRST_PLACE = Buffer.alloc(0);
 
 interface Waiting {
   number: number;
@@ -86,28 +90,34 @@ export class Journal {
   static async found(options: JournalOptions): Promise<Journal> {
     const { index, store } = options;
     const survey = await surveyDrives(options.drives, store);
-    const drives = (await usableDrives(options, options.drives)).slice(0, options.copies);
+    let drives = (await usableDrives(options, options.drives)).slice(0, options.copies);
     if (drives.length < options.copiesMin) throw tooFew(options);
-    const written = await writeSnapshot(index, drives, { store, file: newFileId(options) });
-    for (const { drive, error } of written.failed) {
-      options.notice?.({ kind: 'drive-left', path: drive.path, error });
+    const snapshot: Stretch[] = [];
+    for (let from: Buffer | undefined = FIRST_PLACE; from !== undefined;) {
+      const named = { store, file: newFileId(options), from, bytes: options.stretchBytes };
+      const written: WrittenStretch = await writeStretch(index, drives, named);
+      for (const { drive, error } of written.failed) {
+        options.notice?.({ kind: 'drive-left', path: drive.path, error });
+      }
+      snapshot.push(written.stretch);
+      ({ to: from, drives } = written);
     }
-    const { epoch } = index.state();
+    const { epoch, number } = index.state();
     const manifest: Manifest = {
-      format: 1,
+      format: 2,
       store,
       epoch: 0,
       reserved: 0,
       generation: 0,
       copies: 0,
-      snapshot: written.sealed,
+      snapshot,
       logs: [],
       open: '',
-      ended: [{ epoch, number: written.sealed.number }],
+      ended: [{ epoch, number }],
     };
     const reserved = Math.max(survey.reserved, epoch);
     const copies = new Copies(options, { manifest, reserved });
-    await copies.advance(written.drives);
+    await copies.advance(drives);
     return new Journal(options, copies);
   }
 
@@ -160,14 +170,14 @@ export class Journal {
 
   status(): JournalStatus {
     const { drives, logBytes, manifest, number } = this.#copies;
-    const { snapshot } = manifest;
+    const sizeBytes = manifest.snapshot.reduce((sum, one) => sum + one.sizeBytes, 0);
     return {
       epoch: manifest.epoch,
       journaled: this.#journaled,
       drives: drives.map(({ path }) => path),
       copies: this.#options.copies,
       number,
-      snapshot: { number: snapshot.number, sizeBytes: snapshot.sizeBytes },
+      snapshot: { number: shownBy(manifest), sizeBytes },
       logBytes,
       fault: this.#fault?.cause,
     };
@@ -313,30 +323,48 @@ export class Journal {
   }
 
   /**
-   * A full snapshot on every copy, verified, behind which the logs are cut. False where a copy
-   * lacks it, or while another is made: the old one stays. The index goes on meanwhile.
+   * A full snapshot on every copy, verified, behind which the logs are cut. Each of its stretches
+   * takes the place of the old one's when it stands: beside all of one snapshot there is never more
+   * than two stretches. False where a copy lacks one, or while another is made: what was made so
+   * far stays, before the rest of the old one. The index goes on meanwhile.
    */
   async snapshot(): Promise<boolean> {
     if (this.#copies.growing !== undefined) return false;
-    const { index, store, notice } = this.#options;
     const copies = this.#copies;
-    const file = newFileId(this.#options);
-    copies.growing = file;
+    let rows = 0;
     try {
-      const stopped = (): boolean => this.#interrupted;
-      const named = { store, file, patience: copies.patience, stopped };
-      const { sealed, rows, drives } = await writeSnapshot(index, copies.drives, named);
-      // It may show what was not journaled yet when it was begun.
-      await this.settled(sealed.number);
-      const done = await this.#exclusive(() => this.#copies.replaceSnapshot(sealed, drives));
-      const { number, sizeBytes } = sealed;
-      if (done) notice?.({ kind: 'snapshot', number, rows, sizeBytes });
-      return done;
+      for (let from: Buffer | undefined = FIRST_PLACE; from !== undefined;) {
+        const written = await this.#stretch(copies, from);
+        if (written === undefined) return false;
+        rows += written.rows;
+        from = written.to;
+      }
+      this.#options.notice?.({ kind: 'snapshot', ...this.status().snapshot, rows });
+      return true;
     } finally {
       copies.growing = undefined;
       // Also a snapshot for which there was no room: what was written of it takes room from others.
       await this.#exclusive(() => this.#copies.tidy());
     }
+  }
+
+  /** One more stretch of the snapshot that is made; undefined where a copy lacks it. */
+  async #stretch(copies: Copies, from: Buffer): Promise<WrittenStretch | undefined> {
+    const { index, store, stretchBytes: bytes } = this.#options;
+    const file = newFileId(this.#options);
+    copies.growing = file;
+    const stopped = (): boolean => this.#interrupted;
+    const named = { store, file, from, bytes, patience: copies.patience, stopped };
+    const written = await writeStretch(index, copies.drives, named);
+    const { stretch, to, drives } = written;
+    // It may show what was not journaled yet when it was begun.
+    await this.settled(stretch.number);
+    const done = await this.#exclusive(async () => {
+      // Others after a fault: they know nothing of it, and may have removed it.
+      if (this.#copies !== copies) return false;
+      return await copies.replace(stretch, to?.toString('hex'), drives);
+    });
+    return done ? written : undefined;
   }
 
   /**
@@ -380,10 +408,17 @@ export class Journal {
     this.#interrupted = true;
   }
 
-  /** The newest snapshot's bytes as drives hold them, each batch from a copy that is whole. */
+  /**
+   * The newest snapshot's files as drives hold them, one behind another, each batch from a copy that
+   * is whole. Not beside snapshot().
+   */
   async *snapshotBytes(): AsyncGenerator<Uint8Array> {
+    for (const stretch of this.#copies.manifest.snapshot) yield* this.#bytesOf(stretch);
+  }
+
+  async *#bytesOf(stretch: Stretch): AsyncGenerator<Uint8Array> {
     const { drives, manifest } = this.#copies;
-    const reader = new MergedReader(manifest.snapshot, manifest.store);
+    const reader = new MergedReader(stretch, manifest.store);
     await reader.open(drives);
     try {
       yield encodeFileHeader(reader.header).bytes;

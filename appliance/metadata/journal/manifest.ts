@@ -8,7 +8,7 @@ import { FirnError } from '../../model/errors.ts';
 
 export const JOURNAL_DIRECTORY = 'journal';
 const MANIFEST = `${JOURNAL_DIRECTORY}/manifest.json`;
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** A file that changes no more: a log that was sealed, or a snapshot. */
 export interface SealedFile {
@@ -23,8 +23,17 @@ export interface SealedFile {
   checksum: string;
 }
 
+/**
+ * A file of a snapshot: all rows from one on, as of its commit number. Up to where the next one
+ * begins it is the one that counts; what it holds behind that is older and does no harm.
+ */
+export interface Stretch extends SealedFile {
+  /** Place of its first row (format.ts), in hex; empty: before all. */
+  from: string;
+}
+
 export interface Manifest {
-  format: 1;
+  format: 2;
   store: string;
   /** This copy belongs to it; of all copies the highest holds, the others are ignored. */
   epoch: number;
@@ -34,8 +43,9 @@ export interface Manifest {
   generation: number;
   /** On so many drives it was installed: with fewer at hand, some are missing. */
   copies: number;
-  snapshot: SealedFile;
-  /** Behind the snapshot, in order. */
+  /** In order; the first begins before all rows. */
+  snapshot: Stretch[];
+  /** In order: every change that the oldest stretch lacks. */
   logs: SealedFile[];
   /** Id of the log that is being written. */
   open: string;
@@ -45,6 +55,33 @@ export interface Manifest {
 
 export const pathOf = ({ kind, file }: Pick<SealedFile, 'kind' | 'file'>): string =>
   `${JOURNAL_DIRECTORY}/${kind}-${file}`;
+
+/** All that is to stand on a drive of the epoch, but the open log. */
+export const sealedIn = ({ snapshot, logs }: Manifest): SealedFile[] => [...snapshot, ...logs];
+
+/** Every change up to this commit number is in each stretch: only the logs behind it are needed. */
+export const shownBy = ({ snapshot }: Manifest): number =>
+  Math.min(...snapshot.map(({ number }) => number));
+
+/** Every change up to this commit number is in the snapshot or in the logs. */
+export const heldBy = ({ snapshot, logs }: Manifest): number =>
+  Math.max(...[...snapshot, ...logs].map(({ number }) => number));
+
+/** `made` counts from its first row up to `to`: what stands for fewer rows then counts for those. */
+export function replaceStretch(
+  all: readonly Stretch[],
+  made: Stretch,
+  to: string | undefined,
+): Stretch[] {
+  const before = all.filter(({ from }) => from < made.from);
+  const behind = all.flatMap((one, i) => {
+    const end = all[i + 1]?.from;
+    const isOver = to === undefined || (end !== undefined && end <= to);
+    if (isOver || one.from < made.from) return [];
+    return [{ ...one, from: one.from < to ? to : one.from }];
+  });
+  return [...before, made, ...behind];
+}
 
 const sumOf = (text: string): string => {
   const hash = new Xxh3(8);
@@ -63,6 +100,9 @@ async function readWhole(drive: Drive, path: string): Promise<Buffer> {
   }
 }
 
+/** Its snapshot is one file. */
+type ManifestOf1 = Omit<Manifest, 'format' | 'snapshot'> & { format: 1; snapshot: SealedFile };
+
 /** Undefined where the drive has none, or one that is damaged: then this copy is none. */
 export async function readManifest(drive: Drive): Promise<Manifest | undefined> {
   let bytes: Buffer;
@@ -74,8 +114,12 @@ export async function readManifest(drive: Drive): Promise<Manifest | undefined> 
   }
   const [text = '', sum] = bytes.toString('utf8').split('\n');
   if (sum !== sumOf(text)) return undefined;
-  const manifest = JSON.parse(text) as Omit<Manifest, 'format'> & { format: number };
+  const manifest = JSON.parse(text) as Manifest | ManifestOf1 | { format: number };
   if (manifest.format === FORMAT) return manifest as Manifest;
+  if (manifest.format === 1) {
+    const { snapshot, ...rest } = manifest as ManifestOf1;
+    return { ...rest, format: FORMAT, snapshot: [{ ...snapshot, from: '' }] };
+  }
   throw new FirnError('FormatUnknown', `journal format ${manifest.format} is of a newer Firn`, {
     subject: `${drive.path}/${MANIFEST}`,
     hint: 'run the version of Firn that wrote it, or a newer one',

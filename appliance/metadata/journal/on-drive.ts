@@ -44,7 +44,7 @@ export async function cutTo(drive: Drive, path: string, sizeBytes: number): Prom
 export async function reserve(drive: Drive, base: Manifest, epoch: number): Promise<void> {
   await drive.makeDirectory(JOURNAL_DIRECTORY);
   const own = await readManifest(drive);
-  const none: Manifest = { ...base, epoch: 0, generation: 0, copies: 0, snapshot: base.snapshot };
+  const none: Manifest = { ...base, epoch: 0, generation: 0, copies: 0 };
   await writeManifest(drive, { ...(own ?? none), reserved: epoch });
 }
 

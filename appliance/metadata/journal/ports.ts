@@ -30,10 +30,10 @@ export interface JournalIndex {
   /** From now on revisions are drawn in this epoch; the number stays. Durable is not needed. */
   setEpoch(epoch: number): Promise<void>;
   /**
-   * Every row of one read snapshot in pages of about a megabyte, outbox excepted. The first page is
-   * preceded by the snapshot's state.
+   * Every row of one read snapshot from this place on (format.ts), in the order of places, in pages
+   * of about a megabyte, outbox excepted. The first page is preceded by the snapshot's state.
    */
-  rows(): AsyncIterable<IndexState | readonly Entry[]>;
+  rows(from: Uint8Array): AsyncIterable<IndexState | readonly Entry[]>;
 }
 
 export interface JournalOptions {
@@ -51,6 +51,8 @@ export interface JournalOptions {
   epochSeen?: number;
   /** Where a log is sealed and another begun; 32 MiB. */
   logBytes?: number;
+  /** Where a file of a snapshot ends and another is begun; 32 MiB. */
+  stretchBytes?: number;
   /** False: an empty directory where a device was mounted, a drive of others. */
   isUsable?: (drive: Drive) => Promise<boolean>;
   /** Drives that are emptied for good: each gives its copy up once others hold enough. */

@@ -3,7 +3,7 @@
 
 import type { Drive } from '../../model/drive.ts';
 import { entriesOf } from './format.ts';
-import type { Manifest, SealedFile } from './manifest.ts';
+import { heldBy, sealedIn, shownBy, type Manifest, type SealedFile } from './manifest.ts';
 import { MergedReader, type FoundBatch } from './merged-reader.ts';
 import type { IndexState, JournalIndex } from './ports.ts';
 
@@ -42,9 +42,8 @@ async function readFile(
 
 /** Where the longest valid log of all copies ends. Throws Corrupt where it is cut in the middle. */
 export async function endOfLog(manifest: Manifest, drives: readonly Drive[]): Promise<LogEnd> {
-  const { snapshot, logs, open, store } = manifest;
-  const begins = Math.max(snapshot.number, logs.at(-1)?.number ?? 0);
-  let number = begins;
+  const { open, store } = manifest;
+  let number = heldBy(manifest);
   const reader = await readFile({ kind: 'log', file: open }, { drives, store }, ({ head }) => {
     number = Math.max(number, head.number);
   });
@@ -71,13 +70,12 @@ export async function replay(options: ReplayOptions): Promise<{ rows: number; ba
   let state: IndexState = { ...index.state() };
   const sum = { rows: 0, batches: 0 };
   let doneBytes = 0;
-  const allBytes = [snapshot, ...logs].reduce((all, { sizeBytes }) => all + sizeBytes, 0);
+  const allBytes = sealedIn(manifest).reduce((all, { sizeBytes }) => all + sizeBytes, 0);
   const read = (file: AnyFile): Promise<MergedReader> =>
     readFile(file, { drives, store }, async ({ head, bytes }) => {
-      // A snapshot is there or not: its number is taken with its last batch.
-      const partial = file.kind === 'snapshot' && !head.end;
-      if (partial || head.number > state.number) {
-        state = { epoch, number: partial ? state.number : head.number };
+      const ofSnapshot = file.kind === 'snapshot';
+      if (ofSnapshot || head.number > state.number) {
+        state = { epoch, number: ofSnapshot ? state.number : head.number };
         await index.apply(entriesOf(head, bytes), state);
         sum.rows += head.entries;
         sum.batches += 1;
@@ -85,8 +83,20 @@ export async function replay(options: ReplayOptions): Promise<{ rows: number; ba
       doneBytes += bytes.length;
       progress?.(doneBytes, allBytes);
     });
-  if (state.number < snapshot.number) await read(snapshot);
+  const reach = async (number: number): Promise<void> => {
+    if (state.number >= number) return;
+    state = { epoch, number };
+    await index.apply([], state);
+  };
+  if (state.number < shownBy(manifest)) {
+    for (const stretch of snapshot) await read(stretch);
+    // A snapshot is there or not, and as old as its oldest stretch: what the others are ahead of
+    // it is in the logs once more.
+    await reach(shownBy(manifest));
+  }
   for (const log of logs) if (log.number > state.number) await read(log);
   await read({ kind: 'log', file: open });
+  // Commits that changed nothing are in no log, and their numbers are used up.
+  await reach(heldBy(manifest));
   return sum;
 }

@@ -4,7 +4,7 @@
 // them are. Found early, a rotten file is written anew from the others.
 
 import type { Drive } from '../../model/drive.ts';
-import type { Manifest, SealedFile } from './manifest.ts';
+import { sealedIn, type Manifest, type SealedFile } from './manifest.ts';
 import { verifying } from './snapshot.ts';
 
 export interface Rotten {
@@ -24,11 +24,9 @@ export class ScrubRound {
   readonly #left: Copy[];
   #now: { copy: Copy; reading: AsyncGenerator<number> } | undefined;
 
-  constructor({ store, snapshot, logs }: Manifest, drives: readonly Drive[]) {
-    this.#store = store;
-    this.#left = [snapshot, ...logs].flatMap((sealed) =>
-      drives.map((drive) => ({ drive, sealed })),
-    );
+  constructor(manifest: Manifest, drives: readonly Drive[]) {
+    this.#store = manifest.store;
+    this.#left = sealedIn(manifest).flatMap((sealed) => drives.map((drive) => ({ drive, sealed })));
   }
 
   /**

@@ -3,7 +3,7 @@
 // was away when the others went on without it.
 
 import type { Drive } from '../../model/drive.ts';
-import { readManifest, type Manifest } from './manifest.ts';
+import { readManifest, shownBy, type Manifest } from './manifest.ts';
 import type { IndexState } from './ports.ts';
 
 export interface Survey {
@@ -80,7 +80,7 @@ export function isBeginningOf(
   state: IndexState,
   openIsEmpty: boolean,
 ): boolean {
-  if (state.number < manifest.snapshot.number) return false;
+  if (state.number < shownBy(manifest)) return false;
   if (state.epoch === manifest.epoch) return true;
   const ended = manifest.ended.find(({ epoch }) => epoch === state.epoch);
   if (ended === undefined) return false;

@@ -2,7 +2,8 @@
 // checksums included, so that what is replayed is what was committed, byte for byte.
 
 import type { Database, RootDatabase, Transaction } from 'lmdb';
-import { TABLES, type Table } from '../../model/metadata-store.ts';
+import type { Table } from '../../model/metadata-store.ts';
+import { TABLE_CODES, TABLES_IN_ORDER } from '../journal/format.ts';
 import type { BatchNumber, Entry, JournalIndex } from '../journal/ports.ts';
 import { COUNTER_KEY } from './commit-queue.ts';
 import { decodeOutbox, OUTBOX, outboxKey } from './outbox.ts';
@@ -110,16 +111,18 @@ export class LmdbIndex implements JournalIndex {
     });
   }
 
-  async *rows(): AsyncGenerator<BatchNumber | readonly Entry[]> {
+  async *rows(from: Uint8Array): AsyncGenerator<BatchNumber | readonly Entry[]> {
+    const [code = 0, ...id] = from;
     const { own, tables } = this.#options;
     own.resetReadTxn();
     const transaction = own.useReadTransaction();
     try {
       yield stateOf(own.getBinaryFast(COUNTER_KEY, { transaction }));
-      for (const table of TABLES) {
-        if (table === OUTBOX) continue;
+      for (const table of TABLES_IN_ORDER) {
+        if (table === OUTBOX || TABLE_CODES[table] < code) continue;
         const handle = tables.get(table) as RawTable;
-        let start: string | Buffer = FIRST_ID;
+        const isFirst = TABLE_CODES[table] === code && id.length > 0;
+        let start: string | Buffer = isFirst ? Buffer.from(id) : FIRST_ID;
         for (;;) {
           const page = readPage(handle, { table, start, transaction });
           if (page.length > 0) yield page;
