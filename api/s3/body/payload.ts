@@ -23,6 +23,7 @@ import type { Identity } from '../signature/verify.ts';
 import { GatheredBytes } from './gathered-bytes.ts';
 import { IncomingBody, incomplete } from './incoming-body.ts';
 import { letGo } from './let-go.ts';
+import { SocketBody } from './socket-body.ts';
 import { checkChecksumValue, planPayload, type PayloadPlan } from './payload-plan.ts';
 import type { StallGuard } from './stall-guard.ts';
 
@@ -59,7 +60,6 @@ interface PayloadSource {
 
 export class Payload {
   readonly #source: PayloadSource;
-  #incoming: IncomingBody | undefined;
   #verified: ObjectChecksum | undefined;
   /** Decoded bytes so far. */
   receivedBytes = 0;
@@ -107,8 +107,15 @@ export class Payload {
   #start(): IncomingBody {
     const { incoming, response, guard, expectsContinue } = this.#source;
     if (expectsContinue) response.writeContinue();
-    this.#incoming = new IncomingBody(incoming, guard);
-    return this.#incoming;
+    return new IncomingBody(incoming, guard);
+  }
+
+  #startLarge(): IncomingBody | SocketBody {
+    const { incoming, response, guard, expectsContinue } = this.#source;
+    const body = SocketBody.of(incoming, response, guard);
+    if (body === undefined) return this.#start();
+    if (expectsContinue) response.writeContinue();
+    return body;
   }
 
   async #gather(
@@ -166,7 +173,8 @@ export class Payload {
   }
 
   async *#stream(plan: PayloadPlan): AsyncGenerator<Uint8Array> {
-    const body = this.#start();
+    const body = this.#startLarge();
+    const keeps = body instanceof IncomingBody;
     const decoder = plan.chunked && this.#decoder(plan, plan.chunked);
     const sha256 = plan.sha256 === undefined ? undefined : createHash('sha256');
     const running = plan.checksum && newChecksum(plan.checksum.algorithm);
@@ -185,8 +193,11 @@ export class Payload {
         while (ready.length > 1) {
           const piece = ready.shift() as Buffer;
           yield piece;
-          if (decoder === undefined) letGo(piece);
+          if (decoder === undefined && keeps) letGo(piece);
         }
+        // Not of this piece of the socket: the next but one will lie where it lies.
+        const [held] = ready;
+        if (!keeps && held !== undefined && !isWithin(held, raw)) ready[0] = Buffer.from(held);
       }
       const trailers = decoder?.finish();
       if (plan.sizeBytes !== undefined && this.receivedBytes !== plan.sizeBytes) throw incomplete();
@@ -222,6 +233,11 @@ export class Payload {
     }
     this.#verified = { algorithm, type: 'FULL_OBJECT', value: actual };
   }
+}
+
+function isWithin(part: Buffer, whole: Buffer): boolean {
+  const at = part.byteOffset - whole.byteOffset;
+  return part.buffer === whole.buffer && at >= 0 && at < whole.length;
 }
 
 function checkSha256(expected: string, actual: string | undefined): void {
