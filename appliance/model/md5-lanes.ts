@@ -2,11 +2,13 @@
 // can't be cut in pieces, so the one way to hash faster is beside others: 64 bodies of 4 KiB cost
 // 2.1 µs each instead of 7, eight large streams four times less than one after another. Nobody
 // waits for company: sums are *needed* late (a small one when its bytes are durable, a large one
-// when its buffer is full), and whoever needs one takes along what lies there. Alone, a small body
+// when no chunk is free), and whoever needs one takes along what lies there. Large bodies come in
+// bursts, one by one as drives take their stripes: so all share the chunks, and each may be 2 MiB
+// behind, or there would be nothing of the others when one comes. Alone, a small body
 // is node:crypto's, and a stream's kernel runs at the rate of node:crypto, whose state could not
 // move into a lane. The dangers: a sum mixed up between streams (each has a state of its own, given
 // back by `drop`), memory (8 MiB, and node:crypto for whoever finds no room), and a loop blocked
-// for long (one go is at most 256 KiB of each of eight bodies: 0.8 ms).
+// for long (the end of a stream that is 2 MiB behind beside seven such: 5 ms).
 
 import assert from 'node:assert/strict';
 import { createHash, hash } from 'node:crypto';
@@ -23,28 +25,24 @@ import { newWasmMemory, WASM_PAGE_BYTES } from './wasm-emitter.ts';
 const LANES = 8;
 /** Below this many bodies, four lanes of one vector are faster than eight. */
 const WIDE_FROM = 5;
-/** What a stream may leave unhashed: a ring of whole blocks. */
-const RING_BYTES = 262_144;
+/** Streams write into chunks of this; only the last of each is hashed before it is full. */
+const CHUNK_BYTES = 32_768;
+const CHUNKS = 256;
+/** A stream may be behind by this many: what its end may cost, for then nobody waits any more. */
+const CHUNKS_BEHIND_MAX = 64;
 const STREAMS_MAX = 32;
-/** A full ring is emptied by this much (a chunk), together with rings that hold some of it. */
-const RUN_BYTES = 65_536;
-/** A stream with less is no company: each run costs 1 µs, 3 KiB of one lane's time. */
-const COMPANY_BYTES = 4096;
-/** 0x80, zeros and the length: at most a block and 8 bytes more. */
-const PADDING_BYTES_MAX = 72;
-
-/** One state for each ring and each lane of small bodies. */
+/** One state for each stream and each lane of small bodies. */
 const STATES_AT = MD5_SCRATCH_BYTES;
 const LANE_STATES_AT = STATES_AT + STREAMS_MAX * MD5_STATE_BYTES;
-/** Copies of small bodies lie a ring apart, plus an odd distance (see RINGS_AT). */
+/** Copies of small bodies lie a stage apart, plus an odd distance (see STRIDE_GAP_BYTES). */
 const STAGE_BYTES = 16_384;
 const STAGES_AT = 8192;
-/** Rings a multiple of 4 KiB apart would compete for the same sets of the cache. */
+/** What lies a multiple of 4 KiB apart competes for the same sets of the cache. Padding fits in. */
 const STRIDE_GAP_BYTES = 192;
 const STAGE_STRIDE = STAGE_BYTES + STRIDE_GAP_BYTES;
-const RING_STRIDE = RING_BYTES + STRIDE_GAP_BYTES;
-const RINGS_AT = STAGES_AT + LANES * STAGE_STRIDE;
-const PAGES = Math.ceil((RINGS_AT + STREAMS_MAX * RING_STRIDE) / WASM_PAGE_BYTES);
+const CHUNK_STRIDE = CHUNK_BYTES + STRIDE_GAP_BYTES;
+const CHUNKS_AT = STAGES_AT + LANES * STAGE_STRIDE;
+const PAGES = Math.ceil((CHUNKS_AT + CHUNKS * CHUNK_STRIDE) / WASM_PAGE_BYTES);
 
 /** An MD5 that is made as its bytes arrive. */
 export interface RunningMd5 {
@@ -128,8 +126,10 @@ export class Md5Lanes {
   readonly #bytes = Buffer.from(this.#memory.buffer);
   readonly #words = new Uint32Array(this.#memory.buffer);
   #kernels: Md5Kernels | undefined;
-  readonly #rings: (Ring | undefined)[] = Array.from({ length: STREAMS_MAX }, () => undefined);
-  #streams = 0;
+  readonly #streams = new Set<Stream>();
+  readonly #states = Array.from({ length: STREAMS_MAX }, (_, i) => STATES_AT + i * MD5_STATE_BYTES);
+  /** Addresses; the last one given back is lent first. */
+  readonly #chunks = Array.from({ length: CHUNKS }, (_, i) => CHUNKS_AT + i * CHUNK_STRIDE);
   /** Whole bodies not hashed yet, oldest first. */
   readonly #waiting: Whole[] = [];
   /** Whole bodies begun and not dropped, hashed or not. */
@@ -143,9 +143,9 @@ export class Md5Lanes {
     },
   };
 
-  /** Whole bodies under way and streams with a ring: what a test or a gauge may ask for. */
+  /** Whole bodies under way and streams with a state here: what a test or a gauge may ask for. */
   get busy(): { wholes: number; streams: number } {
-    return { wholes: this.#wholes, streams: this.#streams };
+    return { wholes: this.#wholes, streams: this.#streams.size };
   }
 
   /** Writes and compiles the kernels (10 to 30 ms): at start, not while two uploads wait. */
@@ -172,37 +172,25 @@ export class Md5Lanes {
 
   /** Begins the MD5 of a stream. */
   stream(): RunningMd5 {
-    const index = this.#rings.indexOf(undefined);
-    if (index < 0) return cryptoStream();
-    const state = STATES_AT + index * MD5_STATE_BYTES;
+    const state = this.#states.pop();
+    if (state === undefined) return cryptoStream();
     this.#words.set(MD5_START, state / 4);
-    const ring: Ring = {
-      at: RINGS_AT + index * RING_STRIDE,
-      state,
-      from: 0,
-      held: 0,
-      total: 0,
-    };
-    this.#rings[index] = ring;
-    this.#streams += 1;
-    let isHeld = true;
+    const stream: Stream = { state, full: [], open: undefined, fill: 0, total: 0 };
+    this.#streams.add(stream);
     const drop = (): void => {
-      if (!isHeld) return;
-      isHeld = false;
-      this.#rings[index] = undefined;
-      this.#streams -= 1;
+      if (!this.#streams.delete(stream)) return;
+      this.#states.push(state);
+      this.#chunks.push(...stream.full);
+      if (stream.open !== undefined) this.#chunks.push(stream.open);
     };
     return {
       update: (bytes) => {
-        assert.ok(isHeld, 'a stream is fed before its end');
-        this.#feed(ring, bytes);
+        assert.ok(this.#streams.has(stream), 'a stream is fed before its end');
+        this.#feed(stream, bytes);
       },
       digest: () => {
-        assert.ok(isHeld, 'a stream ends once');
-        const padding = Buffer.allocUnsafe(PADDING_BYTES_MAX);
-        this.#feed(ring, padding.subarray(0, writePadding(padding, 0, ring.total)));
-        this.#drain(ring, 0);
-        const sum = this.#bytes.toString('hex', ring.state, ring.state + MD5_STATE_BYTES);
+        assert.ok(this.#streams.has(stream), 'a stream ends once');
+        const sum = this.#end(stream);
         drop();
         return sum;
       },
@@ -210,49 +198,56 @@ export class Md5Lanes {
     };
   }
 
-  #feed(ring: Ring, bytes: Uint8Array): void {
-    ring.total += bytes.length;
+  #feed(stream: Stream, bytes: Uint8Array): void {
+    stream.total += bytes.length;
     for (let from = 0; from < bytes.length;) {
-      if (ring.held === RING_BYTES) this.#drain(ring, RING_BYTES - RUN_BYTES);
-      const to = (ring.from + ring.held) % RING_BYTES;
-      const room = Math.min(RING_BYTES - ring.held, RING_BYTES - to, bytes.length - from);
-      const piece = room === bytes.length && from === 0 ? bytes : bytes.subarray(from, from + room);
-      this.#bytes.set(piece, ring.at + to);
-      ring.held += room;
+      if (stream.open === undefined || stream.fill === CHUNK_BYTES) this.#open(stream);
+      const at = stream.open as number;
+      const room = Math.min(CHUNK_BYTES - stream.fill, bytes.length - from);
+      this.#bytes.set(bytes.subarray(from, from + room), at + stream.fill);
+      stream.fill += room;
       from += room;
-    }
-    // Nobody to wait for: the sum keeps up with the body, and its end costs nothing.
-    if (this.#streams === 1 && ring.held >= MD5_BLOCK_BYTES) {
-      this.#drain(ring, MD5_BLOCK_BYTES - 1);
     }
   }
 
-  /** Until at most `left` bytes of it are held; takes along what other rings hold. */
-  #drain(ring: Ring, left: number): void {
-    while (ring.held > left) {
-      const all = [ring];
-      if (this.#streams > 1) {
-        for (const other of this.#rings) {
-          if (other !== undefined && other !== ring && other.held >= COMPANY_BYTES) all.push(other);
-        }
-        // The fullest: those are needed next, and the longer all last the fewer runs there are.
-        if (all.length > LANES)
-          all.sort((a, b) => Number(b === ring) - Number(a === ring) || b.held - a.held);
-        all.length = Math.min(all.length, LANES);
-      }
-      const need = Math.ceil((ring.held - left) / MD5_BLOCK_BYTES) * MD5_BLOCK_BYTES;
-      let bytes = Math.min(need, ring.held - (ring.held % MD5_BLOCK_BYTES));
-      if (bytes === 0) return;
-      for (const { from, held } of all) {
-        const whole = held - (held % MD5_BLOCK_BYTES);
-        bytes = Math.min(bytes, whole, RING_BYTES - from);
-      }
-      this.#run(all.map(({ at, from, state }) => ({ data: at + from, state, bytes })));
-      for (const one of all) {
-        one.from = (one.from + bytes) % RING_BYTES;
-        one.held -= bytes;
-      }
-    }
+  /** Another chunk for it; hashes what makes room for one. */
+  #open(stream: Stream): void {
+    if (stream.open !== undefined) stream.full.push(stream.open);
+    // Nobody to wait for: the sum keeps up with the body, and its end costs nothing.
+    const isAlone = this.#streams.size === 1;
+    while (stream.full.length > (isAlone ? 0 : CHUNKS_BEHIND_MAX)) this.#round(stream);
+    while (this.#chunks.length === 0) this.#round();
+    stream.open = this.#chunks.pop();
+    stream.fill = 0;
+  }
+
+  /**
+   * Hashes a chunk of those that are most behind, as many as there are lanes; of this one in any
+   * case. Each then has the longest time to be caught up with by the others.
+   */
+  #round(needed?: Stream): void {
+    const all: Stream[] = [];
+    for (const one of this.#streams) if (one.full.length > 0 && one !== needed) all.push(one);
+    const most = needed === undefined ? LANES : LANES - 1;
+    if (all.length > most) all.sort((a, b) => b.full.length - a.full.length).length = most;
+    if (needed !== undefined) all.push(needed);
+    const runs = all.map(({ full, state }) => ({
+      data: full.shift() as number,
+      state,
+      bytes: CHUNK_BYTES,
+    }));
+    for (const { data } of runs) this.#chunks.push(data);
+    this.#run(runs);
+  }
+
+  /** Hex. */
+  #end(stream: Stream): string {
+    while (stream.full.length > 0) this.#round(stream);
+    if (stream.open === undefined) this.#open(stream);
+    const at = stream.open as number;
+    const bytes = stream.fill + writePadding(this.#bytes, at + stream.fill, stream.total);
+    this.#run([{ data: at, state: stream.state, bytes }]);
+    return this.#bytes.toString('hex', stream.state, stream.state + MD5_STATE_BYTES);
   }
 
   /** Hashes this one and up to seven of those that wait. */
@@ -332,13 +327,13 @@ export class Md5Lanes {
   }
 }
 
-interface Ring {
-  readonly at: number;
+interface Stream {
   readonly state: number;
-  /** Where the first byte not hashed lies, a multiple of 64. */
-  from: number;
-  /** Bytes not hashed. */
-  held: number;
+  /** Chunks to be hashed, oldest first. */
+  readonly full: number[];
+  /** The chunk being filled; full ones stay here until more comes. */
+  open: number | undefined;
+  fill: number;
   /** Bytes of the stream so far. */
   total: number;
 }
