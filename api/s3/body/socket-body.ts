@@ -1,7 +1,7 @@
-// A large body taken from its socket without node's HTTP parser, which copies it in pieces of 64 KiB
-// that are each allocated, handed through a stream and thrown away: 45 of the 290 ms of CPU that a
-// PUT of 64 MiB took, and four times as many steps for all that stands behind. Here the kernel fills
-// one of three lent buffers, and whoever reads the body gets that.
+// A large body taken from its socket without node's HTTP parser, which copies it in pieces of
+// 64 KiB that are each allocated, handed through a stream and thrown away, with four times as many
+// steps for all that stands behind. Here the kernel fills one of three lent buffers, and whoever
+// reads the body gets that.
 //
 // The danger is the border between two requests. Three things guard it: never more is asked of the
 // kernel than the body has left, so that no byte of the next request can come into a buffer; the
@@ -77,8 +77,8 @@ function findSymbols(): Symbols | undefined {
 const symbols = findSymbols();
 
 /**
- * Where a handle reads into that is not being asked to: never lent to a body, and what comes into it
- * all the same is copied at once.
+ * Where a handle reads into that is not being asked to: never lent to a body, and what comes into
+ * it all the same is copied at once.
  */
 const SINK = Buffer.alloc(BUFFER_BYTES / 4);
 /** Handles that have a buffer of ours below the parser, by now SINK. */
@@ -145,8 +145,8 @@ export class SocketBody implements Awaited {
   waiting = false;
 
   /**
-   * Undefined where the body is small, of unknown length, or comes in another way than by plain TCP.
-   * To be asked for before anything of the body was read.
+   * Undefined where the body is small, of unknown length, or comes in another way than by plain
+   * TCP. To be asked for before anything of the body was read.
    */
   static of(
     incoming: IncomingMessage,
