@@ -2,7 +2,7 @@
 // whose size is set, a clock to turn, and workers that are called by hand.
 
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -33,6 +33,8 @@ import { GroupsWorker } from '../workers/groups.ts';
 import { SweepWorker } from '../workers/sweep.ts';
 
 const MiB = 1024 * 1024;
+/** Default of a node group (settings.ts). */
+const SEGMENT_BYTES = 64 * MiB;
 const STORE_ID = '0'.repeat(32);
 const random = { bytes: (count: number): Uint8Array => new Uint8Array(randomBytes(count)) };
 
@@ -47,6 +49,16 @@ export function bytesBelow(folder: string): number {
     }
   }
   return bytes;
+}
+
+/** Files of segments that still have their full length: a sealed one has not. */
+export function openSegments(drives: readonly string[]): number {
+  const lengths = drives.flatMap((drive) => {
+    const folder = join(drive, 'segments');
+    if (!existsSync(folder)) return [];
+    return readdirSync(folder).map((name) => statSync(join(folder, name)).size);
+  });
+  return lengths.filter((length) => length >= SEGMENT_BYTES).length;
 }
 
 export interface DriveFaults {
