@@ -7,6 +7,7 @@ crashTests(test, {
   workloads: [
     'founding',
     'transition',
+    'transition-compressed',
     'restore',
     'compaction',
     'heal-drive',

@@ -6,15 +6,15 @@ import { GRACE_MS } from '../../appliance/model/limits.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import type { Change, Row } from '../../appliance/model/metadata-store.ts';
 import type { Upload } from '../../appliance/model/object.ts';
+import type { Engine } from '../../appliance/engine/engine.ts';
 import { settleUpload } from '../../appliance/engine/multipart-end.ts';
 import { BUCKET, type Life } from './life.ts';
 import { collectAll, sweepAll } from './recovery.ts';
-import { complete, slowly, uploadOf, type Workload } from './workloads.ts';
+import { complete, slowly, uploadOf, type Uploading, type Workload } from './workloads.ts';
 import type { World } from './world.ts';
 
 const KiB = 1024;
 const HOUR_MS = 3_600_000;
-const LATE = { choices: 6, recoverEvery: 60 };
 
 /** Stops whoever comes to the documents of keys, until it is let go. */
 class Door {
@@ -58,29 +58,40 @@ const anotherOf = async (
   return other;
 };
 
-/** Rolls a Complete forward that was decided, and its object deleted, long ago. */
-const lateRoller: Workload = {
-  name: 'late-roller',
-  ...LATE,
+/** A workload with another process, `engine`, that comes too late; what `filled` made stands before. */
+const comesLate = <Made>(
+  name: string,
+  filled: (world: World) => Promise<Made>,
+  play: (world: World, engine: Engine, made: Made) => Promise<void>,
+  settings = { choices: 6, recoverEvery: 60 },
+): Workload => ({
+  name,
+  ...settings,
   async run(world) {
     await world.found();
+    const made = await filled(world);
     const { engine } = await anotherOf(world);
     world.record();
-    const one = await uploadOf(world, 'upload-1', [60]);
-    await world.phase('late-roller', async () => {
-      const door = new Door(world, 'get');
-      const { uploadId, parts } = one;
-      const request = { bucket: BUCKET, key: one.key, uploadId, owner: 'root', parts };
-      const late = engine.completeUpload(request).catch(refused);
-      await completing(world, door);
-      await door.closes(1);
-      await complete(world, one, { numbers: [1] });
-      await world.remove(one.key);
-      door.letGo();
-      await late;
-    });
+    await world.phase(name, () => play(world, engine, made));
   },
-};
+});
+
+const nothing = (): Promise<void> => Promise.resolve();
+const anUpload = (world: World): Promise<Uploading> => uploadOf(world, 'upload-1', [60]);
+
+/** Rolls a Complete forward that was decided, and its object deleted, long ago. */
+const lateRoller = comesLate('late-roller', anUpload, async (world, engine, one) => {
+  const door = new Door(world, 'get');
+  const { uploadId, parts } = one;
+  const request = { bucket: BUCKET, key: one.key, uploadId, owner: 'root', parts };
+  const late = engine.completeUpload(request).catch(refused);
+  await completing(world, door);
+  await door.closes(1);
+  await complete(world, one, { numbers: [1] });
+  await world.remove(one.key);
+  door.letGo();
+  await late;
+});
 
 /** Lets go of whoever comes until a Complete is under way, and stands at the document. */
 async function completing(world: World, door: Door): Promise<Row<Upload>> {
@@ -93,143 +104,102 @@ async function completing(world: World, door: Door): Promise<Row<Upload>> {
 }
 
 /** Rolls a Complete forward whose condition was false, and the client told so. */
-const lateRefusal: Workload = {
-  name: 'late-refusal',
-  ...LATE,
-  async run(world) {
-    await world.found();
-    const { engine: other } = await anotherOf(world);
-    const { engine: worker } = await anotherOf(world, 'worker-2');
-    world.record();
-    const one = await uploadOf(world, 'upload-1', [60]);
-    await world.phase('late-refusal', async () => {
-      const door = new Door(world, 'get');
-      const told = complete(world, one, { numbers: [1], isNew: true });
-      const row = await completing(world, door);
-      const late = settleUpload(worker.core, row).catch(refused);
-      await door.closes(2);
-      await world.put('upload-1', 20, { by: other });
-      door.letGo();
-      await told;
-      await world.remove('upload-1', other);
-      door.letGo();
-      await late;
-    });
-  },
-};
+const lateRefusal = comesLate('late-refusal', anUpload, async (world, other, one) => {
+  const { engine: worker } = await anotherOf(world, 'worker-2');
+  const door = new Door(world, 'get');
+  const told = complete(world, one, { numbers: [1], isNew: true });
+  const row = await completing(world, door);
+  const late = settleUpload(worker.core, row).catch(refused);
+  await door.closes(2);
+  await world.put('upload-1', 20, { by: other });
+  door.letGo();
+  await told;
+  await world.remove('upload-1', other);
+  door.letGo();
+  await late;
+});
 
 /** Commits bytes that were swept and freed meanwhile. */
-const lateWriter: Workload = {
-  name: 'late-writer',
-  ...LATE,
-  async run(world) {
-    await world.found();
-    await world.put('a', 6 * KiB);
-    const { engine } = await anotherOf(world);
+const lateWriter = comesLate(
+  'late-writer',
+  (world) => world.put('a', 6 * KiB),
+  async (world, engine) => {
     const { life } = world;
-    world.record();
-    await world.phase('late-writer', async () => {
-      const door = new Door(world, 'insert');
-      const late = world.put('b', 7 * KiB, { by: engine });
-      await door.closes(1);
-      for (let round = 0; round < 4; round += 1) {
-        life.clock.pass(GRACE_MS + 2 * HOUR_MS);
-        await sweepAll(life);
-        await collectAll(life);
-      }
-      door.letGo();
-      await late;
-    });
+    const door = new Door(world, 'insert');
+    const late = world.put('b', 7 * KiB, { by: engine });
+    await door.closes(1);
+    for (let round = 0; round < 4; round += 1) {
+      life.clock.pass(GRACE_MS + 2 * HOUR_MS);
+      await sweepAll(life);
+      await collectAll(life);
+    }
+    door.letGo();
+    await late;
   },
-};
+);
 
 /** The bucket is deleted between a PUT's look at it and its commit. */
-const lateInBucket: Workload = {
-  name: 'late-in-bucket',
-  ...LATE,
-  async run(world) {
-    await world.found();
-    const { engine } = await anotherOf(world);
-    const { life } = world;
-    world.record();
-    await world.phase('late-in-bucket', async () => {
-      const door = new Door(world, 'insert');
-      const late = world.put('a', 700, { by: engine });
-      await door.closes(1);
-      await life.engine.deleteBucket(BUCKET).catch(refused);
-      door.letGo();
-      await late;
-    });
-  },
-};
+const lateInBucket = comesLate('late-in-bucket', nothing, async (world, engine) => {
+  const door = new Door(world, 'insert');
+  const late = world.put('a', 700, { by: engine });
+  await door.closes(1);
+  await world.life.engine.deleteBucket(BUCKET).catch(refused);
+  door.letGo();
+  await late;
+});
 
 /** A key is there, unseen by the deletion's first look; it is overwritten while the bucket goes. */
-const lateOverwrite: Workload = {
-  name: 'late-overwrite',
-  ...LATE,
-  async run(world) {
-    await world.found();
-    const { engine } = await anotherOf(world);
-    const { life } = world;
-    world.record();
-    await world.phase('late-overwrite', async () => {
-      // The deletion stands before it marks the bucket; a first version is acknowledged meanwhile.
-      let mark: () => void = () => undefined;
-      const marking = new Promise<void>((resolve) => (mark = resolve));
-      let isMarking = false;
-      life.simStore.door = (call, table) => {
-        if (call !== 'replace' || table !== 'buckets' || isMarking) return undefined;
-        isMarking = true;
-        return marking;
-      };
-      let isOver = false;
-      const deletion = life.engine
-        .deleteBucket(BUCKET)
-        .catch(refused)
-        .finally(() => (isOver = true));
-      while (!isMarking) await world.scheduler.pause(1);
-      await world.put('a', 700, { by: engine });
-      const door = new Door(world, 'replace');
-      const late = world.put('a', 300, { by: engine });
-      await door.closes(1);
-      mark();
-      // The mark stands, and the deletion waits out the caches of others; under some seeds it has
-      // found the first version already, and is over.
-      while (!isOver && (await isLive(life))) await world.scheduler.pause(1);
-      door.letGo();
-      await Promise.all([late, deletion]);
-    });
-  },
-};
+const lateOverwrite = comesLate('late-overwrite', nothing, async (world, engine) => {
+  const { life } = world;
+  // The deletion stands before it marks the bucket; a first version is acknowledged meanwhile.
+  let mark: () => void = () => undefined;
+  const marking = new Promise<void>((resolve) => (mark = resolve));
+  let isMarking = false;
+  life.simStore.door = (call, table) => {
+    if (call !== 'replace' || table !== 'buckets' || isMarking) return undefined;
+    isMarking = true;
+    return marking;
+  };
+  let isOver = false;
+  const deletion = life.engine
+    .deleteBucket(BUCKET)
+    .catch(refused)
+    .finally(() => (isOver = true));
+  while (!isMarking) await world.scheduler.pause(1);
+  await world.put('a', 700, { by: engine });
+  const door = new Door(world, 'replace');
+  const late = world.put('a', 300, { by: engine });
+  await door.closes(1);
+  mark();
+  // The mark stands, and the deletion waits out the caches of others; under some seeds it has
+  // found the first version already, and is over.
+  while (!isOver && (await isLive(life))) await world.scheduler.pause(1);
+  door.letGo();
+  await Promise.all([late, deletion]);
+});
 
 const isLive = async (life: Life): Promise<boolean> =>
   (await life.store.get<{ state: string }>('buckets', BUCKET))?.value.state === 'live';
 
 /** A DELETE listed what it lets go of nearly a grace ago: a reader has just begun. */
-const lateRelease: Workload = {
-  name: 'late-release',
-  choices: 1,
-  recoverEvery: 1000,
-  async run(world) {
-    await world.found();
-    await world.put('a', 3 * KiB * KiB);
-    const { engine } = await anotherOf(world);
+const lateRelease = comesLate(
+  'late-release',
+  (world) => world.put('a', 3 * KiB * KiB),
+  async (world, engine) => {
     const { life } = world;
-    world.record();
-    await world.phase('late-release', async () => {
-      const door = new Door(world, 'remove');
-      const late = world.remove('a', engine);
-      await door.closes(1);
-      life.clock.pass(GRACE_MS - HOUR_MS / 2);
-      await slowly(world, 'a', async () => {
-        door.letGo();
-        await late;
-        life.clock.pass(HOUR_MS);
-        await collectAll(life);
-      });
+    const door = new Door(world, 'remove');
+    const late = world.remove('a', engine);
+    await door.closes(1);
+    life.clock.pass(GRACE_MS - HOUR_MS / 2);
+    await slowly(world, 'a', async () => {
+      door.letGo();
+      await late;
+      life.clock.pass(HOUR_MS);
+      await collectAll(life);
     });
   },
-};
+  { choices: 1, recoverEvery: 1000 },
+);
 
 export const LATE_WORKLOADS: readonly Workload[] = [
   lateRoller,

@@ -63,6 +63,8 @@ export interface LifeOptions {
   graceMs?: number;
   /** Metadata in LMDB with its journal on the drives, in place of one simulated store. */
   embedded?: boolean;
+  /** What moves into the cold tier is compressed. */
+  compresses?: boolean;
 }
 
 const codecs = new Map<string, Codec>();
@@ -157,7 +159,13 @@ export class Life {
     const store = (await this.embedded?.process(name, clock)) ?? this.simStore;
     const context: EngineContext = contextOf(
       { store, clock, tiers },
-      { random, classes: CLASSES, packer, graceMs: this.options.graceMs ?? GRACE_MS },
+      {
+        random,
+        classes: CLASSES,
+        packer,
+        graceMs: this.options.graceMs ?? GRACE_MS,
+        compressedTiers: new Set(this.options.compresses === true ? ['cold'] : []),
+      },
     );
     return { hot, engine: buildEngine(context) };
   }

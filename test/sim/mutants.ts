@@ -144,6 +144,17 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'a move forgets that it compressed',
+    workloads: ['transition-compressed'],
+    patches: [
+      {
+        file: 'appliance/engine/move.ts',
+        from: "return { ...stored.location, codec: 'zstd', plainBytes: part.sizeBytes };",
+        to: 'return stored.location;',
+      },
+    ],
+  },
+  {
     name: 'lease not looked at before a side effect',
     workloads: ['late-worker'],
     patches: [

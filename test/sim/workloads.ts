@@ -383,6 +383,32 @@ const moves: Workload = {
   },
 };
 
+/** Bytes are compressed on their way, by themselves and into packs, and read back through that. */
+const compressedMoves: Workload = {
+  name: 'transition-compressed',
+  choices: 8,
+  recoverEvery: 40,
+  options: { compresses: true },
+  async run(world) {
+    await filled(world, { a: 9 * KiB, b: 30 * KiB, c: 12 * KiB, d: 700 });
+    world.record();
+    world.scheduler.real = true;
+    const { life } = world;
+    const cold = { tier: 'cold', storageClass: 'GLACIER_IR' };
+    await world.phase('compress', () => transition(life, ['a'], { ...cold, packed: false }));
+    await world.phase('compress-pack', async () => {
+      const packing = transition(life, ['b', 'c', 'd'], { ...cold, packed: true });
+      await Promise.all([packing, world.put('c', 40)]);
+    });
+    const held = [...life.cold.blobs.values()].reduce((sum, { bytes }) => sum + bytes.length, 0);
+    if (held > 25 * KiB) throw new Error(`51 KiB became ${held} B`);
+    life.clock.pass(2 * GRACE_MS);
+    await world.phase('collect-plain', () => collectAll(life));
+    const hot = { tier: 'hot', storageClass: 'STANDARD', packed: false };
+    await world.phase('open-again', () => transition(life, ['a', 'b'], hot));
+  },
+};
+
 const restores: Workload = {
   name: 'restore',
   ...SMALL,
@@ -671,6 +697,7 @@ export const WORKLOADS: readonly Workload[] = [
   multipart,
   multipartLarge,
   moves,
+  compressedMoves,
   restores,
   compaction,
   healing,

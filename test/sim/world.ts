@@ -28,6 +28,8 @@ export interface WorldOptions {
   isHurt?: boolean;
   /** Metadata in LMDB, with its journal on the drives. */
   embedded?: boolean;
+  /** What moves into the cold tier is compressed. */
+  compresses?: boolean;
 }
 
 export interface PutMore {
@@ -68,13 +70,14 @@ export class World {
       at: NOON,
     };
     const { scheduler } = this;
-    const { settings = {}, graceMs, embedded = false } = options;
+    const { settings = {}, graceMs, embedded = false, compresses = false } = options;
     this.life = new Life(remains, {
       code,
       seed,
       scheduler,
       settings,
       embedded,
+      compresses,
       ...(graceMs === undefined ? {} : { graceMs }),
     });
     scheduler.clock = () => this.life.clock.at;
