@@ -260,7 +260,7 @@ test('a child whose primary is gone waits for nothing', async (t) => {
   link.end('gone');
   await t.throwsAsync(waits);
   const late = await t.throwsAsync(link.settled(2));
-  t.is((late as { code?: string }).code, 'ServiceUnavailable');
+  t.is((late as { code?: string }).code, 'MetadataUnavailable');
 });
 
 test('while the journal takes nothing, nothing is changed that would be seen and yet refused', async (t) => {
@@ -269,7 +269,7 @@ test('while the journal takes nothing, nothing is changed that would be seen and
   const waits = link.settled(1);
   link.failed('full');
   await t.throwsAsync(waits);
-  t.is(link.refusal()?.code, 'ServiceUnavailable');
+  t.is(link.refusal()?.code, 'MetadataUnavailable');
   link.heard(0);
   t.is(link.refusal(), undefined, 'heard of again, it takes changes again');
 });

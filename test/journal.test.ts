@@ -163,7 +163,7 @@ test('with too few drives nothing is announced, and with them back all of it is'
   for (const medium of rig.media.slice(0, 2))
     medium.faults.push({ operation: 'write', code: 'EIO' });
   const error = await t.throwsAsync(put(rig, journal, 'during', 'text'));
-  t.is((error as { code?: string }).code, 'ServiceUnavailable');
+  t.is((error as { code?: string }).code, 'MetadataUnavailable');
   t.false(journal.healthy);
   t.false(await journal.repair().catch(() => false));
   for (const medium of rig.media) medium.faults = [];

@@ -5,7 +5,7 @@ import test, { type ExecutionContext } from 'ava';
 
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { settleAnnounced } from '../appliance/engine/announce.ts';
-import { isFirnError } from '../appliance/model/errors.ts';
+import { FirnError, isFirnError } from '../appliance/model/errors.ts';
 import type { EventName, EventRow } from '../appliance/model/event-sink.ts';
 import type { Bucket } from '../appliance/model/bucket.ts';
 import { keyOfObjectId, newLocationId, newRequestId, objectId } from '../appliance/model/ids.ts';
@@ -13,6 +13,7 @@ import { GRACE_MS } from '../appliance/model/limits.ts';
 import type { Garbage, RestoreRequest } from '../appliance/model/records.ts';
 import type { Pack } from '../appliance/model/location.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
+import { JournalLink } from '../appliance/process/journal-link.ts';
 import type { ObjectDocument } from '../appliance/model/object.ts';
 import { listPack } from '../appliance/engine/collect.ts';
 import { compactPack } from '../appliance/engine/compact.ts';
@@ -28,6 +29,7 @@ import { moveVersions, type MovingVersion } from '../appliance/engine/move.ts';
 import { resumeMoves } from '../appliance/engine/resume.ts';
 import { sweep } from '../appliance/engine/sweep.ts';
 import { ClockGuard } from '../workers/base/clock-guard.ts';
+import { NotifyWorker } from '../workers/notify.ts';
 import { RestoreExpiry } from '../workers/restore-expiry.ts';
 import { RestoreWorker } from '../workers/restore.ts';
 import { Crash } from './memory-store.ts';
@@ -883,28 +885,34 @@ const TOLD: readonly Told[] = [
   },
 ];
 
+async function tellOf(rig: Rig, kind: 'queue' | 'webhook' = 'queue'): Promise<void> {
+  rig.context.events = new Notifications({ store: rig.store, clock: rig.clock, random });
+  const target = { kind, name: 'line' } as const;
+  const all = { id: 'all', element: 'Queue', arn: 'arn', target } as const;
+  const notifications = [{ ...all, events: ['s3:*'] }];
+  await rig.engine.updateBucket('data', (old) => ({ ...old, notifications }));
+}
+
+const toldOf = (rig: Rig, name: EventName): string[] =>
+  rig.store
+    .rowsOf<EventRow>('events')
+    .filter(({ id, value }) => !id.startsWith('announced/') && value.event?.name === name)
+    .map(({ value }) => value.event?.key ?? '');
+
 for (const { name, before, work, changed } of TOLD) {
   test(`wherever a worker dies, each ${name} that happened is told, and no other`, async (t) => {
     let steps = 0;
     for (let at = 1; ; at += 1) {
       const rig = await newRig();
       await before(rig);
-      rig.context.events = new Notifications({ store: rig.store, clock: rig.clock, random });
-      const target = { kind: 'queue', name: 'line' } as const;
-      const all = { id: 'all', element: 'Queue', arn: 'arn', target } as const;
-      const notifications = [{ ...all, events: ['s3:*'] }];
-      await rig.engine.updateBucket('data', (old) => ({ ...old, notifications }));
+      await tellOf(rig);
       rig.crashAt(at);
       const died = await crashes(() => work(rig));
       rig.restart();
       const when = `died at effect ${at}`;
       rig.clock.pass(120_000);
       await settleAnnounced(rig.context);
-      const told = (): string[] =>
-        rig.store
-          .rowsOf<EventRow>('events')
-          .filter(({ id, value }) => id.startsWith('queue/') && value.event?.name === name)
-          .map(({ value }) => value.event?.key ?? '');
+      const told = (): string[] => toldOf(rig, name);
       t.deepEqual([...new Set(told())].toSorted(), [...(await changed(rig))].toSorted(), when);
       // What its death kept from being done is given up in the end, and not told.
       const count = told().length;
@@ -920,3 +928,66 @@ for (const { name, before, work, changed } of TOLD) {
     t.true(steps > 8, 'crash points were met');
   });
 }
+
+test('a change that stands while the journal’s drives are away is told, and loses nothing', async (t) => {
+  const rig = await newRig();
+  await put(rig, 'old', 5);
+  await tellOf(rig);
+  // As of a child whose primary's drives are away: LMDB has the commit, the journal doesn't yet.
+  const { store } = rig;
+  const change = { replace: store.replace.bind(store), remove: store.remove.bind(store) };
+  const insert = store.insert.bind(store);
+  const link = new JournalLink(() => undefined);
+  const settled = async <A>(table: string, committed: Promise<A>): Promise<A> => {
+    const answer = await committed;
+    if (table === 'objects') {
+      const waits = link.settled(1);
+      link.failed('away');
+      await waits;
+    }
+    return answer;
+  };
+  store.replace = (of, options) => settled(of.table, change.replace(of, options));
+  store.remove = (table, ...rest) => settled(table, change.remove(table, ...rest));
+  store.insert = (table, ...rest) => settled(table, insert(table, ...rest));
+  await t.throwsAsync(expireAll(rig, 'remove-version'));
+  await t.throwsAsync(put(rig, 'new', 5));
+  Object.assign(store, change, { insert });
+  rig.clock.pass(120_000);
+  await settleAnnounced(rig.context);
+  t.deepEqual(toldOf(rig, 's3:LifecycleExpiration:Delete'), ['old']);
+  const lost = rig.store.rowsOf<Garbage>('garbage').filter(({ value }) => value.reason === 'lost');
+  t.deepEqual(lost, [], 'bytes that are named are not listed as lost');
+  rig.close();
+});
+
+test('a damaged document holds back no other object’s event, and is given up in the end', async (t) => {
+  const rig = await newRig();
+  for (const key of ['bad', 'good']) await put(rig, key, 5);
+  await tellOf(rig, 'webhook');
+  rig.store.beforeCommit = ({ table }) => (table === 'objects' ? 'doubt-done' : undefined);
+  const bucket = rig.bucket;
+  for (const { key, version } of await versionsOf(rig)) {
+    const expiry = { bucket, key, versionId: version.id, effect: 'remove-version' } as const;
+    await t.throwsAsync(expireVersion(rig.core, { ...expiry, place: 'current' }));
+  }
+  rig.store.beforeCommit = undefined;
+  rig.store.beforeRead = (table, id) => {
+    if (table === 'objects' && id?.endsWith('/bad') === true) {
+      throw new FirnError('Corrupt', 'a metadata record fails its checksum');
+    }
+  };
+  rig.clock.pass(120_000);
+  const log: string[] = [];
+  const hook = { url: 'http://127.0.0.1:1/', timeoutMs: 1000 };
+  const settings = { webhooks: new Map([['line', hook]]), region: '', keptMs: DAY_MS };
+  const worker = new NotifyWorker(rig.core, settings, (_, line) => void log.push(line));
+  const fault = await t.throwsAsync(worker.run(await turnOf(rig, 'notify')));
+  t.true(isFirnError(fault, 'Corrupt'), 'it is not kept quiet');
+  t.regex(log.join(), /takes no events/, 'the webhook was asked all the same');
+  t.deepEqual(toldOf(rig, 's3:LifecycleExpiration:Delete'), ['good']);
+  rig.clock.pass(3_700_000);
+  await t.throwsAsync(settleAnnounced(rig.context));
+  await t.notThrowsAsync(settleAnnounced(rig.context), 'nobody looks for ever');
+  rig.close();
+});

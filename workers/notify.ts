@@ -72,9 +72,11 @@ export class NotifyWorker implements Worker {
 
   async run(turn: Turn): Promise<void> {
     const counts = { told: 0, dropped: 0 };
+    let fault: unknown;
     if (this.#isSettleDue) {
       this.#settledAt = performance.now();
-      await settleAnnounced(this.#core.context);
+      // Whatever is wrong with one object, what is on record is told all the same.
+      await settleAnnounced(this.#core.context).catch((error: unknown) => (fault = error));
     }
     for (const [name, webhook] of this.#settings.webhooks) {
       if (this.#isAway(name)) continue;
@@ -90,6 +92,7 @@ export class NotifyWorker implements Worker {
       const days = (this.#settings.keptMs / 86_400_000).toFixed(1);
       this.#log('warn', `${counts.dropped} events were dropped: nobody took them in ${days} days`);
     }
+    if (fault !== undefined) throw fault;
   }
 
   get #isSettleDue(): boolean {

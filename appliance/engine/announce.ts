@@ -5,7 +5,7 @@
 // stays behind is settled by a look at the object: done, the event is told late; not done for long,
 // nobody is coming. Buckets that ask for nothing pay nothing.
 
-import { FirnError, isFirnError } from '../model/errors.ts';
+import { FirnError, isFirnError, isInDoubt } from '../model/errors.ts';
 import type { AnnouncedRow, EventName, ToldVersion } from '../model/event-sink.ts';
 import { keyOfObjectId, newRequestId } from '../model/ids.ts';
 import type { Row } from '../model/metadata-store.ts';
@@ -53,7 +53,7 @@ export async function tellingOf<A>(
   const withdraw = await announce(context, of);
   const answer = await change().catch(async (error: unknown) => {
     // In doubt the row stays: whoever settles it looks.
-    if (isFirnError(error) && error.code !== 'MetadataUnavailable') await withdraw?.();
+    if (isFirnError(error) && !isInDoubt(error)) await withdraw?.();
     throw error;
   });
   const version = told(answer);
@@ -107,12 +107,14 @@ export async function isAnyUntold({ store, clock }: EngineContext): Promise<bool
 }
 
 /**
- * Tells what dead workers left untold. Answers how many events that were. A repeat tells of one
- * again only if it died between telling and removing: listeners bear that.
+ * Tells what dead workers left untold. A repeat tells of one again only if it died between telling
+ * and removing: listeners bear that. An object that can't be looked at holds back no other's event:
+ * its fault is thrown once all were seen to, and after an hour its event is given up as well.
+ * MetadataUnavailable at once.
  */
-export async function settleAnnounced(context: EngineContext): Promise<number> {
-  const { store, clock } = context;
-  let told = 0;
+export async function settleAnnounced(context: EngineContext): Promise<void> {
+  const { store } = context;
+  const faults: unknown[] = [];
   let after: string | undefined;
   for (;;) {
     const rows: Row<AnnouncedRow>[] = await store.range<AnnouncedRow>({
@@ -122,20 +124,34 @@ export async function settleAnnounced(context: EngineContext): Promise<number> {
       limit: PAGE_ROWS,
     });
     for (const row of rows) {
-      const ageMs = clock.wall() - row.value.at;
-      if (ageMs < UNTOLD_MS) continue;
-      const version = await changedVersion(context, row.value);
-      if (version === undefined && ageMs < GIVEN_UP_MS) continue;
-      if (version !== undefined) {
-        const { name, bucket, object } = row.value;
-        await emitEvent(context, name, { bucket, key: keyOfObjectId(object), version });
-        told += 1;
-      }
-      await store.remove('events', row.id, row.revision);
+      await settleOne(context, row).catch((error: unknown) => {
+        if (isInDoubt(error)) throw error;
+        faults.push(error);
+      });
     }
-    if (rows.length < PAGE_ROWS) return told;
+    if (rows.length < PAGE_ROWS) break;
     after = rows.at(-1)?.id;
   }
+  if (faults.length > 0) throw faults[0];
+}
+
+async function settleOne(context: EngineContext, row: Row<AnnouncedRow>): Promise<void> {
+  const { store, clock } = context;
+  const ageMs = clock.wall() - row.value.at;
+  if (ageMs < UNTOLD_MS) return;
+  try {
+    const version = await changedVersion(context, row.value);
+    if (version === undefined && ageMs < GIVEN_UP_MS) return;
+    if (version !== undefined) {
+      const { name, bucket, object } = row.value;
+      await emitEvent(context, name, { bucket, key: keyOfObjectId(object), version });
+    }
+  } catch (error) {
+    const isGivenUp = isFirnError(error, 'Corrupt') && ageMs >= GIVEN_UP_MS;
+    if (isGivenUp) await store.remove('events', row.id, row.revision);
+    throw error;
+  }
+  await store.remove('events', row.id, row.revision);
 }
 
 /** The version that the event tells of; undefined: the change was not made, or not yet. */

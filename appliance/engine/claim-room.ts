@@ -3,7 +3,7 @@
 // one look at that happens only then.
 
 import type { Bucket } from '../model/bucket.ts';
-import { isFirnError } from '../model/errors.ts';
+import { isFirnError, isInDoubt } from '../model/errors.ts';
 import { NULL_VERSION, objectId } from '../model/ids.ts';
 import type { ObjectDocument } from '../model/object.ts';
 import { minus, onlyGrowth, type Amount } from '../model/quota.ts';
@@ -31,7 +31,7 @@ export async function withRoom<A>(
     return await write(claim);
   } catch (error) {
     // It may have happened, or may yet (B6).
-    if (isFirnError(error, 'MetadataUnavailable')) claim?.doubt();
+    if (isInDoubt(error)) claim?.doubt();
     throw error;
   } finally {
     claim?.end();

@@ -5,7 +5,7 @@
 // happened was thought to. About 3 µs beside the store's own time where nothing is in the way.
 
 import assert from 'node:assert/strict';
-import { FirnError, isFirnError } from '../model/errors.ts';
+import { FirnError, isFirnError, isInDoubt } from '../model/errors.ts';
 import { locationBirth } from '../model/ids.ts';
 import type { Location } from '../model/location.ts';
 import type { Change, CommitResult, Revision, Row } from '../model/metadata-store.ts';
@@ -97,7 +97,7 @@ export async function commitObject<A>(core: CommitCore, commit: Commit<A>): Prom
     return committed;
   } catch (error) {
     // In doubt the bytes may be named: they are left to the sweep (B6).
-    if (isFirnError(error, 'MetadataUnavailable')) named = true;
+    if (isInDoubt(error)) named = true;
     throw error;
   } finally {
     core.writers.give(commit.object);

@@ -3,7 +3,7 @@
 // ends, and whose bytes then nobody names and nobody frees, or that is freed while the object names
 // it.
 
-import { FirnError, isFirnError } from '../model/errors.ts';
+import { FirnError, isInDoubt } from '../model/errors.ts';
 import { locationBirth, objectId } from '../model/ids.ts';
 import { PARTS_MAX, PUT_BYTES_MAX } from '../model/limits.ts';
 import { DEFAULT_CHECKSUM, newChecksum, type RunningChecksum } from '../model/checksum.ts';
@@ -208,7 +208,7 @@ async function writePart(core: Core, made: NewPart): Promise<Row<UploadPart>> {
     }
   } catch (error) {
     // In doubt it may be named: left to the sweep (B6).
-    if (!isFirnError(error, 'MetadataUnavailable')) await release(core, made, [location]);
+    if (!isInDoubt(error)) await release(core, made, [location]);
     throw error;
   }
 }

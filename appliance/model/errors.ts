@@ -158,6 +158,14 @@ export class FirnError extends Error {
   }
 }
 
+/**
+ * True: it can't be said whether the change was made. It may stand, or may yet come (B6). Every
+ * metadata store says so by this one code; who meets it repeats, frees and takes back nothing.
+ */
+export function isInDoubt(error: unknown): error is FirnError {
+  return isFirnError(error, 'MetadataUnavailable');
+}
+
 export function isFirnError(error: unknown, code?: ErrorCode): error is FirnError {
   return error instanceof FirnError && (code === undefined || error.code === code);
 }

@@ -28,7 +28,7 @@ export class JournalLink {
     this.#send = send;
   }
 
-  /** Rejects with ServiceUnavailable where too few drives take the journal, or the primary ends. */
+  /** Rejects with MetadataUnavailable where too few drives take the journal, or the primary ends. */
   settled(number: number): Promise<void> {
     if (number <= this.journaled) return Promise.resolve();
     if (this.#ended !== undefined) return Promise.reject(unsettled(this.#ended));
@@ -83,4 +83,4 @@ export class JournalLink {
 }
 
 const unsettled = (reason: string): FirnError =>
-  new FirnError('ServiceUnavailable', reason, { retryable: true });
+  new FirnError('MetadataUnavailable', reason, { retryable: true });

@@ -213,7 +213,7 @@ export class Copies {
   /**
    * A new epoch on these drives, which hold every sealed file: reserved on all of them, then
    * installed on each in one step, then told to the index (D6). Drives that fail are left out, and
-   * it is begun again. ServiceUnavailable with fewer than copiesMin.
+   * it is begun again. MetadataUnavailable with fewer than copiesMin.
    */
   async advance(drives: readonly Drive[]): Promise<void> {
     let left = [...drives];
@@ -486,7 +486,7 @@ export const newFileId = ({ random }: JournalOptions): string =>
   Buffer.from(random.bytes(8)).toString('hex');
 
 export function tooFew({ copiesMin }: JournalOptions, cause?: unknown): FirnError {
-  return new FirnError('ServiceUnavailable', 'too few drives take the metadata journal', {
+  return new FirnError('MetadataUnavailable', 'too few drives take the metadata journal', {
     cause,
     retryable: true,
     hint: `it needs ${copiesMin} drives of the hot tier: look at ./firn drives`,
@@ -494,7 +494,7 @@ export function tooFew({ copiesMin }: JournalOptions, cause?: unknown): FirnErro
 }
 
 function exhausted(): FirnError {
-  return new FirnError('ServiceUnavailable', 'the metadata journal has used up its epochs', {
+  return new FirnError('MetadataUnavailable', 'the metadata journal has used up its epochs', {
     hint: 'a drive left and joined tens of thousands of times: ask for help, nothing is lost',
   });
 }

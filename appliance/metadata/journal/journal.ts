@@ -85,7 +85,7 @@ export class Journal {
 
   /**
    * Begins a journal for an index that has none, with a snapshot of it. On return it stands on the
-   * drives. ServiceUnavailable with fewer than copiesMin drives.
+   * drives. MetadataUnavailable with fewer than copiesMin drives.
    */
   static async found(options: JournalOptions): Promise<Journal> {
     const { index, store } = options;
@@ -185,7 +185,7 @@ export class Journal {
 
   /**
    * Resolves once every change up to this commit number is on all copies. Rejects with
-   * ServiceUnavailable while too few drives take it: the change may yet be journaled.
+   * MetadataUnavailable while too few drives take it: the change may yet be journaled.
    */
   settled(number: number): Promise<void> {
     if (number <= this.#journaled) return Promise.resolve();
