@@ -51,24 +51,29 @@ export class SweepWorker implements Worker {
         live.add(location);
         audit.see(location, object);
       };
-      const counts = await sweep(this.#core, { lease, signal, between, seen });
-      const lost = await audit.end();
-      turn.report({ ...counts, asked: audit.asked, lost: lost.length });
-      // For metrics: an alarm that stands in a log alone is missed.
-      const found = { asked: audit.asked, lost: lost.length };
-      await saveCheckpoint(this.#core.context.store, SWEEP_AUDIT, {
-        at: this.#core.context.clock.wall(),
-        counts: found,
-      });
-      if (lost.length > 0) {
-        const message = `${lost.length} objects name bytes that are not there`;
-        this.#log('error', `durability alarm: ${message}`, { objects: lost.slice(0, 20) });
-      }
+      let found = { asked: 0, lost: 0 };
+      // Before orphans are judged: too many of them would end the sweep, and what is lost be untold.
+      const gathered = async (): Promise<void> => void (found = await this.#tell(audit, turn));
+      const counts = await sweep(this.#core, { lease, signal, between, seen, gathered });
+      turn.report({ ...counts, ...found });
       for (const tier of this.#tiers) await noteLive(this.#core, tier, { live, beganAt, turn });
     } catch (error) {
       if (!isFirnError(error, 'GuardRail')) throw error;
       this.#log('error', `the orphan sweep stopped: ${error.message}`, { hint: error.hint });
       turn.report({ stopped: 1 });
     }
+  }
+
+  /** What is named and not there: into the log, and for metrics, as an alarm in a log is missed. */
+  async #tell(audit: Audit, turn: Turn): Promise<{ asked: number; lost: number }> {
+    const lost = await audit.end(turn);
+    const { store, clock } = this.#core.context;
+    const counts = { asked: audit.asked, lost: lost.length };
+    await saveCheckpoint(store, SWEEP_AUDIT, { at: clock.wall(), counts });
+    if (lost.length > 0) {
+      const message = `${lost.length} objects name bytes that are not there`;
+      this.#log('error', `durability alarm: ${message}`, { objects: lost.slice(0, 20) });
+    }
+    return counts;
   }
 }

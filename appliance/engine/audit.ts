@@ -5,7 +5,7 @@
 // asks the filters of some segments, others each time, whether they can hold what documents name
 // in them. Who is not there, or whom a filter denies, is only suspected: the document is read
 // afresh and the bytes are asked for, so that nothing that moved or was deleted meanwhile is called
-// lost.
+// lost. A group none of whose drives is there tells nothing: it is left out.
 
 import { isFirnError } from '../model/errors.ts';
 import { locationBirth } from '../model/ids.ts';
@@ -25,6 +25,8 @@ interface Suspect {
   object: string;
 }
 
+const groupOf = (tier: string, group: number): string => `${tier}/${group}`;
+
 const nameOf = (tier: string, group: number, segment: string): string =>
   `${tier}/${group}/${segment}`;
 
@@ -32,8 +34,8 @@ export class Audit {
   readonly #core: Core;
   readonly #filters = new Map<string, SegmentFilter>();
   readonly #suspects = new Map<string, Suspect>();
-  /** Names of all tiers looked at, and of all their segments. */
-  readonly #tiers = new Set<string>();
+  /** Names of all groups that could be looked at, and of all their segments. */
+  readonly #groups = new Set<string>();
   readonly #segments = new Set<string>();
   readonly #shards: IdSet;
   /** What is younger may have been written while the drives were looked at. */
@@ -53,7 +55,10 @@ export class Audit {
     const all: { tier: NodeGroupTier; group: number; segment: string; draw: number }[] = [];
     this.#begunAt = this.#core.context.clock.now();
     for (const tier of tiers) {
-      this.#tiers.add(tier.name);
+      for (const { group, state } of await tier.drives()) {
+        const isThere = state === 'up' || state === 'full';
+        if (isThere) this.#groups.add(groupOf(tier.name, group));
+      }
       for await (const ids of tier.wholeShards()) for (const id of ids) this.#shards.add(id);
       for await (const { group, segment, settled } of tier.segments()) {
         this.#segments.add(nameOf(tier.name, group, segment));
@@ -76,7 +81,8 @@ export class Audit {
 
   #mayBeThere(location: SegmentLocation | ShardLocation): boolean {
     const { tier, group, id } = location;
-    if (!this.#tiers.has(tier) || locationBirth(id) >= this.#begunAt) return true;
+    if (!this.#groups.has(groupOf(tier, group))) return true;
+    if (locationBirth(id) >= this.#begunAt) return true;
     if (location.kind === 'shards') {
       this.asked += 1;
       return this.#shards.has(id);
@@ -89,19 +95,24 @@ export class Audit {
     return filter.mayHoldId(id);
   }
 
-  /** What is lost indeed: still named, and not to be read. */
-  async end(): Promise<string[]> {
+  /**
+   * What is lost indeed: still named, and not to be read. Rests behind each suspect, which is read
+   * whole, and throws when asked to stop.
+   */
+  async end({ rest, signal }: { rest: () => Promise<void>; signal: AbortSignal }) {
     const lost: string[] = [];
     for (const { location, object } of this.#suspects.values()) {
+      signal.throwIfAborted();
       const { store } = this.#core.context;
       const names = await namesOf(store, object, await uploadsOf(store, object));
       if (!names.locations.has(location.id)) continue;
       try {
-        await this.#core.context.tiers.get(location.tier)?.verify(location);
+        await this.#core.context.tiers.get(location.tier)?.verify(location, signal);
       } catch (error) {
         const isLost = isFirnError(error, 'TierMissing') || isFirnError(error, 'Corrupt');
         if (isLost) lost.push(`${object} (${location.tier}/${location.id})`);
       }
+      await rest();
     }
     return lost;
   }

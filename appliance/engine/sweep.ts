@@ -57,6 +57,8 @@ export interface SweepOptions {
    * name, one. By mistake (about 1 in 2,000) of none: for hints only.
    */
   seen?: (location: Location, object: string) => void;
+  /** Called once `seen` was told of all, before anything is listed. */
+  gathered?: () => Promise<void>;
 }
 
 export interface SweepCounts {
@@ -94,6 +96,7 @@ export async function sweep(core: Core, options: SweepOptions): Promise<SweepCou
   const named = new IdSet(Buffer.from(salts).readUInt32LE(0));
   await gatherNames(core, named, { options, counts });
   counts.named = named.size;
+  await options.gathered?.();
   for (const tier of core.context.tiers.values()) {
     await sweepTier(core, tier, { named, options, counts });
   }
