@@ -62,6 +62,8 @@ import {
   textOf,
   type House,
 } from './engine-harness.ts';
+import type { Turn } from '../workers/base/worker.ts';
+import { UploadsWorker } from '../workers/uploads.ts';
 import { Crash, MemoryMetadataStore } from './memory-store.ts';
 import type { MemoryTier } from './memory-tier.ts';
 import {
@@ -991,6 +993,35 @@ test('C2: a worker completes what a dead Complete began', async (t) => {
   await settleUpload(engine.core, await uploadRow(h));
   t.is((await uploadRow(h)).value.state, 'completed');
   t.is((await engine.headObject(name('k'))).version.sizeBytes, begun.bytes.length);
+});
+
+test('a bucket whose end can not be made keeps no other, and no Complete, from theirs', async (t) => {
+  const h = house();
+  await makeBucket(h);
+  const begun = await begin(h.engine, 'k', 2);
+  crashAt(h.store, 1, 'after');
+  await t.throwsAsync(h.engine.completeUpload(complete('k', begun)));
+  revive(h);
+  const engine = h.process();
+  for (const id of ['a-damaged', 'b-ended']) {
+    await engine.createBucket({ name: id, owner: 'root', region: 'local' });
+    const row = await h.store.get<Bucket>('buckets', id);
+    assert(row !== undefined);
+    const value: Bucket = { ...row.value, state: 'deleting' };
+    await h.store.replace({ table: 'buckets', id, expected: row.revision, value });
+  }
+  h.store.beforeCommit = ({ kind, id }) => {
+    if (kind !== 'remove' || id !== 'a-damaged') return undefined;
+    throw new FirnError('Corrupt', 'a metadata record fails its checksum');
+  };
+  h.clock.at += 3_600_000;
+  const worker = new UploadsWorker(engine.core, () => undefined);
+  const nothing = (): Promise<void> => Promise.resolve();
+  const one = { lease: { check: nothing }, rest: nothing, report: nothing } as unknown as Turn;
+  t.is(await codeOf(worker.run(one)), 'Corrupt', 'it is not kept quiet');
+  const left = h.store.rowsOf<Bucket>('buckets').map(({ id }) => id);
+  t.deepEqual(left, ['a-damaged', 'bucket']);
+  t.is((await uploadRow(h)).value.state, 'completed');
 });
 
 test('C2: versioning enabled while a Complete lay dead: the null version of before is kept', async (t) => {

@@ -34,7 +34,9 @@ export class UploadsWorker implements Worker {
     const { store } = this.#core.context;
     const counts = { looked: 0, settled: 0, gone: 0, failed: 0 };
     await turn.lease.check();
-    await settleDeletions(this.#core);
+    let fault: unknown;
+    // A bucket that can't be ended keeps no upload from it.
+    await settleDeletions(this.#core).catch((error: unknown) => (fault = error));
     let after: string | undefined;
     for (;;) {
       const rows: Row<Upload>[] = await store.range<Upload>({
@@ -59,10 +61,11 @@ export class UploadsWorker implements Worker {
         }
       }
       turn.report(counts);
-      if (rows.length < PAGE_ROWS) return;
+      if (rows.length < PAGE_ROWS) break;
       after = rows.at(-1)?.id;
       await turn.rest();
     }
+    if (fault !== undefined) throw fault;
   }
 
   #isAtWork(upload: Upload): boolean {

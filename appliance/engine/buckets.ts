@@ -192,11 +192,15 @@ function notEmpty(name: string): FirnError {
 /**
  * For workers: ends deletions that a crash cut short. Until then such a bucket answers
  * NoSuchBucket, also for keys acknowledged before it was marked. Safe beside a deletion at work.
+ * One that can't be ended keeps no other from it: its error is thrown behind all of them.
  */
 export async function settleDeletions(core: Core): Promise<void> {
+  const faults: unknown[] = [];
   for await (const row of bucketRows(core, {})) {
-    if (row.value.state === 'deleting') await finishDeletion(core, row);
+    if (row.value.state !== 'deleting') continue;
+    await finishDeletion(core, row).catch((error: unknown) => faults.push(error));
   }
+  if (faults.length > 0) throw faults[0];
 }
 
 /**
