@@ -95,27 +95,21 @@ async function findSnapshot(
   for (const [name, settings] of Object.entries(config.tiers)) {
     if (settings.kind === 'node-group') continue;
     const from = { own, storeId: wanted.store, isKnown: true, log };
-    const tier = await buildCold(name, settings, from);
-    if (tier.retrieval !== 'immediate') continue;
+    let tier: Tier | undefined;
     try {
-      await tier.open();
-      const body = await findKept(tier, { ...wanted, headBytes: HEADER_BYTES });
-      if (body !== undefined) return { from: name, body: closing(tier, body) };
+      const asked = await buildCold(name, settings, from);
+      if (asked.retrieval !== 'immediate') continue;
+      tier = asked;
+      await asked.open();
+      const body = await findKept(asked, { ...wanted, headBytes: HEADER_BYTES });
+      if (body !== undefined) return { from: name, body, close: () => asked.close() };
     } catch (error) {
       // The next may have it; if none has, that is what is told.
       log().warn({ tier: name, error }, 'the tier can not be asked for a snapshot');
     }
-    await tier.close();
+    await tier?.close();
   }
   return undefined;
-}
-
-async function* closing(tier: Tier, body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  try {
-    yield* body;
-  } finally {
-    await tier.close();
-  }
 }
 
 /** One drive of each device, then the others: copies on one device are lost together. */

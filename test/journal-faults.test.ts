@@ -8,8 +8,17 @@ import { join } from 'node:path';
 import test from 'ava';
 import { EmbeddedStore, rebuildMetadata } from '../appliance/metadata/embedded.ts';
 import type { EmbeddedOptions } from '../appliance/metadata/embedded.ts';
+import { keepJournal } from '../appliance/metadata/journal-upkeep.ts';
+import { bringBackSnapshot, type FindSnapshot } from '../appliance/metadata/journal/bring-back.ts';
+import { decodeFileHeader, encodeFileHeader } from '../appliance/metadata/journal/format.ts';
+import type { FileHeader } from '../appliance/metadata/journal/format.ts';
 import { Journal } from '../appliance/metadata/journal/journal.ts';
+import { pathOf, type Manifest, type SealedFile } from '../appliance/metadata/journal/manifest.ts';
 import type { JournalEvent, JournalOptions } from '../appliance/metadata/journal/ports.ts';
+import { copyFile } from '../appliance/metadata/journal/snapshot.ts';
+import { surveyDrives } from '../appliance/metadata/journal/survey.ts';
+import type { Drive, DriveFile } from '../appliance/model/drive.ts';
+import { FirnError } from '../appliance/model/errors.ts';
 import { JournalLink } from '../appliance/process/journal-link.ts';
 import { PatientDrive } from '../tiers/node-group/drive/patient-drive.ts';
 import { LocalDrive } from '../tiers/node-group/drive/local-drive.ts';
@@ -252,6 +261,109 @@ test('what rotted in every copy is said, and a new snapshot takes its place', as
   const again = await Journal.start({ ...rig.options, index }, { clean: false });
   t.is(index.row('objects', 'key-7')?.length, 5 * KiB);
   await again.close();
+});
+
+/** What is opened of these paths from here on, and is not closed yet. */
+function openFiles(drives: readonly Drive[], path: string): Set<DriveFile> {
+  const open = new Set<DriveFile>();
+  for (const drive of drives) {
+    const opens = drive.open.bind(drive);
+    drive.open = async (name, options) => {
+      const file = await opens(name, options);
+      if (!name.startsWith(path)) return file;
+      open.add(file);
+      const close = file.close.bind(file);
+      file.close = async () => {
+        await close();
+        open.delete(file);
+      };
+      return file;
+    };
+  }
+  return open;
+}
+
+test('a file that a snapshot replaced is let go by the scrub: its room is others’', async (t) => {
+  const { rig, journal, files } = await sealedRig();
+  const open = openFiles(rig.options.drives, files[0] as string);
+  await journal.scrub(1);
+  t.is(open.size, 1);
+  t.true(await journal.snapshot());
+  await journal.scrub(1);
+  t.is(open.size, 0);
+  await journal.close();
+});
+
+test('a file of a newer Firn among the copies is refused, and nothing stays open', async (t) => {
+  const { rig, journal, files } = await sealedRig();
+  const [path] = files as [string];
+  const { drives } = rig.options;
+  const { manifest } = await surveyDrives(drives, STORE);
+  const sealed = manifest?.snapshot[0] as SealedFile;
+  t.is(pathOf(sealed), path);
+  const newer = rig.media[1]?.names.get(path)?.now as Buffer;
+  const header = decodeFileHeader(newer.subarray(0, 4096), path) as FileHeader;
+  newer.set(encodeFileHeader({ ...header, format: 99 }).bytes);
+  const open = openFiles(drives, path);
+  const copied = copyFile(drives[3] as Drive, sealed, { drives: drives.slice(0, 3), store: STORE });
+  t.is(((await t.throwsAsync(copied)) as { code?: string }).code, 'FormatUnknown');
+  t.is(open.size, 0);
+  await journal.close();
+});
+
+test('a snapshot that is kept elsewhere comes back also where the first drive has no room', async (t) => {
+  const { rig, journal, files } = await sealedRig();
+  await journal.close();
+  const [path] = files as [string];
+  const whole = Buffer.from(rig.media[0]?.names.get(path)?.now ?? []);
+  const drives = rig.options.drives.slice(0, 3);
+  for (const medium of rig.media.slice(0, 3)) rot(medium, path, 4096 + 80);
+  const fault = { path: `${path}.copy`, times: 1 } as const;
+  rig.media[0]?.faults.push({ operation: 'write', code: 'ENOSPC', ...fault });
+  rig.media[1]?.faults.push({ operation: 'open', code: 'EIO', ...fault });
+  let open = 0;
+  const find: FindSnapshot = async () => {
+    open += 1;
+    async function* body(): AsyncGenerator<Uint8Array> {
+      yield await Promise.resolve(whole);
+    }
+    return { from: 'cold', body: body(), close: async () => void (open -= 1) };
+  };
+  const { manifest } = await surveyDrives(drives, STORE);
+  t.is(await bringBackSnapshot(manifest as Manifest, drives, find), 'cold');
+  t.deepEqual(rig.media[2]?.names.get(path)?.now, whole);
+  t.is(open, 0, 'the tier is closed, also where the body was not begun');
+});
+
+test('what rotted for good is told, whatever becomes of the snapshot in its place', async (t) => {
+  const told: string[] = [];
+  const all = Promise.withResolvers<void>();
+  let snapshots = 0;
+  let fault = 'Corrupt';
+  const journal = {
+    status: () => ({ logBytes: 0, snapshot: { sizeBytes: 0 } }),
+    repair: async () => false,
+    scrub: () => Promise.reject(new FirnError(fault as 'Corrupt', `scrub ${fault}`)),
+    snapshot() {
+      snapshots += 1;
+      fault = 'ServiceUnavailable';
+      return Promise.reject(new Error('no room'));
+    },
+    interrupt: () => undefined,
+  } as unknown as Journal;
+  const stop = keepJournal({
+    journal,
+    snapshotMs: 5,
+    now: () => 0,
+    failed(_, error) {
+      told.push((error as Error).message);
+      if (told.length === 4) all.resolve();
+    },
+  });
+  await all.promise;
+  await stop();
+  t.deepEqual(told.slice(0, 3), ['no room', 'scrub Corrupt', 'scrub ServiceUnavailable']);
+  t.is(snapshots, 1, 'no snapshot mends what is away for a moment');
 });
 
 test('a child whose primary is gone waits for nothing', async (t) => {

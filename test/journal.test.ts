@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { stringify } from 'yaml';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import {
@@ -20,14 +21,18 @@ import {
   markSynced,
   markUnsynced,
 } from '../appliance/metadata/lmdb/directory-state.ts';
+import { loadConfig } from '../config.ts';
+import { embeddedOf } from '../embedded.ts';
+import { EngineClock } from '../appliance/process/clock.ts';
+import type { Own } from '../wiring.ts';
 import { EmbeddedStore, rebuildMetadata } from '../appliance/metadata/embedded.ts';
 import type { EmbeddedOptions } from '../appliance/metadata/embedded.ts';
-import { HEADER_BYTES, type FindSnapshot } from '../appliance/metadata/journal/bring-back.ts';
+import type { FindSnapshot } from '../appliance/metadata/journal/bring-back.ts';
 import { placeOf } from '../appliance/metadata/journal/format.ts';
 import { Journal } from '../appliance/metadata/journal/journal.ts';
 import { readManifest, type Manifest } from '../appliance/metadata/journal/manifest.ts';
 import type { JournalEvent, JournalOptions } from '../appliance/metadata/journal/ports.ts';
-import { findKept, keepSnapshot, keptSnapshots } from '../appliance/engine/keep-snapshot.ts';
+import { keepSnapshot, keptSnapshots } from '../appliance/engine/keep-snapshot.ts';
 import { sweep } from '../appliance/engine/sweep.ts';
 import { house } from './engine-harness.ts';
 import { buildColdTier } from '../tiers/cold/build.ts';
@@ -590,14 +595,24 @@ test('a snapshot that no drive has whole is brought back from the tier that keep
     };
     t.is(await code(), 'Corrupt', 'kept nowhere');
     t.is(
-      await code(async () => ({ from: 'x', body: pieces([spoilt]) })),
+      await code(async () => ({ from: 'x', body: pieces([spoilt]), close: async () => {} })),
       'Corrupt',
       'rotten there',
     );
-    const find: FindSnapshot = async (wanted) => {
-      const body = await findKept(tier, { ...wanted, headBytes: HEADER_BYTES });
-      return body && { from: tier.name, body };
+    // As the server looks for it: a tier that can't even be made keeps no other from giving it back.
+    const file = join(dataDirectory, 'firn.yaml');
+    const s3 = { kind: 's3', endpoint: 'http://127.0.0.1:1', bucket: 'b', accessKey: 'a' };
+    const tiers = {
+      hot: { kind: 'node-group', code: '1+2', groups: [drives.map(({ path }) => path)] },
+      away: { ...s3, secretKeyFile: join(dataDirectory, 'none') },
+      cold: { kind: 'directory', directory },
     };
+    writeFileSync(
+      file,
+      stringify({ data: dataDirectory, tiers, storageClasses: { STANDARD: 'hot' } }),
+    );
+    const own: Own = { part: 'primary', name: 'test', clock: new EngineClock(), random };
+    const find = (await embeddedOf(loadConfig(file, {}), own, {})).findSnapshot;
     t.is(await code(find), 'cold');
     for (const path of paths) t.deepEqual(readFileSync(path), bytes, path);
     const again = await EmbeddedStore.open(options);
@@ -610,6 +625,17 @@ test('a snapshot that no drive has whole is brought back from the tier that keep
     }
     t.deepEqual((await again.store.get('settings', 'metadata-snapshots'))?.value, value);
     await again.close();
+    // It is as large as all metadata: what is whole is read once.
+    const opened: string[] = [];
+    for (const drive of drives) {
+      const opens = drive.open.bind(drive);
+      drive.open = (path, how) => {
+        if (path.startsWith('journal/snap')) opened.push(drive.path);
+        return opens(path, how);
+      };
+    }
+    t.is(await code(find), undefined);
+    t.is(opened.length, new Set(opened).size);
   } finally {
     await tier.close();
     end();

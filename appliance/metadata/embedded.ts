@@ -8,11 +8,11 @@ import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock, Random } from '../model/clock.ts';
 import type { Drive } from '../model/drive.ts';
-import { FirnError } from '../model/errors.ts';
+import { FirnError, isFirnError } from '../model/errors.ts';
 import type { MetadataStore } from '../model/metadata-store.ts';
 import { epochSeen, noteEpoch } from './epoch-seen.ts';
 import { bringBackSnapshot, type FindSnapshot } from './journal/bring-back.ts';
-import { Journal } from './journal/journal.ts';
+import { Journal, type JournalStatus } from './journal/journal.ts';
 import type { JournalEvent, JournalOptions } from './journal/ports.ts';
 import { surveyDrives, type Survey } from './journal/survey.ts';
 import type { CommitJournal } from './lmdb/commit-queue.ts';
@@ -271,29 +271,16 @@ export async function rebuildMetadata(
       hint: 'mount the drives of the hot tier that the settings name',
     });
   }
-  const broughtFrom = await bringBackSnapshot(manifest, survey.holders, options.findSnapshot);
   const directory = join(dataDirectory, REBUILT);
-  await rm(directory, { recursive: true, force: true });
-  const opened = await openIn(options, directory);
-  let rows = 0;
-  let status;
-  try {
-    const journalOptions = journalOptionsOf(options, opened, manifest.store);
-    const journal = await Journal.start(
-      {
-        ...journalOptions,
-        notice: (event) => {
-          if (event.kind === 'replayed') ({ rows } = event);
-          journalOptions.notice?.(event);
-        },
-      },
-      { clean: false, ...(progress === undefined ? {} : { progress }) },
-    );
-    status = journal.status();
-    await journal.close();
-  } finally {
-    await opened.store.close();
-  }
+  const make = (): Promise<Made> => makeIn(directory, { options, store: manifest.store, progress });
+  let broughtFrom: string | undefined;
+  const { rows, status } = await make().catch(async (error: unknown) => {
+    if (!isFirnError(error, 'Corrupt')) throw error;
+    broughtFrom = await bringBackSnapshot(manifest, survey.holders, options.findSnapshot);
+    // Whole on the drives: it is something else that is damaged.
+    if (broughtFrom === undefined) throw error;
+    return await make();
+  });
   markSynced(directory);
   await swapIn(dataDirectory, directory);
   return {
@@ -309,6 +296,44 @@ export async function rebuildMetadata(
     from: survey.holders.map(({ path }) => path),
     number: status.number,
   };
+}
+
+interface Made {
+  rows: number;
+  status: JournalStatus;
+}
+
+/** All that the journal shows, in a fresh directory. */
+async function makeIn(
+  directory: string,
+  from: {
+    options: EmbeddedOptions;
+    store: string;
+    progress: ((doneBytes: number, allBytes: number) => void) | undefined;
+  },
+): Promise<Made> {
+  const { options, store, progress } = from;
+  await rm(directory, { recursive: true, force: true });
+  const opened = await openIn(options, directory);
+  let rows = 0;
+  try {
+    const journalOptions = journalOptionsOf(options, opened, store);
+    const journal = await Journal.start(
+      {
+        ...journalOptions,
+        notice: (event) => {
+          if (event.kind === 'replayed') ({ rows } = event);
+          journalOptions.notice?.(event);
+        },
+      },
+      { clean: false, ...(progress === undefined ? {} : { progress }) },
+    );
+    const status = journal.status();
+    await journal.close();
+    return { rows, status };
+  } finally {
+    await opened.store.close();
+  }
 }
 
 /** The old directory stands aside until the new one has its name. */

@@ -3,6 +3,7 @@
 // elsewhere. The core has no timers; these are them.
 
 import { DAY_MS } from '../model/clock.ts';
+import { isFirnError } from '../model/errors.ts';
 import type { Journal, JournalStatus } from './journal/journal.ts';
 
 export interface JournalUpkeepOptions {
@@ -58,7 +59,9 @@ export function keepJournal(options: JournalUpkeepOptions): () => Promise<void> 
       if (await journal.scrub(SCRUB_BYTES)) scrubbedAt = now();
     } catch (error) {
       // In no copy whole: a snapshot of the index takes the place of all of them.
-      await journal.snapshot();
+      if (isFirnError(error, 'Corrupt')) {
+        await snapshot().catch((cause: unknown) => failed('a snapshot in place of it', cause));
+      }
       throw error;
     }
   };

@@ -18,10 +18,17 @@ export interface WantedSnapshot {
   isIt: (head: Uint8Array) => boolean;
 }
 
-/** The bytes of the wanted files, and where they come from; undefined where they aren't. */
-export type FindSnapshot = (
-  wanted: WantedSnapshot,
-) => Promise<{ from: string; body: AsyncIterable<Uint8Array> } | undefined>;
+export interface FoundSnapshot {
+  /** Where it comes from. */
+  from: string;
+  /** The wanted files one behind another; to be read once. */
+  body: AsyncIterable<Uint8Array>;
+  /** To be called in any case, also where the body was not begun. */
+  close(): Promise<void>;
+}
+
+/** Undefined where nobody has them. */
+export type FindSnapshot = (wanted: WantedSnapshot) => Promise<FoundSnapshot | undefined>;
 
 export const HEADER_BYTES = BLOCK_BYTES;
 
@@ -47,25 +54,31 @@ export async function bringBackSnapshot(
     return isOfStore && header.file === snapshot[0]?.file;
   };
   const sizeBytes = snapshot.reduce((sum, one) => sum + one.sizeBytes, 0);
-  const found = await find?.({ store, sizeBytes, isIt });
-  if (found === undefined) throw damage;
   let error: unknown = damage;
-  let whole: Drive | undefined;
+  let first: { drive: Drive; from: string } | undefined;
   for (const drive of drives) {
     try {
-      // A body is read once: the others take it from the first that has it.
-      if (whole === undefined) {
-        await writeDamaged(drive, { snapshot, damaged, store, body: found.body });
-      } else {
-        for (const one of damaged.keys()) await copyFile(drive, one, { drives: [whole], store });
+      if (first !== undefined) {
+        for (const one of damaged.keys()) {
+          await copyFile(drive, one, { drives: [first.drive], store });
+        }
+        continue;
       }
-      whole ??= drive;
+      const found = await find?.({ store, sizeBytes, isIt });
+      if (found === undefined) break;
+      try {
+        await writeDamaged(drive, { snapshot, damaged, store, body: found.body });
+      } finally {
+        await found.close();
+      }
+      first = { drive, from: found.from };
     } catch (cause) {
       error = cause;
-      if (whole === undefined) break;
+      // What was kept is at fault, and not this drive: the next would fare no better.
+      if (first === undefined && cause instanceof FirnError) break;
     }
   }
-  if (whole !== undefined) return found.from;
+  if (first !== undefined) return first.from;
   throw error as Error;
 }
 

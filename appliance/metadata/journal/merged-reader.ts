@@ -118,28 +118,40 @@ export class MergedReader {
     return this.#header as FileHeader;
   }
 
-  /** Copies that have no readable header are left out. Throws Corrupt where none has one. */
+  /**
+   * Copies that have no readable header are left out. Throws Corrupt where none has one, and leaves
+   * nothing open then.
+   */
   async open(drives: readonly Drive[]): Promise<void> {
-    for (const drive of drives) {
-      try {
-        const copy = new OneCopy(drive, await drive.open(pathOf(this.#file), { mode: 'read' }));
-        const subject = `${drive.path}/${pathOf(this.#file)}`;
-        const header = decodeFileHeader(await copy.at(0, BLOCK_BYTES), subject);
-        const { file } = this.#file;
-        if (header === undefined || header.store !== this.#store || header.file !== file) {
-          this.damaged.add(drive);
-          await copy.close();
-          continue;
-        }
-        this.#header = header;
-        this.#place = { file, sequence: 1, previous: header.checksum };
-        this.#copies.push(copy);
-      } catch (error) {
-        if (error instanceof FirnError) throw error;
-        this.damaged.add(drive);
-      }
+    try {
+      for (const drive of drives) await this.#openOn(drive);
+      if (this.#place === undefined) throw this.#lost('no copy can be read');
+    } catch (error) {
+      await this.close();
+      throw error;
     }
-    if (this.#place === undefined) throw this.#lost('no copy can be read');
+  }
+
+  async #openOn(drive: Drive): Promise<void> {
+    const path = pathOf(this.#file);
+    const opened = await drive.open(path, { mode: 'read' }).catch(() => undefined);
+    if (opened === undefined) {
+      this.damaged.add(drive);
+      return;
+    }
+    // From here on it is closed with the others, whatever its header says.
+    const copy = new OneCopy(drive, opened);
+    this.#copies.push(copy);
+    const header = decodeFileHeader(await copy.at(0, BLOCK_BYTES), `${drive.path}/${path}`);
+    const { file } = this.#file;
+    if (header?.store === this.#store && header.file === file) {
+      this.#header = header;
+      this.#place = { file, sequence: 1, previous: header.checksum };
+      return;
+    }
+    this.damaged.add(drive);
+    this.#copies.pop();
+    await copy.close();
   }
 
   /** The next batch, or undefined at the end. Corrupt where there must be one and none is whole. */

@@ -41,6 +41,11 @@ export class ScrubRound {
     while (read < bytes) {
       const now = (this.#now ??= this.#begin());
       if (now === undefined) return { read, ended: true };
+      // Held open, a file that was removed would keep its room from others.
+      if (!counts(now.copy)) {
+        await this.#leave();
+        continue;
+      }
       try {
         const { done, value } = await now.reading.next();
         if (done !== true) read += value;
@@ -58,9 +63,13 @@ export class ScrubRound {
     return copy && { copy, reading: verifying(copy.drive, copy.sealed, this.#store) };
   }
 
-  async close(): Promise<void> {
-    this.#left.length = 0;
+  async #leave(): Promise<void> {
     await this.#now?.reading.return(0);
     this.#now = undefined;
+  }
+
+  async close(): Promise<void> {
+    this.#left.length = 0;
+    await this.#leave();
   }
 }
