@@ -904,6 +904,8 @@ test('headers that ask for what we do not do are refused, not ignored', async (t
     ['x-amz-tagging', Array.from({ length: 11 }, (_, i) => `k${i}=1`).join('&'), 400, 'InvalidTag'],
     ['x-amz-tagging', `${'k'.repeat(129)}=1`, 400, 'InvalidTag'],
     ['x-amz-meta-big', 'x'.repeat(2048), 400, 'MetadataTooLarge'],
+    // A record would give it back under another name.
+    ['x-amz-meta-__proto__', 'x', 400, 'InvalidArgument'],
   ];
   for (const [name, value, status, code] of refuse) {
     const call: Call = {
