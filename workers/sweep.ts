@@ -52,7 +52,7 @@ export class SweepWorker implements Worker {
         audit.see(location, object);
       };
       let found = { asked: 0, lost: 0 };
-      // Before orphans are judged: too many of them would end the sweep, and what is lost be untold.
+      // Before orphans are judged: too many of them end the sweep, and what is lost must be told.
       const gathered = async (): Promise<void> => void (found = await this.#tell(audit, turn));
       const counts = await sweep(this.#core, { lease, signal, between, seen, gathered });
       turn.report({ ...counts, ...found });
