@@ -193,6 +193,40 @@ test('a drive that hangs in the middle of a read is away: a start, a merge and u
   await again.close();
 });
 
+test('a file that was given up is closed, once what hung in it has ended', async (t) => {
+  const drive = new SimulatedDrive('drive', new Medium());
+  const open = drive.open.bind(drive);
+  const log: string[] = [];
+  drive.open = async (path, options) => {
+    const file = await open(path, options);
+    const close = file.close.bind(file);
+    file.close = async () => {
+      log.push(`closed ${path}`);
+      await close();
+    };
+    return file;
+  };
+  const patient = new PatientDrive(drive, 500, true);
+  await patient.makeDirectory('journal');
+  const [written, read] = await Promise.all(
+    ['written', 'read'].map((path) => patient.open(path, { mode: 'create' })),
+  );
+  const { promise: hangs, resolve: answer } = Promise.withResolvers<void>();
+  drive.turn = async (operation) => {
+    await hangs;
+    log.push(`${operation} ended`);
+  };
+  await t.throwsAsync(
+    Promise.all([written?.write(Buffer.alloc(10), 0), read?.read(Buffer.alloc(1), 0)]),
+  );
+  for (const file of [written, read]) await t.throwsAsync(async () => file?.close());
+  t.deepEqual(log, [], 'its number could be given to another file, and the write goes there');
+  answer();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  t.deepEqual(log.slice(0, 2).toSorted(), ['read ended', 'write ended']);
+  t.deepEqual(log.slice(2).toSorted(), ['closed read', 'closed written']);
+});
+
 /** Turns a bit of a file of the journal, as a platter does it. */
 function rot(medium: Medium, path: string, at: number): void {
   const node = medium.names.get(path);

@@ -39,7 +39,7 @@ import { DriveTier } from '../tiers/node-group/tier/node-group-tier.ts';
 import type { Turn } from '../workers/base/worker.ts';
 import { HealWorker } from '../workers/heal.ts';
 import { ScrubWorker } from '../workers/scrub.ts';
-import { Medium, SimulatedDrive } from './contract/drive.ts';
+import { Medium, SimulatedDrive, type Fault } from './contract/drive.ts';
 import { bytesOf, failsWith, sampleBytes } from './contract/tier.ts';
 import { contextOf } from './engine-harness.ts';
 import { MemoryMetadataStore } from './memory-store.ts';
@@ -700,6 +700,134 @@ test.serial(
     await reader.close();
   },
 );
+
+const DOZEN = Array.from({ length: 12 }, () => 60_000);
+
+/** Objects on six drives, of which one was emptied since: a worker that is to refill it. */
+async function refilling(sizes: readonly number[] = [...DOZEN, 900]) {
+  const sim = simulated();
+  const writer = await opened(sim.paths, sim.options);
+  const stored = await Promise.all(sizes.map((size, i) => put(writer, sampleBytes(size, i))));
+  await writer.close();
+  const due = stored
+    .map(({ location }) => pathOf('', location))
+    .filter((path) => sim.media[2]?.names.has(path));
+  sim.media[2] = new Medium();
+  const deps = { ...sim.options.deps, ...LATER.deps, role: 'worker' } as const;
+  const settings = { ...sim.options.settings, stallMs: 100, breakerMs: 20 };
+  const tier = await opened(sim.paths, { settings, deps });
+  const others = sim.media.filter((_, i) => i !== 2);
+  return {
+    media: sim.media,
+    others,
+    tier,
+    locations: stored.map(({ location }) => location),
+    state: async () => (await tier.drives())[2]?.state,
+    /** Files that the emptied drive held and does not hold yet. */
+    lacking: () => due.filter((path) => !sim.media[2]?.names.has(path)),
+  };
+}
+
+test.serial('a drive that rests while it is refilled is not called whole', async (t) => {
+  const { media, others, tier, state, lacking } = await refilling();
+  const turn = SimulatedDrive.prototype.turn;
+  let rested = false;
+  // As the pass begins, somebody's write finds the drive failing for a moment.
+  SimulatedDrive.prototype.turn = async function (operation, path) {
+    await turn.call(this, operation, path);
+    if (rested || this.medium !== others[0] || path !== 'shards') return;
+    rested = true;
+    media[2]?.faults.push({ operation: 'open', path: 'tmp', code: 'EIO', times: 1 });
+    await put(tier, sampleBytes(60_000, 99));
+  };
+  try {
+    t.true((await finished(tier.heal())).short);
+    t.true(rested);
+  } finally {
+    SimulatedDrive.prototype.turn = turn;
+  }
+  await sleep(30);
+  await tier.look();
+  t.is(await state(), 'healing', 'it answers again, and lacks what it lacked');
+  t.is(lacking().length, 13);
+  await finished(tier.heal());
+  t.is(await state(), 'up');
+  t.deepEqual(lacking(), []);
+  await tier.close();
+});
+
+for (const [what, path, times, sizes] of [
+  ['a file of each drive', 'shards/*', 1, [60_000]],
+  ['all that is opened, for a while', 'shards/', 30, DOZEN],
+  ['the list of directories', 'shards', 1, DOZEN],
+  ['the list of segments', 'segments', 2, [...DOZEN, 900]],
+] as const) {
+  test.serial(`no descriptor left for ${what}: not taken for what is not there`, async (t) => {
+    const { others, tier, locations, state, lacking } = await refilling(sizes);
+    const [first] = locations as [ShardLocation];
+    const fail = (): void => {
+      const at = path === 'shards/*' ? pathOf('', first) : path;
+      for (const one of others)
+        one.faults = [{ operation: 'open', path: at, code: 'EMFILE', times }];
+    };
+    fail();
+    const { lost, suspects } = await finished(tier.heal());
+    t.deepEqual([...lost, ...suspects], []);
+    t.true(lacking().length === 0 || (await state()) !== 'up', `lacks ${lacking().join()}`);
+    const over = async (): Promise<void> => {
+      for (const one of others) one.faults = [];
+      await sleep(30);
+      await tier.look();
+    };
+    await over();
+    await finished(tier.heal());
+    t.is(await state(), 'up');
+    t.deepEqual(lacking(), []);
+    fail();
+    const scrubbed = await finished(tier.scrub());
+    t.deepEqual(scrubbed.lost, [], 'and not for a loss');
+    await over();
+    for (const { location } of scrubbed.suspects)
+      t.is(await tier.healLocation(location), 'whole', 'which the worker asks for');
+    await tier.close();
+  });
+}
+
+test.serial('files that nobody could open just now are not done with', async (t) => {
+  const { media, tier, locations } = await refilling();
+  const [first] = locations as [ShardLocation];
+  for (const one of media)
+    one.faults = [{ operation: 'open', path: pathOf('', first), code: 'EMFILE', times: 1 }];
+  await failsWith(t, 'DriveUnavailable', () => tier.healLocation(first));
+  t.is(await tier.healLocation(first), 'whole');
+  await tier.close();
+});
+
+for (const work of ['heal', 'scrub'] as const) {
+  test.serial(`a drive that hangs in reads does not hold up a ${work} of the others`, async (t) => {
+    const { media, tier, locations, state, lacking } = await refilling();
+    (media[4] as Medium).faults = [{ operation: 'read', path: 'shards/', code: 'HANG' }];
+    const { lost, suspects } = await finished(tier[work]());
+    t.deepEqual([...lost, ...suspects], []);
+    await finished(tier.heal());
+    t.deepEqual(lacking(), []);
+    t.is(await state(), 'up', 'with five that answer nothing can be hidden');
+    for (const [i, one] of locations.entries())
+      await isRight(t, tier, one, sampleBytes(i < 12 ? 60_000 : 900, i));
+    await tier.close();
+  });
+}
+
+test.serial('a drive that hangs in names is not asked again while it hangs', async (t) => {
+  const { media, tier, state, lacking } = await refilling();
+  const fault: Fault = { operation: 'open', path: 'shards/', code: 'HANG', times: 1000 };
+  (media[4] as Medium).faults = [fault];
+  await finished(tier.heal());
+  t.deepEqual(lacking(), []);
+  t.is(await state(), 'up');
+  t.is(1000 - (fault.times as number), 1, 'each call that hangs keeps a thread of the pool');
+  await tier.close();
+});
 
 test.serial('a drive says that it fills up before it is full', async (t) => {
   const sim = simulated();

@@ -163,7 +163,9 @@ export class Seat {
     if (code === 'ENOENT') return;
     this.errors += 1;
     const note = `reads failed: ${error instanceof Error ? error.message : String(error)}`;
-    this.#countReadError(note, where);
+    // One that hangs would be waited for as long each time.
+    if (code === 'ETIMEDOUT') this.rest(note);
+    else this.#countReadError(note, where);
   }
 
   /** A read took so long that decoding from the others was done first. */

@@ -7,7 +7,7 @@ import { LARGE_UNITS, type Slot } from '../codec/arena.ts';
 import type { GroupContext } from '../group/context.ts';
 import type { Seat } from '../drive/seat.ts';
 import { allEnded } from '../group/all-ended.ts';
-import { endsIn } from '../group/ends-in.ts';
+import { readEnds } from '../group/ends-in.ts';
 import { isAbsent, noLanes, type LaneStates } from '../group/missing.ts';
 import { inMask, segmentPath } from './open-segment.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
@@ -22,9 +22,6 @@ import {
   type PieceHead,
 } from './format.ts';
 
-/** A read is given up after as many times the stall time of a write. */
-export const READ_STALL_FACTOR = 5;
-
 /**
  * Reads at most target.length bytes of one drive's file; 'absent' and 'down' tell why not. A drive
  * that hangs is waited for 25 s and rests from then on; a slot that it may still write into is not
@@ -38,9 +35,8 @@ export async function readPiece(
   const seat = context.seats[at.position] as Seat;
   if (!seat.present) return 'down';
   const reading = readAt(context, at, target);
-  if (!(await endsIn(reading, READ_STALL_FACTOR * context.settings.stallMs))) {
+  if (!(await readEnds(context, seat, reading))) {
     context.codec.arena.hold(target, reading);
-    seat.rest('a read did not end in time');
     return 'down';
   }
   try {

@@ -12,17 +12,10 @@ import type { Seat } from '../drive/seat.ts';
 import { endsIn } from '../group/ends-in.ts';
 import { hedged } from '../group/hedge.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
+import { READ_STALL_FACTOR } from '../group/ends-in.ts';
 import { noLanes, unreadable, type LaneStates } from '../group/missing.ts';
 import type { OpenFile } from '../group/open-files.ts';
-import {
-  findHead,
-  lanesInUse,
-  loadLanes,
-  READ_STALL_FACTOR,
-  readPiece,
-  rebuildLanes,
-  slotFor,
-} from './batch.ts';
+import { findHead, lanesInUse, loadLanes, readPiece, rebuildLanes, slotFor } from './batch.ts';
 import { bodyOfRecord, parityBytes, PIECE_HEAD_BYTES, RECORD_HEAD_BYTES } from './format.ts';
 
 /** Up to this size a read of bytes touched lately blocks this thread for a few µs: 4 against 20. */

@@ -9,6 +9,7 @@ import type { ShardLocation } from '../../../appliance/model/location.ts';
 import type { Seat } from '../drive/seat.ts';
 import { bits, type GroupContext } from '../group/context.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
+import { READ_STALL_FACTOR } from '../group/ends-in.ts';
 import { isAbsent, noLanes, unreadable, type LaneStates } from '../group/missing.ts';
 import type { OpenFile } from '../group/open-files.ts';
 import {
@@ -49,8 +50,6 @@ export interface LaneRun {
   ended: Promise<unknown>;
 }
 
-/** A read is given up after as many times the stall time of a write. */
-const READ_STALL_FACTOR = 5;
 /** Bytes touched this recently are likely in memory still. */
 const WARM_MS = 60_000;
 /** A read out of memory that takes longer than this is looked into. */

@@ -9,6 +9,7 @@ import { TEMPORARY } from '../drive/identity.ts';
 import type { Seat } from '../drive/seat.ts';
 import type { GroupContext } from '../group/context.ts';
 import { allEnded } from '../group/all-ended.ts';
+import { readEnds } from '../group/ends-in.ts';
 import { isAbsent, noLanes, type LaneStates } from '../group/missing.ts';
 import type { FoundShards } from './find-shards.ts';
 import {
@@ -49,27 +50,38 @@ async function* checkLane(
   // What an open file remembers may be of the file's life before.
   context.shardFiles.drop(position, found.location.id);
   const seat = context.seats[position] as Seat;
+  const looking = areEndsRight(context, found, lane);
+  if (!(await readEnds(context, seat, looking))) return 'down';
   try {
-    const open = await context.shardFiles.use(position, found.location.id);
-    try {
-      const bytes = Buffer.alloc(HEAD_BYTES);
-      await open.file.read(bytes, 0);
-      const head = readHead(bytes, context.code);
-      if (head === undefined || head.id !== found.head.id || head.lane !== lane) return 'damaged';
-      if (head.away !== found.head.away || head.owner !== found.head.owner) return 'damaged';
-      const reader = new ShardReader(context, found.location);
-      const { footerBytes, footerStart } = reader.geometry;
-      if ((await open.file.stat()).sizeBytes !== footerStart + footerBytes) return 'damaged';
-      if ((await reader.footer(open, lane)) === undefined) return 'damaged';
-    } finally {
-      context.shardFiles.release(open);
-    }
+    if (!(await looking)) return 'damaged';
   } catch (error) {
     if (isAbsent(error)) return 'absent';
     seat.readFailed(error, found.location.id);
     return 'down';
   }
   return yield* checkPieces(context, found, lane);
+}
+
+/** Head, length and footer of one lane's file. */
+async function areEndsRight(
+  context: GroupContext,
+  { location, order, head: wanted }: FoundShards,
+  lane: number,
+): Promise<boolean> {
+  const open = await context.shardFiles.use(order.positions[lane] as number, location.id);
+  try {
+    const bytes = Buffer.alloc(HEAD_BYTES);
+    await open.file.read(bytes, 0);
+    const head = readHead(bytes, context.code);
+    if (head === undefined || head.id !== wanted.id || head.lane !== lane) return false;
+    if (head.away !== wanted.away || head.owner !== wanted.owner) return false;
+    const reader = new ShardReader(context, location);
+    const { footerBytes, footerStart } = reader.geometry;
+    if ((await open.file.stat()).sizeBytes !== footerStart + footerBytes) return false;
+    return (await reader.footer(open, lane)) !== undefined;
+  } finally {
+    context.shardFiles.release(open);
+  }
 }
 
 async function* checkPieces(

@@ -10,7 +10,7 @@ import type { GroupContext } from '../group/context.ts';
 import { SEGMENT_DIRECTORY } from '../segment/format.ts';
 import { loadFilter } from '../segment/owner-filter.ts';
 import { recordsOfSegment } from '../segment/walk.ts';
-import { findShards, idsIn, shardDirectories, shardIds } from '../shard/find-shards.ts';
+import { findShards, idsIn, idsOnAny, shardDirectories, shardIds } from '../shard/find-shards.ts';
 import { SHARD_DIRECTORY } from '../shard/format.ts';
 import type { NodeGroup } from './node-group.ts';
 
@@ -22,11 +22,11 @@ export async function* listShards(
   context: GroupContext,
   skip: ListOptions['skip'],
 ): AsyncGenerator<ListedBlob, void, undefined> {
-  for await (const ids of shardIds(context.seats)) {
-    for (const id of ids) {
+  for await (const { names } of shardIds(context.seats)) {
+    for (const id of names) {
       if (skip?.(id) === true) continue;
       const found = await findShards(context, id);
-      if (found === undefined) continue;
+      if (typeof found === 'string') continue;
       const { owner } = found.head;
       const slash = owner.indexOf('/');
       yield {
@@ -38,17 +38,17 @@ export async function* listShards(
   }
 }
 
-/** Large objects with k files at least, directory by directory; drives away are given theirs. */
+/** Large objects with k files at least, directory by directory; whoever can't tell is given his. */
 export async function* wholeShards({
   seats,
   code,
 }: GroupContext): AsyncGenerator<string[], void, undefined> {
-  const away = seats.filter(({ present }) => !present).length;
-  for (const directory of await shardDirectories(seats)) {
+  for (const directory of (await shardDirectories(seats)).names) {
+    const lists = await Promise.all(seats.map((seat) => idsIn(seat, directory)));
+    const known = lists.filter((list) => list !== 'down');
+    const away = lists.length - known.length;
     const files = new Map<string, number>();
-    for (const ids of await Promise.all(seats.map((seat) => idsIn(seat, directory)))) {
-      for (const id of ids) files.set(id, (files.get(id) ?? away) + 1);
-    }
+    for (const id of known.flat()) files.set(id, (files.get(id) ?? away) + 1);
     yield [...files].flatMap(([id, count]) => (count >= code.k ? [id] : []));
   }
 }
@@ -115,7 +115,7 @@ async function heldBy(seat: Seat): Promise<Held> {
   if (!seat.present) return held;
   const add = async (directory: string, ids: Set<string>): Promise<number> => {
     let bytes = 0;
-    for (const id of await idsIn(seat, directory)) {
+    for (const id of (await idsOnAny([seat], directory)).names) {
       const stat = await seat.drive.stat(`${directory}/${id}`).catch(() => undefined);
       if (stat === undefined) continue;
       bytes += stat.allocatedBytes;
@@ -128,7 +128,7 @@ async function heldBy(seat: Seat): Promise<Held> {
   held.segmentBytes = await add(SEGMENT_DIRECTORY, held.segments);
   held.otherBytes =
     (await own('.')) + (await own(SEGMENT_DIRECTORY)) + (await own(SHARD_DIRECTORY));
-  for (const directory of await shardDirectories([seat])) {
+  for (const directory of (await shardDirectories([seat])).names) {
     held.shardBytes += await add(directory, held.shards);
     held.otherBytes += await own(directory);
   }

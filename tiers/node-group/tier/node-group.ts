@@ -11,7 +11,7 @@ import { Seat } from '../drive/seat.ts';
 import { spareState } from '../drive/spares.ts';
 import { DriveWatch } from '../drive/watch.ts';
 import { TEMPORARY } from '../drive/identity.ts';
-import { bits, nameOf, type GroupContext } from '../group/context.ts';
+import { nameOf, type GroupContext } from '../group/context.ts';
 import { endsIn } from '../group/ends-in.ts';
 import { Hedge, LARGE_HEDGE_MS_MIN } from '../group/hedge.ts';
 import { DRIVES_UP_MIN, LaneOrders } from '../group/lane-order.ts';
@@ -26,8 +26,8 @@ import { RecordReader } from '../segment/record-reader.ts';
 import { findHead } from '../segment/batch.ts';
 import { repairBatch } from '../segment/repair-segment.ts';
 import { isSettled } from '../segment/walk.ts';
-import { findShards, idsIn } from '../shard/find-shards.ts';
-import { SHARD_DIRECTORY, shardPath } from '../shard/format.ts';
+import { findShards, idsOnAny } from '../shard/find-shards.ts';
+import { geometryOf, SHARD_DIRECTORY, shardPath } from '../shard/format.ts';
 import { checkShards, rebuildShards } from '../shard/repair-shards.ts';
 import type { GroupPlace, NodeGroupDependencies, Settled } from '../settings.ts';
 import { DeadNotes } from '../upkeep/dead-notes.ts';
@@ -222,11 +222,9 @@ export class NodeGroup {
   }
 
   async segmentIds(): Promise<string[]> {
-    const lists = await Promise.all(
-      this.context.seats.map((seat) => idsIn(seat, SEGMENT_DIRECTORY)),
-    );
+    const { names } = await idsOnAny(this.context.seats, SEGMENT_DIRECTORY);
     const freed = await this.notes.freed();
-    return [...new Set(lists.flat())].filter((segment) => !freed.has(segment)).toSorted();
+    return names.filter((segment) => !freed.has(segment));
   }
 
   async freeSegment(segment: string): Promise<void> {
@@ -281,12 +279,12 @@ export class NodeGroup {
   async healShardLocation(location: ShardLocation): Promise<'whole' | 'partial'> {
     const { context } = this;
     const found = await findShards(context, location.id);
-    if (found === undefined) {
+    if (typeof found === 'string') {
       const states = noLanes();
       for (const seat of context.seats) {
-        states[seat.present ? 'absent' : 'down'] |= 1 << seat.position;
+        states[seat.present ? found : 'down'] |= 1 << seat.position;
       }
-      throw unreadable(location, states, bits(context.orders.of(location.id, 0).inUse));
+      throw unreadable(location, states, geometryOf(location, context.code).dataLanes);
     }
     const states = await run(checkShards(context, found));
     const unread = unreadOf(context.seats, found.order, states.down);

@@ -2,7 +2,9 @@
 // files and segments exist, their heads which lane the new drive holds of each. Several files are
 // made at once and named together, so that syncs overlap and a directory is synced once for many.
 // Passes are repeated until one finds nothing missing, because writers that had not noticed the
-// change yet may have gone on for a moment; only then does the drive lose its mark `healing`.
+// change yet may have gone on for a moment; only then does the drive lose its mark `healing`. The
+// danger is a pass that finds nothing because nobody answered: what could not be looked at is never
+// taken for what is not there.
 
 import { isFirnError } from '../../../appliance/model/errors.ts';
 import { newId } from '../../../appliance/model/ids.ts';
@@ -13,7 +15,14 @@ import { SEGMENT_DIRECTORY } from '../segment/format.ts';
 import { segmentPath } from '../segment/open-segment.ts';
 import { rebuildSegmentFile, repairBatch, repairSeal } from '../segment/repair-segment.ts';
 import { isSettled, walkSegment } from '../segment/walk.ts';
-import { findShards, idsIn, shardIds, type FoundShards } from '../shard/find-shards.ts';
+import {
+  findShards,
+  idsIn,
+  idsOnAny,
+  shardIds,
+  type FoundShards,
+  type OnAny,
+} from '../shard/find-shards.ts';
 import { shardDirectory } from '../shard/format.ts';
 import {
   checkShards,
@@ -48,7 +57,7 @@ export async function* healGroup(context: GroupContext, report: Report): Work {
       yield* healShards(context, seat, { report, result });
       yield* healSegments(context, seat, { report, result });
       report.repaired += result.made;
-      if (result.short) {
+      if (result.short || !seat.trusted) {
         report.short = true;
         break;
       }
@@ -67,6 +76,13 @@ async function isSettledIn(context: GroupContext, seat: Seat): Promise<boolean> 
   const { modifiedMs } = await seat.drive.stat(IDENTITY_FILE);
   return context.clock.wall() - modifiedMs > 3 * context.settings.probeMs;
 }
+
+/**
+ * Whether all that has its full redundancy must lie on those of the others that were asked: no more
+ * than m are out, with the one that is refilled. (What was written with less is healed by its
+ * location.)
+ */
+const areEnough = ({ code }: GroupContext, { unknown }: OnAny): boolean => unknown < code.m;
 
 async function markWhole(context: GroupContext, seat: Seat): Promise<void> {
   const { healing: _, ...identity } = seat.identity as NonNullable<Seat['identity']>;
@@ -92,13 +108,19 @@ async function* healShards(context: GroupContext, seat: Seat, progress: Progress
   const making: Making = { ...progress, flights: [], prepared: [], large: [] };
   const others = context.seats.filter((other) => other !== seat);
   try {
-    for await (const ids of shardIds(others)) {
-      if (ids.length === 0) continue;
-      tellShare(progress.report, shareOf({ shard: ids[0] as string }));
-      const own = new Set(await idsIn(seat, shardDirectory(ids[0] as string)));
-      for (const id of ids) {
-        if (own.has(id)) continue;
-        if (!seat.trusted) return;
+    for await (const found of shardIds(others)) {
+      if (!areEnough(context, found)) making.result.short = true;
+      const [first] = found.names;
+      if (first === undefined) continue;
+      tellShare(progress.report, shareOf({ shard: first }));
+      const own = await idsIn(seat, shardDirectory(first));
+      const held = new Set(own === 'down' ? [] : own);
+      for (const id of found.names) {
+        if (held.has(id)) continue;
+        if (own === 'down' || !seat.trusted) {
+          making.result.short = true;
+          return;
+        }
         yield* takeOff(making, () => healShard(context, seat, { ...making, id }));
         yield* healLarge(context, seat, making);
         if (making.prepared.length < NAMED_AT_ONCE) continue;
@@ -134,7 +156,8 @@ async function healShard(
 ): Promise<number> {
   of.report.checked += 1;
   const found = await findShards(context, of.id);
-  if (found === undefined || !holdsOn(found, seat)) return 0;
+  if (found === 'down') of.result.short = true;
+  if (typeof found === 'string' || !holdsOn(found, seat)) return 0;
   if (found.location.length >= ALONE_FROM_BYTES) {
     of.large.push(found);
     return 0;
@@ -194,20 +217,21 @@ async function ended(work: Work): Promise<number> {
 async function* healSegments(context: GroupContext, seat: Seat, progress: Progress): Work {
   const { report, result } = progress;
   const others = context.seats.filter((other) => other !== seat);
-  const lists = await Promise.all(others.map((other) => idsIn(other, SEGMENT_DIRECTORY)));
-  const own = new Set(await idsIn(seat, SEGMENT_DIRECTORY));
+  const found = await idsOnAny(others, SEGMENT_DIRECTORY);
+  const own = await idsIn(seat, SEGMENT_DIRECTORY);
+  if (own === 'down' || !areEnough(context, found)) result.short = true;
+  if (own === 'down') return;
+  const held = new Set(own);
   const freed = await freedSegments(context);
-  const segments = new Set(
-    lists
-      .flat()
-      .toSorted()
-      .filter((segment) => !freed.has(segment)),
-  );
+  const segments = found.names.filter((segment) => !freed.has(segment));
   const since = (await seat.drive.stat(IDENTITY_FILE)).modifiedMs - SLACK_MS;
-  for (const [index, segment] of [...segments].entries()) {
-    if (!seat.trusted) return;
-    tellShare(report, shareOf({ segment: index, of: segments.size }));
-    if (!own.has(segment)) {
+  for (const [index, segment] of segments.entries()) {
+    if (!seat.trusted) {
+      result.short = true;
+      return;
+    }
+    tellShare(report, shareOf({ segment: index, of: segments.length }));
+    if (!held.has(segment)) {
       report.checked += 1;
       const settled = await isSettled(context, segment);
       const outcome = yield* rebuildSegmentFile(context, {
@@ -250,8 +274,12 @@ async function* catchUp(
       of.result.made += await repairSeal(context, walked.found, seat.position);
       continue;
     }
-    const { repaired, bytes } = await repairBatch(context, walked.found, seat.position);
+    const { found } = walked;
+    const { states, repaired, lost, bytes } = await repairBatch(context, found, seat.position);
     of.result.made += bits(repaired);
+    const own = 1 << (found.order.lanes[seat.position] as number);
+    const wrong = (states.absent | states.damaged | states.down) & ~repaired;
+    if (!lost && (wrong & own) !== 0) of.result.short = true;
     yield bytes;
   }
 }

@@ -28,7 +28,8 @@ export async function tellLossOfShards(
   const { location, head } = found;
   if (!(await isStillThere(context, shardPath(location.id)))) return;
   const what = `${context.tier}/${location.id}: ${of.why}`;
-  if (of.states.damaged !== 0) {
+  // What could not be read just now is looked at once more, by whoever asks the metadata.
+  if (of.states.damaged !== 0 && of.states.down === 0) {
     of.report.lost.push(what);
     return;
   }

@@ -16,7 +16,7 @@ import {
   sealBehind,
 } from '../segment/repair-segment.ts';
 import { isSettled, isTorn, walkSegment } from '../segment/walk.ts';
-import { findShards, idsIn, shardIds } from '../shard/find-shards.ts';
+import { findShards, idsOnAny, shardIds } from '../shard/find-shards.ts';
 import { shardPath } from '../shard/format.ts';
 import { checkShards, rebuildShards } from '../shard/repair-shards.ts';
 import { freedSegments } from './dead-notes.ts';
@@ -33,7 +33,7 @@ export async function* scrubGroup(context: GroupContext, report: Report, after =
   const from = group !== '' && Number(group) === context.group ? { kind, id } : {};
   report.place = { group: context.group, share: 0 };
   if (from.kind !== 'segments') {
-    for await (const ids of shardIds(context.seats, from.id)) {
+    for await (const { names: ids } of shardIds(context.seats, from.id)) {
       if (ids[0] !== undefined) tellShare(report, shareOf({ shard: ids[0] }));
       for (const one of ids) {
         yield* scrubShards(context, one, report);
@@ -41,17 +41,12 @@ export async function* scrubGroup(context: GroupContext, report: Report, after =
       }
     }
   }
-  const lists = await Promise.all(context.seats.map((seat) => idsIn(seat, SEGMENT_DIRECTORY)));
+  const { names } = await idsOnAny(context.seats, SEGMENT_DIRECTORY);
   const freed = await freedSegments(context);
-  const segments = new Set(
-    lists
-      .flat()
-      .toSorted()
-      .filter((segment) => !freed.has(segment)),
-  );
-  for (const [index, segment] of [...segments].entries()) {
+  const segments = names.filter((segment) => !freed.has(segment));
+  for (const [index, segment] of segments.entries()) {
     if (from.kind === 'segments' && from.id !== undefined && segment <= from.id) continue;
-    tellShare(report, shareOf({ segment: index, of: segments.size }));
+    tellShare(report, shareOf({ segment: index, of: segments.length }));
     if (await isSettled(context, segment)) yield* scrubSegment(context, segment, report);
     report.cursor = `${context.group}/segments/${segment}`;
   }
@@ -60,7 +55,9 @@ export async function* scrubGroup(context: GroupContext, report: Report, after =
 async function* scrubShards(context: GroupContext, id: string, report: Report): Work {
   report.checked += 1;
   const found = await findShards(context, id);
-  if (found === undefined) {
+  // Its turn comes again.
+  if (found === 'down') return;
+  if (found === 'absent') {
     const down = context.seats.some(({ present }) => !present);
     // Files get their names when they are whole: one without a right head was damaged since.
     if (!down && (await isStillThere(context, shardPath(id)))) {
