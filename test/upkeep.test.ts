@@ -730,6 +730,7 @@ async function refilling(sizes: readonly number[] = [...DOZEN, 900]) {
 
 test.serial('a drive that rests while it is refilled is not called whole', async (t) => {
   const { media, others, tier, state, lacking } = await refilling();
+  // oxlint-disable-next-line typescript/unbound-method -- called with its own `this` below.
   const turn = SimulatedDrive.prototype.turn;
   let rested = false;
   // As the pass begins, somebody's write finds the drive failing for a moment.
@@ -827,6 +828,40 @@ test.serial('a drive that hangs in names is not asked again while it hangs', asy
   t.is(await state(), 'up');
   t.is(1000 - (fault.times as number), 1, 'each call that hangs keeps a thread of the pool');
   await tier.close();
+});
+
+test.serial('records that nobody could look for just now are not taken for none', async (t) => {
+  const sim = simulated();
+  // Killed: nobody ends its segment.
+  const writer = await opened(sim.paths, sim.options);
+  const [first] = (await fourOf(writer, 900, 1)) as [SegmentLocation];
+  const deps = { ...sim.options.deps, ...LATER.deps, role: 'worker' } as const;
+  const tier = await opened(sim.paths, { ...sim.options, deps });
+  const fail = (): void => {
+    for (const one of sim.media)
+      one.faults = [{ operation: 'open', path: 'segments/', code: 'EMFILE', times: 1 }];
+  };
+  fail();
+  // Compaction would free the segment.
+  await failsWith(t, 'DriveUnavailable', () => idsIn(tier, first.segment));
+  t.is((await idsIn(tier, first.segment)).length, 4);
+  await tier.close();
+  const again = await opened(sim.paths, { ...sim.options, deps });
+  fail();
+  t.is(await again.healLocation(first), 'partial');
+  t.is(await again.healLocation(first), 'whole');
+  await again.close();
+  // And a drive is not refilled with a segment that seemed to hold nothing.
+  const before = sim.media[2]?.names.get(pathOf('', first))?.now;
+  sim.media[2] = new Medium();
+  const refilled = await opened(sim.paths, { ...sim.options, deps });
+  fail();
+  await finished(refilled.heal());
+  await finished(refilled.heal());
+  t.is((await refilled.drives())[2]?.state, 'up');
+  t.deepEqual(sim.media[2].names.get(pathOf('', first))?.now, before);
+  await refilled.close();
+  await writer.close();
 });
 
 test.serial('a drive says that it fills up before it is full', async (t) => {

@@ -2,10 +2,9 @@
 // a list nor an open; whoever waited without a bound would stand still with it: the watch, that
 // could take no other drive into use; a heal, that could refill none; the start of the program.
 // What is late counts as failed (ETIMEDOUT, after a minute) though it may still be done: so may
-// what fails by a power cut. A drive in which a call hangs gets no other until that one has ended:
-// each would cost the same wait, and a thread of the pool. Bytes of files are bounded only where
-// that is asked for, as their buffers must not be used again before they are done (see readers and
-// writers).
+// what fails by a power cut. Bytes of files are bounded only where that is asked for, as their
+// buffers must not be used again before they are done (see readers and writers); then a drive in
+// which a call hangs gets no other until that one has ended: each would cost the same wait.
 
 import type {
   Drive,
@@ -35,7 +34,7 @@ export class PatientDrive implements Drive {
   #bound<T>(begin: () => Promise<T>, late?: (value: T) => void): Promise<T> {
     const tooLate = (): Error =>
       Object.assign(new Error(`ETIMEDOUT: ${this.path} does not answer`), { code: 'ETIMEDOUT' });
-    if (this.#hanging > 0) return Promise.reject(tooLate());
+    if (this.#bytesToo && this.#hanging > 0) return Promise.reject(tooLate());
     const work = begin();
     return new Promise<T>((resolve, reject) => {
       let isLate = false;

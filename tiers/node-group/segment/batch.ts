@@ -79,33 +79,49 @@ function acceptHead(
   return order.lanes[at.position] === head.lane ? { head, order } : undefined;
 }
 
+/** 'absent': no right head stands there; 'down': that is not known. */
+export type HeadLook = FoundHead | 'absent' | 'down';
+
+export const isHead = (look: HeadLook): look is FoundHead => typeof look !== 'string';
+
 /** The head on one drive, if it is right and belongs there. */
 export async function headOn(
   context: GroupContext,
   at: { position: number; segment: string; start: number },
-): Promise<FoundHead | undefined> {
+): Promise<HeadLook> {
   const bytes = Buffer.alloc(PIECE_HEAD_BYTES);
   const count = await readPiece(context, at, bytes);
-  return count === PIECE_HEAD_BYTES ? acceptHead(context, bytes, at) : undefined;
+  if (typeof count === 'string') return count;
+  const found = count === PIECE_HEAD_BYTES ? acceptHead(context, bytes, at) : undefined;
+  return found ?? 'absent';
 }
+
+/** What each drive says of the batch at `start`. */
+export const headsOn = (
+  context: GroupContext,
+  at: { segment: string; start: number },
+): Promise<HeadLook[]> =>
+  Promise.all(context.seats.map(({ position }) => headOn(context, { ...at, position })));
 
 /**
  * The head of the batch at `start`, from whichever drive has it (that of `likely` is asked alone
- * first); undefined where none has.
+ * first). 'absent' where none has, and so many were asked that a batch with its full redundancy
+ * would have been seen: all but m. `refilled`: of this drive nothing is known.
  */
 export async function findHead(
   context: GroupContext,
   at: { segment: string; start: number },
-  likely?: number,
-): Promise<FoundHead | undefined> {
-  if (likely !== undefined) {
-    const found = await headOn(context, { ...at, position: likely });
-    if (found !== undefined) return found;
+  of: { likely?: number | undefined; refilled?: number | undefined } = {},
+): Promise<HeadLook> {
+  if (of.likely !== undefined) {
+    const found = await headOn(context, { ...at, position: of.likely });
+    if (isHead(found)) return found;
   }
-  const all = await Promise.all(
-    context.seats.map(({ position }) => headOn(context, { ...at, position })),
-  );
-  return all.find((found) => found !== undefined);
+  const looks = await headsOn(context, at);
+  const found = looks.find(isHead);
+  if (found !== undefined) return found;
+  const isUnknown = (look: HeadLook, i: number): boolean => look === 'down' || i === of.refilled;
+  return looks.filter(isUnknown).length > context.code.m ? 'down' : 'absent';
 }
 
 /** Lanes that hold bytes in this batch. */

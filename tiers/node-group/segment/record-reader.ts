@@ -15,7 +15,15 @@ import type { LaneOrder } from '../group/lane-order.ts';
 import { READ_STALL_FACTOR } from '../group/ends-in.ts';
 import { noLanes, unreadable, type LaneStates } from '../group/missing.ts';
 import type { OpenFile } from '../group/open-files.ts';
-import { findHead, lanesInUse, loadLanes, readPiece, rebuildLanes, slotFor } from './batch.ts';
+import {
+  findHead,
+  isHead,
+  lanesInUse,
+  loadLanes,
+  readPiece,
+  rebuildLanes,
+  slotFor,
+} from './batch.ts';
 import { bodyOfRecord, parityBytes, PIECE_HEAD_BYTES, RECORD_HEAD_BYTES } from './format.ts';
 
 /** Up to this size a read of bytes touched lately blocks this thread for a few µs: 4 against 20. */
@@ -204,7 +212,7 @@ export class RecordReader {
       segment: location.segment,
       start: location.batch,
     });
-    if (found === undefined) throw unreadable(location, await this.#traces(location, order), need);
+    if (!isHead(found)) throw unreadable(location, await this.#traces(location, order), need);
     const slot = await slotFor(this.#context, found.head);
     try {
       const states = await loadLanes(this.#context, found, slot, lanesInUse(found) | order.lost);

@@ -12,8 +12,9 @@ import { addStates, noLanes, unreadOf, type LaneStates } from '../group/missing.
 import { checksum64 } from '../../checksum.ts';
 import {
   extentElsewhere,
-  findHead,
   headOn,
+  headsOn,
+  isHead,
   lanesInUse,
   loadLanes,
   pieceOf,
@@ -135,7 +136,8 @@ async function* fillSegmentFile(
 ): AsyncGenerator<number, 'made' | 'away' | 'short', undefined> {
   const flights: Promise<number | 'short'>[] = [];
   try {
-    for await (const walked of walkSegment(context, what.segment)) {
+    for await (const walked of walkSegment(context, what.segment, what.position)) {
+      if (walked.kind === 'unknown') return 'short';
       if (walked.kind === 'gap' || walked.found === undefined) continue;
       const { found } = walked;
       const lane = found.order.lanes[what.position] as number;
@@ -232,7 +234,7 @@ export async function repairSeal(
     if (!inMask(found.order.inUse, lane) || !seat.trusted) continue;
     if (only !== undefined && position !== only) continue;
     const own = await headOn(context, { position, segment, start });
-    if (own?.head.seal === true) continue;
+    if (isHead(own) && own.head.seal) continue;
     try {
       const piece = sealPiece(context, found, lane);
       await writeInto(context, seat, { segment, start, piece });
@@ -253,7 +255,9 @@ export async function sealBehind(context: GroupContext, last: FoundHead): Promis
   const { head, order } = last;
   const start = nextStart(head);
   const lengths = head.lengths.map(() => 0);
-  if ((await findHead(context, { segment: head.segment, start })) !== undefined) return;
+  // What stands behind it is cut off: every drive must say that nothing does.
+  const looks = await headsOn(context, { segment: head.segment, start });
+  if (looks.some((look) => look !== 'absent')) return;
   const seal = { ...head, seal: true, batch: head.batch + 1, start, lengths };
   const sealed = await repairSeal(context, { head: seal, order });
   if (sealed < bits(order.inUse)) return;

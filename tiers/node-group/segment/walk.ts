@@ -14,6 +14,7 @@ import type { Seat } from '../drive/seat.ts';
 import {
   extentElsewhere,
   findHead,
+  isHead,
   lanesInUse,
   loadLanes,
   readPiece,
@@ -36,22 +37,26 @@ export type Walked =
   | { kind: 'batch'; found: FoundHead }
   /** No drive has a right head for what begins here; `end` is where the walk goes on or stops. */
   | { kind: 'gap'; start: number; end: number }
+  /** Too few drives could be asked what begins here, if anything does: the walk stops. */
+  | { kind: 'unknown'; start: number }
   | { kind: 'end'; start: number; sealed: boolean; found?: FoundHead };
 
 const WINDOW_BYTES = 1024 * 1024;
 
-/** Batches in order, then one 'end'. */
+/** Batches in order, then one 'end' or 'unknown'. `refilled`: of this drive nothing is known. */
 export async function* walkSegment(
   context: GroupContext,
   segment: string,
+  refilled?: number,
 ): AsyncGenerator<Walked, void, undefined> {
   const extent = await extentElsewhere(context, segment);
   const maybeSealed = extent < context.settings.segmentBytes;
   let start = 0;
   let likely: number | undefined;
   for (;;) {
-    const found = await findHead(context, { segment, start }, likely);
-    if (found !== undefined) {
+    const found = await findHead(context, { segment, start }, { likely, refilled });
+    if (found === 'down') return yield { kind: 'unknown', start };
+    if (isHead(found)) {
       if (found.head.seal) return yield { kind: 'end', start, sealed: true, found };
       yield { kind: 'batch', found };
       // The first parity lane has a piece of every batch.
@@ -139,22 +144,26 @@ export async function extentOf(context: GroupContext, segment: string): Promise<
   const size = await extentElsewhere(context, segment);
   if (size < context.settings.segmentBytes) return size;
   for await (const walked of walkSegment(context, segment)) {
-    if (walked.kind === 'end') return walked.start;
+    if (walked.kind === 'end' || walked.kind === 'unknown') return walked.start;
   }
   return 0;
 }
 
+/** Told of a stretch that can't be read; `later`: just now, as drives do not answer. */
+export type Missed = (what: string, later: boolean) => void;
+
 /**
- * Every record that can be read, verified, in order of batch, lane and offset. `missed` is told of
- * each stretch that can't be read just now; a batch that was cut (isTorn) hides nothing.
+ * Every record that can be read, verified, in order of batch, lane and offset. A batch that was cut
+ * (isTorn) hides nothing: `missed` is not told of it.
  */
 export async function* recordsOfSegment(
   context: GroupContext,
   segment: string,
-  missed: (what: string) => void = () => undefined,
+  missed: Missed = () => undefined,
 ): AsyncGenerator<SegmentRecord, void, undefined> {
   for await (const walked of walkSegment(context, segment)) {
-    if (walked.kind === 'gap') missed(`bytes ${walked.start} to ${walked.end}`);
+    if (walked.kind === 'gap') missed(`bytes ${walked.start} to ${walked.end}`, false);
+    if (walked.kind === 'unknown') missed(`what may stand from ${walked.start} on`, true);
     if (walked.kind === 'batch') yield* await recordsOfBatch(context, walked.found, missed);
   }
 }
@@ -162,7 +171,7 @@ export async function* recordsOfSegment(
 async function recordsOfBatch(
   context: GroupContext,
   found: FoundHead,
-  missed: (what: string) => void,
+  missed: Missed,
 ): Promise<SegmentRecord[]> {
   const { head } = found;
   const { k } = context.code;
@@ -184,7 +193,7 @@ async function recordsOfBatch(
       if (((data >> lane) & 1) === 0) continue;
       const bytes = (slot.lanes[lane] as Buffer).subarray(0, head.lengths[lane]);
       if ((good >> lane) & 1) records.push(...recordsOfLane(context, found, lane, bytes));
-      else if (!torn) missed(`lane ${lane} of the batch at ${head.start}`);
+      else if (!torn) missed(`lane ${lane} of the batch at ${head.start}`, states.down !== 0);
     }
     return records;
   } finally {

@@ -359,13 +359,18 @@ export class DriveTier implements NodeGroupTier {
   async *records(group: number, segment: string): AsyncGenerator<SegmentRecord, void, undefined> {
     const { context } = this.#groupNumbered(group, segment);
     const missed: string[] = [];
+    let down = false;
+    const miss = (what: string, later: boolean): void => {
+      missed.push(what);
+      down ||= later;
+    };
     const entries = new FilterEntries();
-    for await (const record of recordsOfSegment(context, segment, (what) => missed.push(what))) {
+    for await (const record of recordsOfSegment(context, segment, miss)) {
       entries.add(record.location.id, `${record.bucketId}/${record.key}`);
       yield record;
     }
     if (missed.length === 0) return this.#addFilter(context, segment, entries);
-    const down = context.seats.some(({ present }) => !present);
+    down ||= context.seats.some(({ present }) => !present);
     throw new FirnError(
       down ? 'DriveUnavailable' : 'Corrupt',
       `Not all records can be read: ${missed.slice(0, 5).join(', ')}`,

@@ -23,7 +23,7 @@ import { SEGMENT_DIRECTORY } from '../segment/format.ts';
 import { segmentPath } from '../segment/open-segment.ts';
 import { filterPath } from '../segment/owner-filter.ts';
 import { RecordReader } from '../segment/record-reader.ts';
-import { findHead } from '../segment/batch.ts';
+import { headsOn, isHead } from '../segment/batch.ts';
 import { repairBatch } from '../segment/repair-segment.ts';
 import { isSettled } from '../segment/walk.ts';
 import { findShards, idsOnAny } from '../shard/find-shards.ts';
@@ -264,10 +264,10 @@ export class NodeGroup {
   async healSegmentLocation(location: SegmentLocation): Promise<'whole' | 'partial'> {
     const { context } = this;
     const at = { segment: location.segment, start: location.batch };
-    const found = await findHead(context, at);
+    const looks = await headsOn(context, at);
+    const found = looks.find(isHead);
     if (found === undefined) {
-      const down = context.seats.some(({ present }) => !present);
-      if (down) return 'partial';
+      if (looks.includes('down')) return 'partial';
       throw unreadable(location, noLanes(), 1);
     }
     const { states, repaired, lost } = await repairBatch(context, found);

@@ -268,8 +268,9 @@ async function* catchUp(
   seat: Seat,
   of: Progress & { segment: string },
 ): Work {
-  for await (const walked of walkSegment(context, of.segment)) {
-    if (walked.kind === 'gap' || walked.found === undefined) continue;
+  for await (const walked of walkSegment(context, of.segment, seat.position)) {
+    if (walked.kind === 'unknown') of.result.short = true;
+    if (walked.kind === 'unknown' || walked.kind === 'gap' || walked.found === undefined) continue;
     if (walked.kind === 'end') {
       of.result.made += await repairSeal(context, walked.found, seat.position);
       continue;
