@@ -10,7 +10,14 @@ import type { Engine } from '../../appliance/engine/engine.ts';
 import { settleUpload } from '../../appliance/engine/multipart-end.ts';
 import { BUCKET, type Life } from './life.ts';
 import { collectAll, sweepAll } from './recovery.ts';
-import { complete, slowly, uploadOf, type Uploading, type Workload } from './workloads.ts';
+import {
+  complete,
+  completed,
+  slowly,
+  uploadOf,
+  type Uploading,
+  type Workload,
+} from './workloads.ts';
 import type { World } from './world.ts';
 
 const KiB = 1024;
@@ -63,7 +70,7 @@ const comesLate = <Made>(
   name: string,
   filled: (world: World) => Promise<Made>,
   play: (world: World, engine: Engine, made: Made) => Promise<void>,
-  settings = { choices: 6, recoverEvery: 60 },
+  settings = { choices: 6, recoverEvery: 12 },
 ): Workload => ({
   name,
   ...settings,
@@ -84,10 +91,15 @@ const lateRoller = comesLate('late-roller', anUpload, async (world, engine, one)
   const door = new Door(world, 'get');
   const { uploadId, parts } = one;
   const request = { bucket: BUCKET, key: one.key, uploadId, owner: 'root', parts };
+  // To the client both are one Complete, decided when the other one answers.
+  const decided = Promise.withResolvers<void>();
+  const asked = world.model.did(one.key, completed(one, [1]), () => decided.promise);
   const late = engine.completeUpload(request).catch(refused);
   await completing(world, door);
   await door.closes(1);
   await complete(world, one, { numbers: [1] });
+  decided.resolve();
+  await asked;
   await world.remove(one.key);
   door.letGo();
   await late;

@@ -11,7 +11,7 @@ import type { CodeName } from '../../tiers/node-group/codec/field.ts';
 import { emptyImage, type DriveFault, type SimDrive } from './drive.ts';
 import type { ExploreOptions } from './explore.ts';
 import { BUCKET, type Life } from './life.ts';
-import { contentOf } from './model.ts';
+import { contentOf, type Content } from './model.ts';
 import {
   collectAll,
   compactAll,
@@ -262,6 +262,12 @@ export async function uploadOf(
   return upload;
 }
 
+/** What it becomes of some of its parts. */
+export function completed(of: Uploading, numbers: readonly number[]): Content {
+  const bodies = numbers.map((number) => of.bodies[number - 1] as Uint8Array);
+  return contentOf(Buffer.concat(bodies), etagOfParts(bodies));
+}
+
 /** Completes with some of its parts. */
 export function complete(
   world: World,
@@ -269,9 +275,8 @@ export function complete(
   more: { numbers: readonly number[]; by?: Engine; isNew?: boolean },
 ) {
   const { numbers, by = world.life.engine, isNew = false } = more;
-  const bodies = numbers.map((number) => of.bodies[number - 1] as Uint8Array);
   const parts = numbers.map((number) => of.parts[number - 1] as Uploading['parts'][number]);
-  const content = contentOf(Buffer.concat(bodies), etagOfParts(bodies));
+  const content = completed(of, numbers);
   const request = {
     bucket: BUCKET,
     key: of.key,
