@@ -268,3 +268,36 @@ test.serial(
     t.is(taken.bodies, before + 1);
   },
 );
+
+test.serial(
+  'whoever else lets the socket flow: a piece that may be held is not written over',
+  async (t) => {
+    const bytes = randomBytes(6 * MiB);
+    const { client, failures } = await serving(t, async (incoming, response) => {
+      const body = SocketBody.of(incoming, response, new StallGuard(2000)) as SocketBody;
+      const pieces: Buffer[] = [];
+      let [at, turns] = [0, 0];
+      const isRight = (piece: Buffer): boolean => {
+        const from = at - pieces.slice(pieces.indexOf(piece)).reduce((n, one) => n + one.length, 0);
+        return bytes.subarray(from, from + piece.length).equals(piece);
+      };
+      for (let piece = await body.next(); piece !== undefined; piece = await body.next()) {
+        pieces.push(piece);
+        at += piece.length;
+        if (pieces.length > 2) pieces.shift();
+        turns += 1;
+        for (let i = 0; turns % 8 === 4 && i < 3; i += 1) {
+          incoming.socket.resume();
+          await sleep(10);
+        }
+        t.true(pieces.every(isRight), `${at}`);
+      }
+      body.stop();
+      response.end(`${at} ${incoming.complete}`);
+    });
+    const { socket, answers } = await client();
+    socket.write(Buffer.concat([Buffer.from(head(bytes.length)), bytes]));
+    t.deepEqual(await answers(1), [`${bytes.length} true`]);
+    t.deepEqual(failures, []);
+  },
+);

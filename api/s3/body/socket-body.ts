@@ -135,6 +135,8 @@ export class SocketBody implements Awaited {
   /** Of the body, not yet read from the socket. */
   #left: number;
   readonly #queue: Buffer[] = [];
+  /** The last two pieces handed out, of which one while the next is asked for. */
+  readonly #held: Buffer[] = [];
   #state: 'before' | 'taken' | 'given back' = 'before';
   #hasSink = false;
   /** Read from the socket, and the parser has not been told. */
@@ -190,10 +192,14 @@ export class SocketBody implements Awaited {
     // The parser may be in the middle of what brought the request; and one piece a turn each, so
     // that the sums of bodies that come together are made together.
     await turn();
+    if (this.#held.length > 1) this.#held.shift();
     if (this.#state === 'before') this.#take();
     for (;;) {
       const piece = this.#queue.shift();
-      if (piece !== undefined) return piece;
+      if (piece !== undefined) {
+        this.#held.push(piece);
+        return piece;
+      }
       if (this.#error !== undefined) throw this.#error;
       if (this.#left === 0) return undefined;
       this.#read(true);
@@ -212,6 +218,7 @@ export class SocketBody implements Awaited {
     else if (this.#state === 'before') this.#state = 'given back';
     else if (this.#buffers.length === 0) return;
     this.#queue.length = 0;
+    this.#held.length = 0;
     idle.push(this.#buffers.splice(0));
   }
 
@@ -258,12 +265,14 @@ export class SocketBody implements Awaited {
     return handle === this.#handle && parser === this.#parser && !destroyed;
   }
 
-  /** Where the next bytes shall lie: nobody holds more than the last two pieces. */
+  /** Where the next bytes shall lie; where none is free (others let the socket flow), in SINK. */
   readonly #target = (): Buffer => {
     const left = this.#left;
-    this.#hasSink = left === 0 || this.#queue.length > 1;
+    const buffer = this.#buffers[this.#at] as Buffer;
+    const isIn = (piece: Buffer): boolean => piece.buffer === buffer.buffer;
+    this.#hasSink = left === 0 || this.#held.some(isIn) || this.#queue.some(isIn);
     if (this.#hasSink) return left === 0 ? SINK : SINK.subarray(0, left);
-    return (this.#buffers[this.#at] as Buffer).subarray(0, left);
+    return buffer.subarray(0, left);
   };
 
   readonly #came = (count: number, into: Buffer): boolean => {
@@ -297,8 +306,13 @@ export class SocketBody implements Awaited {
     const name = bodyCallback(parser);
     const onBody = parser[name];
     parser[name] = undefined;
-    const seen = parser.execute(UNSEEN.subarray(0, count));
-    parser[name] = onBody;
+    let seen: unknown;
+    try {
+      seen = parser.execute(UNSEEN.subarray(0, count));
+    } finally {
+      // Whatever is thrown: node lends the parser to other connections afterwards.
+      parser[name] = onBody;
+    }
     // Where the two counts differ nothing that follows can be believed.
     if (seen !== count) this.#socket.destroy(incomplete());
   }
