@@ -301,3 +301,59 @@ test.serial(
     t.deepEqual(failures, []);
   },
 );
+
+// The last one: nothing is taken behind it.
+test.serial(
+  'a throw behind a read that somebody swallows: the body fails, as nobody knows where it lies',
+  async (t) => {
+    const swallowed: unknown[] = [];
+    const swallow = (error: unknown): void => void swallowed.push(error);
+    // Ava's own would end the worker.
+    const others = process.listeners('uncaughtException');
+    process.removeAllListeners('uncaughtException');
+    process.on('uncaughtException', swallow);
+    t.teardown(() => {
+      process.off('uncaughtException', swallow);
+      for (const one of others) process.on('uncaughtException', one);
+    });
+    const bytes = randomBytes(6 * MiB);
+    let wrong = 0;
+    const { client, failures } = await serving(t, async (incoming, response) => {
+      const body = SocketBody.of(incoming, response, new StallGuard(2000));
+      if (body === undefined) return reading(incoming, response);
+      const socket = incoming.socket as unknown as Record<symbol, unknown>;
+      const isCallback = (one: symbol): boolean => one.description === 'kBufferCb';
+      const name = Object.getOwnPropertySymbols(socket).find(isCallback) as symbol;
+      let [at, pieces] = [0, 0];
+      try {
+        for (let piece = await body.next(); piece !== undefined; piece = await body.next()) {
+          if (!bytes.subarray(at, at + piece.length).equals(piece)) wrong += 1;
+          at += piece.length;
+          pieces += 1;
+          if (pieces !== 3) continue;
+          const came = socket[name] as (...all: unknown[]) => unknown;
+          socket[name] = (...all: unknown[]) => {
+            socket[name] = came;
+            process.nextTick(() => {
+              throw new Error('of a neighbour');
+            });
+            return came(...all);
+          };
+        }
+        response.end(String(at));
+      } finally {
+        body.stop();
+      }
+    });
+    const { socket, answers } = await client();
+    const all = Buffer.concat([Buffer.from(head(bytes.length)), bytes]);
+    socket.write(all);
+    t.deepEqual(await answers(1), []);
+    t.is(swallowed.length, 1);
+    t.is(wrong, 0);
+    t.is((failures.pop() as { code: string }).code, 'IncompleteBody');
+    const next = await client();
+    next.socket.write(all);
+    t.deepEqual(await next.answers(1), [`${sumOf(bytes)} small`]);
+  },
+);
