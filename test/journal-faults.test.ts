@@ -420,6 +420,111 @@ test('while the journal takes nothing, nothing is changed that would be seen and
   t.is(link.refusal(), undefined, 'heard of again, it takes changes again');
 });
 
+/** The index is lost: what the drives tell. */
+async function rebuilt(rig: Rig, drives = rig.options.drives): Promise<MemoryIndex> {
+  const index = new MemoryIndex();
+  const journal = await Journal.start({ ...rig.options, drives, index }, { clean: false });
+  await journal.close();
+  return index;
+}
+
+for (const failing of [2, 3]) {
+  test(`of three drives ${failing} do not take the manifest of a snapshot: nothing is announced`, async (t) => {
+    const rig = new Rig(3);
+    const journal = await Journal.found(rig.options);
+    await rig.put(journal, 'before', 'text');
+    const told: string[] = [];
+    const put = (id: string): Promise<unknown> =>
+      rig.put(journal, id, 'text').then(
+        () => told.push(id),
+        () => false,
+      );
+    const path = 'journal/manifest';
+    for (const { faults } of rig.media.slice(0, failing)) {
+      faults.push({ operation: 'write', code: 'ENOSPC', path, times: 1 });
+    }
+    let ended = false;
+    const snapshot = journal.snapshot().finally(() => (ended = true));
+    snapshot.catch(() => undefined);
+    // Some wait behind it, some come later.
+    const during: Promise<unknown>[] = [];
+    for (let i = 0; !ended; i++) {
+      during.push(put(`during-${i}`));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await t.throwsAsync(snapshot);
+    await Promise.all(during);
+    t.false(journal.healthy);
+    await put('after');
+    t.false(told.includes('after'));
+    t.true(await journal.repair());
+    await put('again');
+    t.true(told.includes('again'));
+    t.is(journal.status().drives.length, 3);
+    await journal.close();
+    const index = await rebuilt(rig);
+    for (const id of told) t.truthy(index.row('objects', id), id);
+  });
+}
+
+test('a snapshot that is due while too few drives take the journal removes nothing', async (t) => {
+  const rig = new Rig(3);
+  const journal = await Journal.found(rig.options);
+  for (const { faults } of rig.media.slice(0, 2)) {
+    faults.push({ operation: 'write', code: 'EIO', path: 'journal/manifest', times: 1 });
+  }
+  let last = 0;
+  await t.throwsAsync(async () => {
+    for (let i = 0; i < 40; i++) {
+      await rig.put(journal, `key-${i}`, 'text');
+      last = i;
+    }
+  });
+  await journal.snapshot().catch(() => false);
+  await journal.close();
+  t.truthy((await rebuilt(rig)).row('objects', `key-${last}`));
+});
+
+test('what is committed while a journal is founded is in it', async (t) => {
+  class BusyIndex extends MemoryIndex {
+    asked = 0;
+    override async *rows(from: Uint8Array): ReturnType<MemoryIndex['rows']> {
+      if ((this.asked += 1) === 3) this.commit([['objects', 'key-10', Buffer.from('changed')]]);
+      yield* super.rows(from);
+    }
+  }
+  const index = new BusyIndex();
+  for (let i = 10; i < 50; i++) index.commit([['objects', `key-${i}`, Buffer.from('first')]]);
+  const rig = new Rig(3, { index, stretchBytes: 1 });
+  const journal = await Journal.found(rig.options);
+  await journal.settled(index.state().number);
+  await journal.close();
+  const record = (await rebuilt(rig)).row('objects', 'key-10') ?? [];
+  t.is(Buffer.from(record).toString(), 'changed');
+});
+
+test('a drive whose log power tore while it was away is given that log anew when it joins', async (t) => {
+  const rig = new Rig(3);
+  const { drives, index } = rig.options;
+  const journal = await Journal.found(rig.options);
+  await rig.put(journal, 'before', 'text');
+  await rig.put(journal, 'torn', 'text');
+  await journal.close();
+  const [medium] = rig.media as [Medium];
+  const log = medium.names.get(rig.files(0, 'log').at(-1) as string);
+  t.true(log?.now.includes('torn'));
+  log?.now.fill(0, 8 * KiB, 12 * KiB);
+  // It is away when the others go on.
+  const options = { ...rig.options, drives: drives.slice(1) };
+  await (await Journal.start(options, { clean: false })).close();
+  const again = await Journal.start({ ...rig.options, index }, { clean: false });
+  for (let i = 0; i < 4 && again.status().drives.length < 3; i++) await again.repair();
+  t.is(again.status().drives.length, 3);
+  await again.close();
+  const alone = [medium, new Medium()].map((one, i) => new SimulatedDrive(`alone-${i}`, one));
+  t.truthy((await rebuilt(rig, alone)).row('objects', 'torn'));
+});
+
 test('a snapshot ends soon when Firn stops, and leaves nothing', async (t) => {
   const rig = new Rig(3);
   for (let i = 0; i < 400; i++) rig.index.commit([['objects', `key-${i}`, Buffer.alloc(100, i)]]);

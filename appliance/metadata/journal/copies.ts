@@ -5,7 +5,6 @@
 // drive two small files and some syncs, about 10 ms; there are 65,535.
 
 import type { Drive } from '../../model/drive.ts';
-import { FirnError } from '../../model/errors.ts';
 import { FileCopy, isNoRoom } from './file-copy.ts';
 import { BLOCK_BYTES, encodeFileHeader, type BatchPlace, type FileHeader } from './format.ts';
 import { inTime, lateAfter, ManyCopies, type Patience } from './many-copies.ts';
@@ -21,8 +20,9 @@ import {
 import type { Manifest, SealedFile, Stretch } from './manifest.ts';
 import type { JournalOptions } from './ports.ts';
 import { aheadOn, cutTo, forget, isPart, reserve, usableDrives } from './on-drive.ts';
+import { exhausted, tooFew } from './refusals.ts';
 import type { LogEnd } from './replay.ts';
-import { checksumText, copyFile, draftOf } from './snapshot.ts';
+import { checksumText, copyFile, draftOf, verifyFile } from './snapshot.ts';
 import type { Survey } from './survey.ts';
 
 const LOG_BYTES = 32 * 1024 * 1024;
@@ -53,6 +53,7 @@ export class Copies {
   /** A sealed file that is being written anew. */
   #mending: SealedFile | undefined;
   readonly #failures = new Map<Drive, number>();
+  readonly #readWhole = new Map<Drive, Set<string>>();
   #looks = 0;
   /** The last commit number that all copies hold. */
   number: number;
@@ -99,6 +100,7 @@ export class Copies {
    * True: durable on all copies. False: some failed and are out; the caller goes on by shed().
    */
   async append(bytes: Uint8Array, checksum: bigint): Promise<boolean> {
+    if (this.drives.length < this.#options.copiesMin) throw tooFew(this.#options);
     if (!(await this.#log.write(bytes, this.#position, this.patience))) return false;
     const { file, sequence } = this.#place;
     this.#place = { file, sequence: sequence + 1, previous: checksum };
@@ -185,12 +187,23 @@ export class Copies {
    * A file's id is never used twice, and a copy gets its name when it is whole.
    */
   async #bring(drive: Drive, from: readonly Drive[], again?: SealedFile): Promise<void> {
-    for (const file of sealedIn(this.#manifest)) {
-      const there = await drive.stat(pathOf(file)).catch(() => undefined);
-      const isWhole = there !== undefined && there.sizeBytes >= file.sizeBytes;
-      if (!isWhole || file.file === again?.file) {
-        await copyFile(drive, file, { drives: from, store: this.#manifest.store });
+    const known = this.#readWhole.get(drive) ?? new Set<string>();
+    this.#readWhole.set(drive, known);
+    for (const sealed of sealedIn(this.#manifest)) {
+      const { file, sizeBytes } = sealed;
+      const there = await drive.stat(pathOf(sealed)).catch(() => ({ sizeBytes: 0 }));
+      let isWhole = there.sizeBytes >= sizeBytes;
+      // A log has its length from the start: that of a drive that failed may lack what it was to take.
+      if (isWhole && !known.has(file)) {
+        isWhole = await verifyFile(drive, sealed, this.#manifest.store).then(
+          () => true,
+          () => false,
+        );
       }
+      if (!isWhole || file === again?.file) {
+        await copyFile(drive, sealed, { drives: from, store: this.#manifest.store });
+      }
+      known.add(file);
     }
   }
 
@@ -473,6 +486,7 @@ export class Copies {
   }
 
   #left(drive: Drive, error: unknown): void {
+    this.#readWhole.delete(drive);
     this.#failures.set(drive, (this.#failures.get(drive) ?? 0) + 1);
     this.#options.notice?.({ kind: 'drive-left', path: drive.path, error });
   }
@@ -484,17 +498,3 @@ export class Copies {
 
 export const newFileId = ({ random }: JournalOptions): string =>
   Buffer.from(random.bytes(8)).toString('hex');
-
-export function tooFew({ copiesMin }: JournalOptions, cause?: unknown): FirnError {
-  return new FirnError('MetadataUnavailable', 'too few drives take the metadata journal', {
-    cause,
-    retryable: true,
-    hint: `it needs ${copiesMin} drives of the hot tier: look at ./firn drives`,
-  });
-}
-
-function exhausted(): FirnError {
-  return new FirnError('MetadataUnavailable', 'the metadata journal has used up its epochs', {
-    hint: 'a drive left and joined tens of thousands of times: ask for help, nothing is lost',
-  });
-}

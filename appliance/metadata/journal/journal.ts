@@ -9,10 +9,11 @@ import type { Drive } from '../../model/drive.ts';
 import { FirnError } from '../../model/errors.ts';
 import { isNoRoom } from './file-copy.ts';
 import { batchBytes, BatchBuilder, encodeFileHeader } from './format.ts';
-import { Copies, newFileId, tooFew } from './copies.ts';
+import { Copies, newFileId } from './copies.ts';
 import { usableDrives } from './on-drive.ts';
 import { shownBy, type Manifest, type Stretch } from './manifest.ts';
 import type { JournalOptions } from './ports.ts';
+import { tooFew } from './refusals.ts';
 import { endOfLog, replay } from './replay.ts';
 import { MergedReader } from './merged-reader.ts';
 import { ScrubRound, type Rotten } from './scrub.ts';
@@ -102,7 +103,9 @@ export class Journal {
       snapshot.push(written.stretch);
       ({ to: from, drives } = written);
     }
-    const { epoch, number } = index.state();
+    const { epoch } = index.state();
+    // There is no log: what was committed meanwhile is journaled behind the oldest of them.
+    const number = shownBy({ snapshot });
     const manifest: Manifest = {
       format: 2,
       store,
@@ -110,7 +113,7 @@ export class Journal {
       reserved: 0,
       generation: 0,
       copies: 0,
-      snapshot,
+      snapshot: snapshot.map((one) => ({ ...one, number })),
       logs: [],
       open: '',
       ended: [{ epoch, number }],
@@ -222,6 +225,8 @@ export class Journal {
   }
 
   async #round(): Promise<void> {
+    // It waited behind work that failed: what the copies would take now nobody could read.
+    if (this.#fault !== undefined) return;
     const builder = this.#builder;
     const copies = this.#copies;
     builder.clear();
@@ -287,7 +292,9 @@ export class Journal {
   }
 
   async #leave(leaving: ReadonlySet<Drive>): Promise<void> {
-    await this.#exclusive(() => this.#copies.leave(leaving)).catch((error: unknown) => {
+    await this.#exclusive(async () => {
+      if (this.healthy) await this.#copies.leave(leaving);
+    }).catch((error: unknown) => {
       this.#down(error);
       throw error;
     });
@@ -296,7 +303,9 @@ export class Journal {
 
   async #join(candidate: Drive): Promise<boolean> {
     if (!(await this.#copies.prepare(candidate))) return false;
-    return await this.#exclusive(() => this.#copies.join(candidate)).catch((error: unknown) => {
+    return await this.#exclusive(async () => {
+      return this.healthy && (await this.#copies.join(candidate));
+    }).catch((error: unknown) => {
       this.#down(error);
       throw error;
     });
@@ -344,7 +353,10 @@ export class Journal {
     } finally {
       copies.growing = undefined;
       // Also a snapshot for which there was no room: what was written of it takes room from others.
-      await this.#exclusive(() => this.#copies.tidy());
+      // After a fault drives may name other files than these copies do: what is taken over tidies.
+      await this.#exclusive(async () => {
+        if (this.#fault === undefined) await this.#copies.tidy();
+      });
     }
   }
 
@@ -361,8 +373,12 @@ export class Journal {
     await this.settled(stretch.number);
     const done = await this.#exclusive(async () => {
       // Others after a fault: they know nothing of it, and may have removed it.
-      if (this.#copies !== copies) return false;
+      if (this.#copies !== copies || !this.healthy) return false;
       return await copies.replace(stretch, to?.toString('hex'), drives);
+    }).catch((error: unknown) => {
+      // Too few copies are left, and their log was closed.
+      this.#down(error);
+      throw error;
     });
     return done ? written : undefined;
   }

@@ -60,7 +60,7 @@ export const pathOf = ({ kind, file }: Pick<SealedFile, 'kind' | 'file'>): strin
 export const sealedIn = ({ snapshot, logs }: Manifest): SealedFile[] => [...snapshot, ...logs];
 
 /** Every change up to this commit number is in each stretch: only the logs behind it are needed. */
-export const shownBy = ({ snapshot }: Manifest): number =>
+export const shownBy = ({ snapshot }: Pick<Manifest, 'snapshot'>): number =>
   Math.min(...snapshot.map(({ number }) => number));
 
 /** Every change up to this commit number is in the snapshot or in the logs. */
