@@ -46,9 +46,10 @@ export interface ChildStatus {
 const STARTUP_MS = 60_000;
 /**
  * Half of V8's default for young objects: with 1,500 connections a heap of 50 MB in use grew to 171
- * MB otherwise, and to 77 this way.
+ * MB otherwise, and to 77 this way. And its old objects are looked through once they have grown by
+ * four fifths, not at V8's own choice: 254 and 266 MB at overload instead of 275 to 313.
  */
-const HEAP_FLAGS = ['--max-semi-space-size=8'];
+const HEAP_FLAGS = ['--max-semi-space-size=8', '--heap-growing-percent=80'];
 const TICK_MS = 500;
 
 export class Supervisor {
