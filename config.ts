@@ -13,7 +13,7 @@ import type { Document } from 'yaml';
 import { z } from 'zod';
 import { FirnError } from './appliance/model/errors.ts';
 import { KiB } from './appliance/model/limits.ts';
-import { readKeys, writeKeys } from './appliance/engine/named-keys.ts';
+import { readKeys, writeKeys } from './appliance/engine/bytes/named-keys.ts';
 import { settings } from './settings.ts';
 import type { Parsed, TierConfig } from './settings.ts';
 

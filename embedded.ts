@@ -13,9 +13,9 @@ import type { EmbeddedOptions, EmbeddedStore } from './appliance/metadata/embedd
 import { HEADER_BYTES } from './appliance/metadata/journal/bring-back.ts';
 import type { FindSnapshot, WantedSnapshot } from './appliance/metadata/journal/bring-back.ts';
 import { DAY_MS } from './appliance/model/clock.ts';
-import type { EngineContext } from './appliance/engine/context.ts';
-import { groupsRow } from './appliance/engine/groups.ts';
-import { findKept, keepSnapshot } from './appliance/engine/keep-snapshot.ts';
+import type { EngineContext } from './appliance/engine/document/context.ts';
+import { groupsRow } from './appliance/engine/upkeep/groups.ts';
+import { findKept, keepSnapshot } from './appliance/engine/upkeep/keep-snapshot.ts';
 import type { Drive } from './appliance/model/drive.ts';
 import { FirnError } from './appliance/model/errors.ts';
 import { isNodeGroupTier } from './appliance/model/node-group.ts';

@@ -14,7 +14,7 @@ import { isAllowed } from '../api/s3/access/authorize.ts';
 import { Query } from '../api/s3/input/target.ts';
 import type { S3Request } from '../api/s3/request/request.ts';
 import type { Grant, Ownership, PublicAccessBlock } from '../appliance/model/access.ts';
-import { Accounts } from '../appliance/engine/accounts.ts';
+import { Accounts } from '../appliance/engine/account/accounts.ts';
 import type { Bucket } from '../appliance/model/bucket.ts';
 import type { Version } from '../appliance/model/object.ts';
 import { compilePolicy, evaluate } from '../policies/access/evaluate.ts';

@@ -18,10 +18,10 @@ import type { AdminOptions } from '../api/admin/contract/options.ts';
 import type { Route } from '../api/admin/contract/route.ts';
 import { RequestMetrics } from '../api/metrics.ts';
 import { runCli } from '../appliance/cli/run.ts';
-import { Accounts } from '../appliance/engine/accounts.ts';
-import type { EngineContext } from '../appliance/engine/context.ts';
+import { Accounts } from '../appliance/engine/account/accounts.ts';
+import type { EngineContext } from '../appliance/engine/document/context.ts';
 import { buildEngine } from '../appliance/engine/build.ts';
-import { FileKeys } from '../appliance/engine/named-keys.ts';
+import { FileKeys } from '../appliance/engine/bytes/named-keys.ts';
 import { checksums } from '../tiers/checksum.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type {

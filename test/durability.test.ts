@@ -19,7 +19,7 @@ import { drivesText } from '../appliance/cli/terminal/drives-text.ts';
 import { durabilityText } from '../appliance/cli/terminal/durability-text.ts';
 import { healText } from '../appliance/cli/terminal/heal-text.ts';
 import { paintFor } from '../appliance/cli/terminal/table.ts';
-import type { Core } from '../appliance/engine/core.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
 import { deviceOf, slotsOf, type DeviceTree } from '../appliance/health/device.ts';
 import { HealthWatch } from '../appliance/health/health-watch.ts';
 import { readSmart } from '../appliance/health/smart.ts';

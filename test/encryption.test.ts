@@ -16,12 +16,12 @@ import { Upload as PartsUpload } from '@aws-sdk/lib-storage';
 import test, { type ExecutionContext } from 'ava';
 
 import { lineOf } from '../api/s3/access-line.ts';
-import { moveVersions } from '../appliance/engine/move.ts';
-import { FileKeys, lostKeys, proveKeys } from '../appliance/engine/named-keys.ts';
-import { readKeys, writeKeys } from '../appliance/engine/named-keys.ts';
-import { openEnvelope, unwrapKey, wrapKey } from '../appliance/engine/envelope.ts';
-import { moveIntoPacks } from '../appliance/engine/pack-move.ts';
-import { openBytes, sealingCipher, sealStream } from '../appliance/engine/sealed-bytes.ts';
+import { moveVersions } from '../appliance/engine/move/move.ts';
+import { FileKeys, lostKeys, proveKeys } from '../appliance/engine/bytes/named-keys.ts';
+import { readKeys, writeKeys } from '../appliance/engine/bytes/named-keys.ts';
+import { openEnvelope, unwrapKey, wrapKey } from '../appliance/engine/bytes/envelope.ts';
+import { moveIntoPacks } from '../appliance/engine/move/pack-move.ts';
+import { openBytes, sealingCipher, sealStream } from '../appliance/engine/bytes/sealed-bytes.ts';
 import type { Encryption, EncryptionWish } from '../appliance/model/encryption.ts';
 import { isFirnError, type ErrorCode } from '../appliance/model/errors.ts';
 import { newLocationId, objectId } from '../appliance/model/ids.ts';

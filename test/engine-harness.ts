@@ -5,9 +5,9 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { buildEngine } from '../appliance/engine/build.ts';
-import type { EngineContext, EngineCount } from '../appliance/engine/context.ts';
+import type { EngineContext, EngineCount } from '../appliance/engine/document/context.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
-import { FileKeys } from '../appliance/engine/named-keys.ts';
+import { FileKeys } from '../appliance/engine/bytes/named-keys.ts';
 import type { Clock, Random } from '../appliance/model/clock.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { isFirnError, type ErrorCode } from '../appliance/model/errors.ts';

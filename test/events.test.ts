@@ -14,9 +14,9 @@ import {
   eventRows,
   Notifications,
   receiveEvents,
-} from '../appliance/engine/notifications.ts';
+} from '../appliance/engine/event/notifications.ts';
 import { FirnError } from '../appliance/model/errors.ts';
-import { settleUpload } from '../appliance/engine/multipart-end.ts';
+import { settleUpload } from '../appliance/engine/upload/multipart-end.ts';
 import type { EventRow } from '../appliance/model/event-sink.ts';
 import type { Upload } from '../appliance/model/object.ts';
 import { NotifyWorker, type NotifySettings } from '../workers/notify.ts';

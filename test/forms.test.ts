@@ -11,7 +11,7 @@ import fc from 'fast-check';
 import { FormReader } from '../api/s3/body/form-reader.ts';
 import type { S3Settings, Secret } from '../api/s3/input/settings.ts';
 import { parseFormPolicy } from '../api/s3/signature/form-policy.ts';
-import { Capacities } from '../appliance/engine/capacity.ts';
+import { Capacities } from '../appliance/engine/account/capacity.ts';
 import { quotaRowId, type QuotaUsage } from '../appliance/model/quota.ts';
 import { CLASSES } from './engine-harness.ts';
 import {

@@ -5,10 +5,10 @@
 import { randomBytes } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 
-import { commitObject } from '../appliance/engine/commit.ts';
-import { expireVersion } from '../appliance/engine/expire.ts';
-import { moveVersions } from '../appliance/engine/move.ts';
-import { moveIntoPacks } from '../appliance/engine/pack-move.ts';
+import { commitObject } from '../appliance/engine/document/commit.ts';
+import { expireVersion } from '../appliance/engine/object/expire.ts';
+import { moveVersions } from '../appliance/engine/move/move.ts';
+import { moveIntoPacks } from '../appliance/engine/move/pack-move.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
 import type { Bucket } from '../appliance/model/bucket.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';

@@ -10,7 +10,7 @@ import test, { type ExecutionContext } from 'ava';
 import { inventoriedUsage } from '../api/admin/queries/usage.ts';
 import { buildEngine } from '../appliance/engine/build.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
-import { setQuota, takenOf } from '../appliance/engine/quotas.ts';
+import { setQuota, takenOf } from '../appliance/engine/account/quotas.ts';
 import type { Bucket } from '../appliance/model/bucket.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { newRequestId } from '../appliance/model/ids.ts';

@@ -5,10 +5,10 @@ import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 
 import test from 'ava';
 
-import { compactSegment } from '../appliance/engine/compact.ts';
-import { drainGroup, groupsRow } from '../appliance/engine/groups.ts';
-import { bucketNames } from '../appliance/engine/inventory.ts';
-import { takeLease } from '../appliance/engine/lease.ts';
+import { compactSegment } from '../appliance/engine/upkeep/compact.ts';
+import { drainGroup, groupsRow } from '../appliance/engine/upkeep/groups.ts';
+import { bucketNames } from '../appliance/engine/document/inventory.ts';
+import { takeLease } from '../appliance/engine/document/lease.ts';
 import { objectId } from '../appliance/model/ids.ts';
 import { GRACE_MS, KiB } from '../appliance/model/limits.ts';
 import type { Change, Table } from '../appliance/model/metadata-store.ts';

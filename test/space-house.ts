@@ -8,9 +8,9 @@ import { join } from 'node:path';
 
 import { buildEngine } from '../appliance/engine/build.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
-import { assignGroups, followGroups, noteFounded } from '../appliance/engine/groups.ts';
-import { takeLease } from '../appliance/engine/lease.ts';
-import { FileKeys } from '../appliance/engine/named-keys.ts';
+import { assignGroups, followGroups, noteFounded } from '../appliance/engine/upkeep/groups.ts';
+import { takeLease } from '../appliance/engine/document/lease.ts';
+import { FileKeys } from '../appliance/engine/bytes/named-keys.ts';
 import { buildMetadata } from '../appliance/metadata/build.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type { DriveFile, DriveOpenMode, DriveUsage } from '../appliance/model/drive.ts';

@@ -29,12 +29,12 @@ import {
   rebalanceGroups,
   setRebalance,
   undrainGroup,
-} from '../appliance/engine/groups.ts';
-import { Audit } from '../appliance/engine/audit.ts';
+} from '../appliance/engine/upkeep/groups.ts';
+import { Audit } from '../appliance/engine/upkeep/audit.ts';
 import { buildEngine } from '../appliance/engine/build.ts';
-import { evacuatePage } from '../appliance/engine/evacuate.ts';
-import { moveUploadParts } from '../appliance/engine/move-parts.ts';
-import { moveIntoPacks } from '../appliance/engine/pack-move.ts';
+import { evacuatePage } from '../appliance/engine/upkeep/evacuate.ts';
+import { moveUploadParts } from '../appliance/engine/move/move-parts.ts';
+import { moveIntoPacks } from '../appliance/engine/move/pack-move.ts';
 import type { GroupUsageAnswer, GroupsAnswer } from '../appliance/model/answers.ts';
 import { FirnError } from '../appliance/model/errors.ts';
 import { GRACE_MS } from '../appliance/model/limits.ts';

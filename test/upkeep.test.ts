@@ -19,7 +19,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { buildEngine } from '../appliance/engine/build.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
-import { sweep } from '../appliance/engine/sweep.ts';
+import { sweep } from '../appliance/engine/upkeep/sweep.ts';
 import { DAY_MS, type Clock, type Random } from '../appliance/model/clock.ts';
 import { newLocationId } from '../appliance/model/ids.ts';
 import { GRACE_MS, KiB, MiB } from '../appliance/model/limits.ts';

@@ -9,13 +9,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 
 import { buildEngine } from '../appliance/engine/build.ts';
-import { expireVersion } from '../appliance/engine/expire.ts';
+import { expireVersion } from '../appliance/engine/object/expire.ts';
 import type { Engine } from '../appliance/engine/engine.ts';
-import { inventory } from '../appliance/engine/inventory.ts';
-import { takeLease } from '../appliance/engine/lease.ts';
-import { FileKeys } from '../appliance/engine/named-keys.ts';
+import { inventory } from '../appliance/engine/document/inventory.ts';
+import { takeLease } from '../appliance/engine/document/lease.ts';
+import { FileKeys } from '../appliance/engine/bytes/named-keys.ts';
 import { checksums } from '../tiers/checksum.ts';
-import { resumeMoves } from '../appliance/engine/resume.ts';
+import { resumeMoves } from '../appliance/engine/move/resume.ts';
 import { buildMetadata } from '../appliance/metadata/build.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { FirnError } from '../appliance/model/errors.ts';

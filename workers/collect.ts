@@ -1,7 +1,7 @@
 // Frees what nobody names and whose grace is over (B4), page after page through all candidates.
 
-import { collectPage, noCollect } from '../appliance/engine/collect.ts';
-import type { Core } from '../appliance/engine/core.ts';
+import { collectPage, noCollect } from '../appliance/engine/upkeep/collect.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
 import type { ClockGuard } from './base/clock-guard.ts';
 import type { Turn, Worker } from './base/worker.ts';
 

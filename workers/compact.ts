@@ -8,9 +8,9 @@
 // nothing is moved, and what is wholly dead is freed all the same. Packs of staged tiers are
 // never emptied, as that would cost a retrieval: they go when nothing lives.
 
-import { compactPack, compactSegment, LIVE_SHARE_MIN } from '../appliance/engine/compact.ts';
-import type { Core } from '../appliance/engine/core.ts';
-import { bucketNames } from '../appliance/engine/inventory.ts';
+import { compactPack, compactSegment, LIVE_SHARE_MIN } from '../appliance/engine/upkeep/compact.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
+import { bucketNames } from '../appliance/engine/document/inventory.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
 import type { Pack } from '../appliance/model/location.ts';

@@ -1,7 +1,7 @@
 // Keeps the log of drives: who is here since when, who was replaced. Once an hour is plenty for
 // years; a look that is missed costs nothing, as the next one finds the same drives.
 
-import type { Core } from '../appliance/engine/core.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
 import { driveLogId, NO_DRIVES, observed, type DriveLog } from '../appliance/model/drive-log.ts';
 import type { NodeGroupTier } from '../appliance/model/node-group.ts';
 import { readCheckpoint, saveCheckpoint } from './base/checkpoints.ts';

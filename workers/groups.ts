@@ -4,11 +4,16 @@
 // hold no file of an object and a whole pass that began after that found nothing that names it:
 // then it may leave the settings, and what is in it could never be read again.
 
-import type { Core } from '../appliance/engine/core.ts';
-import { compactSegment } from '../appliance/engine/compact.ts';
-import { evacuatePage, type Evacuation } from '../appliance/engine/evacuate.ts';
-import { followGroups, groupsRow, markEmpty, setRebalance } from '../appliance/engine/groups.ts';
-import { bucketNames } from '../appliance/engine/inventory.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
+import { compactSegment } from '../appliance/engine/upkeep/compact.ts';
+import { evacuatePage, type Evacuation } from '../appliance/engine/upkeep/evacuate.ts';
+import {
+  followGroups,
+  groupsRow,
+  markEmpty,
+  setRebalance,
+} from '../appliance/engine/upkeep/groups.ts';
+import { bucketNames } from '../appliance/engine/document/inventory.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
 import {
   groupWorkId,

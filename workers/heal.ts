@@ -2,7 +2,7 @@
 // write had to leave out when it was acknowledged (table `heals`). Little rest: until it is done
 // one failure more counts double.
 
-import type { Core } from '../appliance/engine/core.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
 import type { NodeGroupTier, StepProgress } from '../appliance/model/node-group.ts';

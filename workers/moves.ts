@@ -1,8 +1,8 @@
 // Takes up the moves of workers that died (step 6 of the protocol): by their intents' phase, once
 // their leases are over.
 
-import type { Core } from '../appliance/engine/core.ts';
-import { resumeMoves } from '../appliance/engine/resume.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
+import { resumeMoves } from '../appliance/engine/move/resume.ts';
 import type { Turn, Worker } from './base/worker.ts';
 
 export class MovesWorker implements Worker {

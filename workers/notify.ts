@@ -6,9 +6,9 @@
 
 import { createHmac } from 'node:crypto';
 
-import { isAnyUntold, settleAnnounced } from '../appliance/engine/announce.ts';
-import type { Core } from '../appliance/engine/core.ts';
-import { eventMessage, eventRows } from '../appliance/engine/notifications.ts';
+import { isAnyUntold, settleAnnounced } from '../appliance/engine/event/announce.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
+import { eventMessage, eventRows } from '../appliance/engine/event/notifications.ts';
 import type { EventRow } from '../appliance/model/event-sink.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
 import type { Turn, Worker, WorkerLog } from './base/worker.ts';

@@ -7,11 +7,16 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import type { Core } from '../appliance/engine/core.ts';
-import { allBuckets, allVersions, inventoryPages } from '../appliance/engine/inventory.ts';
-import { warningsOf } from '../appliance/engine/quota-meter.ts';
-import { allQuotas, newUsage, takenOf, type QuotaState } from '../appliance/engine/quotas.ts';
-import { isEnded, partPages } from '../appliance/engine/upload-rows.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
+import { allBuckets, allVersions, inventoryPages } from '../appliance/engine/document/inventory.ts';
+import { warningsOf } from '../appliance/engine/document/quota-meter.ts';
+import {
+  allQuotas,
+  newUsage,
+  takenOf,
+  type QuotaState,
+} from '../appliance/engine/account/quotas.ts';
+import { isEnded, partPages } from '../appliance/engine/document/upload-rows.ts';
 import type { Bucket } from '../appliance/model/bucket.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { afterPrefix, newId, objectId } from '../appliance/model/ids.ts';

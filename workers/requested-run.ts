@@ -1,7 +1,7 @@
 // Runs of scrub, heal and collect that an operator asked for: the same workers as by schedule, with
 // the outcome in the run's row.
 
-import type { Core } from '../appliance/engine/core.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
 import type { Lease, Run } from '../appliance/model/records.ts';

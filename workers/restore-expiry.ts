@@ -2,11 +2,11 @@
 // scan finds those whose request is gone. Rows of requests go a while after the last of their
 // copies.
 
-import type { Core } from '../appliance/engine/core.ts';
-import { inFlight } from '../appliance/engine/in-flight.ts';
-import { allVersions, inventoryPages } from '../appliance/engine/inventory.ts';
-import { findById, reread } from '../appliance/engine/history.ts';
-import { expireRestore, isLapsed } from '../appliance/engine/restore-expire.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
+import { inFlight } from '../appliance/engine/document/in-flight.ts';
+import { allVersions, inventoryPages } from '../appliance/engine/document/inventory.ts';
+import { findById, reread } from '../appliance/engine/document/history.ts';
+import { expireRestore, isLapsed } from '../appliance/engine/move/restore-expire.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { objectId } from '../appliance/model/ids.ts';
 import type { ObjectDocument, Version } from '../appliance/model/object.ts';

@@ -4,10 +4,10 @@
 // requests are served between the pages of a batch, so that a million objects under a prefix hold
 // nobody up.
 
-import type { Core } from '../appliance/engine/core.ts';
-import { inFlight } from '../appliance/engine/in-flight.ts';
-import { inventoryPages, type InventoryRow } from '../appliance/engine/inventory.ts';
-import { isArchived } from '../appliance/engine/names.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
+import { inFlight } from '../appliance/engine/document/in-flight.ts';
+import { inventoryPages, type InventoryRow } from '../appliance/engine/document/inventory.ts';
+import { isArchived } from '../appliance/engine/document/names.ts';
 import {
   addRestores,
   beginPending,
@@ -19,8 +19,8 @@ import {
   type RestoreCounts,
   type RestoreTarget,
   type StagedBlob,
-} from '../appliance/engine/restore-run.ts';
-import { findById, reread } from '../appliance/engine/history.ts';
+} from '../appliance/engine/move/restore-run.ts';
+import { findById, reread } from '../appliance/engine/document/history.ts';
 import { objectId } from '../appliance/model/ids.ts';
 import type { Restore, ObjectDocument } from '../appliance/model/object.ts';
 import type { RestoreRequest } from '../appliance/model/records.ts';

@@ -4,8 +4,8 @@
 // goes on where it was; what is behind (the machine was off) is caught up with at once. On request
 // one whole pass. What cannot be repaired is a durability alarm, each by name.
 
-import type { Core } from '../appliance/engine/core.ts';
-import { isNamed } from '../appliance/engine/named.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
+import { isNamed } from '../appliance/engine/document/named.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
 import type {

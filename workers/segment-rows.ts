@@ -3,8 +3,8 @@
 // in each. Without it a segment whose notes of the dead were lost (they are not synced) would have
 // to be read whole, 256 MiB at 4+2, to find that out.
 
-import type { Core } from '../appliance/engine/core.ts';
-import { LIVE_SHARE_MIN } from '../appliance/engine/compact.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
+import { LIVE_SHARE_MIN } from '../appliance/engine/upkeep/compact.ts';
 import type { Location } from '../appliance/model/location.ts';
 import type { NodeGroupTier, SegmentInfo } from '../appliance/model/node-group.ts';
 import { readCheckpoint, saveCheckpoint } from './base/checkpoints.ts';

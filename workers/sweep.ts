@@ -2,9 +2,9 @@
 // of ours, metadata that was restored) is an alarm for an operator, and no failure to be tried
 // again.
 
-import { Audit } from '../appliance/engine/audit.ts';
-import { sweep } from '../appliance/engine/sweep.ts';
-import type { Core } from '../appliance/engine/core.ts';
+import { Audit } from '../appliance/engine/upkeep/audit.ts';
+import { sweep } from '../appliance/engine/upkeep/sweep.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
 import type { Location } from '../appliance/model/location.ts';
 import type { NodeGroupTier } from '../appliance/model/node-group.ts';
 import { isFirnError } from '../appliance/model/errors.ts';

@@ -3,9 +3,9 @@
 // operations go (C2). Before that it ends deletions of buckets that a crash cut short: they hide
 // keys that are there.
 
-import { settleDeletions } from '../appliance/engine/buckets.ts';
-import type { Core } from '../appliance/engine/core.ts';
-import { settleUpload } from '../appliance/engine/multipart-end.ts';
+import { settleDeletions } from '../appliance/engine/account/buckets.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
+import { settleUpload } from '../appliance/engine/upload/multipart-end.ts';
 import { isFirnError } from '../appliance/model/errors.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
 import type { Upload } from '../appliance/model/object.ts';

@@ -4,10 +4,10 @@
 // 400 days, counts the same. Days say up to when they are counted: a sample that crashed half-way
 // is taken again without counting twice.
 
-import { loadParts } from '../appliance/engine/history.ts';
-import type { Core } from '../appliance/engine/core.ts';
-import { allBuckets, allVersions, inventoryPages } from '../appliance/engine/inventory.ts';
-import { StoredOnce } from '../appliance/engine/stored-once.ts';
+import { loadParts } from '../appliance/engine/document/history.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
+import { allBuckets, allVersions, inventoryPages } from '../appliance/engine/document/inventory.ts';
+import { StoredOnce } from '../appliance/engine/bytes/stored-once.ts';
 import { DAY_MS } from '../appliance/model/clock.ts';
 import type { Version } from '../appliance/model/object.ts';
 import type { UsageRow } from '../appliance/model/records.ts';

@@ -2,7 +2,7 @@
 // (S3 clients'), locations and drives that wait to be healed. It only asks for jobs; whoever takes
 // them finds the work again in the same rows. Looking costs a few short ranges and writes nothing.
 
-import type { Core } from '../appliance/engine/core.ts';
+import type { Core } from '../appliance/engine/document/core.ts';
 import type { Row } from '../appliance/model/metadata-store.ts';
 import type { RestoreRequest, Run } from '../appliance/model/records.ts';
 import { locationBirth } from '../appliance/model/ids.ts';

@@ -1,8 +1,8 @@
 // What an action is: its name, what it is about, and what it does. An action never sees another
 // account than that of its caller.
 
-import type { Accounts } from '../../appliance/engine/accounts.ts';
-import type { Identities } from '../../appliance/engine/identities.ts';
+import type { Accounts } from '../../appliance/engine/account/accounts.ts';
+import type { Identities } from '../../appliance/engine/account/identities.ts';
 import type { Clock } from '../../appliance/model/clock.ts';
 import type { Asker } from '../s3/access/principal.ts';
 import type { Params } from './params.ts';

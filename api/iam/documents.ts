@@ -2,7 +2,7 @@
 // together. What can't be read, or isn't there any more, denies: it might have been a Deny.
 
 import { FirnError, isFirnError } from '../../appliance/model/errors.ts';
-import type { Identities } from '../../appliance/engine/identities.ts';
+import type { Identities } from '../../appliance/engine/account/identities.ts';
 import type { Bearer } from '../../appliance/model/identity.ts';
 import { parsePolicy } from '../../policies/access/document.ts';
 import { compilePolicy, evaluate, type CompiledPolicy } from '../../policies/access/evaluate.ts';

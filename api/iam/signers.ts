@@ -3,8 +3,8 @@
 // afresh each time, so that what is taken away is gone with the next request; and a session never
 // has more than its role has at that moment.
 
-import type { Accounts } from '../../appliance/engine/accounts.ts';
-import type { Identities } from '../../appliance/engine/identities.ts';
+import type { Accounts } from '../../appliance/engine/account/accounts.ts';
+import type { Identities } from '../../appliance/engine/account/identities.ts';
 import type { Clock } from '../../appliance/model/clock.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
 import type { Bearer, RoleSession, User } from '../../appliance/model/identity.ts';

@@ -33,21 +33,21 @@ import type {
 } from '../model/requests.ts';
 import { md5Lanes } from '../model/md5-lanes.ts';
 import type { Upload } from '../model/object.ts';
-import { createBucket, deleteBucket, listBuckets, updateBucket } from './buckets.ts';
-import { copyObject } from './copy.ts';
-import type { Core } from './core.ts';
-import { deleteObject } from './delete.ts';
-import { getObject, headObject } from './get.ts';
-import { listUploads } from './list-uploads.ts';
-import { listVersions } from './list-versions.ts';
-import { listObjects } from './list.ts';
-import { completeUpload } from './multipart-complete.ts';
-import { createUpload } from './multipart-create.ts';
-import { abortUpload } from './multipart-end.ts';
-import { copyPart, listParts, putPart, type CopyPart } from './multipart-part.ts';
-import { putObject } from './put.ts';
-import { restoreObject } from './request-restore.ts';
-import { updateVersion } from './update-version.ts';
+import { createBucket, deleteBucket, listBuckets, updateBucket } from './account/buckets.ts';
+import { copyObject } from './object/copy.ts';
+import type { Core } from './document/core.ts';
+import { deleteObject } from './object/delete.ts';
+import { getObject, headObject } from './object/get.ts';
+import { listUploads } from './object/list-uploads.ts';
+import { listVersions } from './object/list-versions.ts';
+import { listObjects } from './object/list.ts';
+import { completeUpload } from './upload/multipart-complete.ts';
+import { createUpload } from './upload/multipart-create.ts';
+import { abortUpload } from './upload/multipart-end.ts';
+import { copyPart, listParts, putPart, type CopyPart } from './upload/multipart-part.ts';
+import { putObject } from './object/put.ts';
+import { restoreObject } from './object/request-restore.ts';
+import { updateVersion } from './object/update-version.ts';
 
 export class Engine implements ObjectStore {
   /** For workers: moves, restores and collection run on the same core. */

@@ -1,5 +1,5 @@
 // What buckets and accounts with a quota hold, as the processes that write into them agree on it
-// (appliance/engine/quota-meter.ts). A bucket or account without a quota has no row.
+// (appliance/engine/document/quota-meter.ts). A bucket or account without a quota has no row.
 
 /** Bytes and objects; negative where something went. */
 export interface Amount {

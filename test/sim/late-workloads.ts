@@ -7,7 +7,7 @@ import { isFirnError } from '../../appliance/model/errors.ts';
 import type { Change, Row } from '../../appliance/model/metadata-store.ts';
 import type { Upload } from '../../appliance/model/object.ts';
 import type { Engine } from '../../appliance/engine/engine.ts';
-import { settleUpload } from '../../appliance/engine/multipart-end.ts';
+import { settleUpload } from '../../appliance/engine/upload/multipart-end.ts';
 import { BUCKET, type Life } from './life.ts';
 import { collectAll, sweepAll } from './recovery.ts';
 import {

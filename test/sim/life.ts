@@ -5,13 +5,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { settleDeletions } from '../../appliance/engine/buckets.ts';
+import { settleDeletions } from '../../appliance/engine/account/buckets.ts';
 import { buildEngine } from '../../appliance/engine/build.ts';
 import type { Clock } from '../../appliance/model/clock.ts';
 import type { MetadataStore, Row, Table } from '../../appliance/model/metadata-store.ts';
-import type { EngineContext } from '../../appliance/engine/context.ts';
+import type { EngineContext } from '../../appliance/engine/document/context.ts';
 import type { Engine } from '../../appliance/engine/engine.ts';
-import { loadParts } from '../../appliance/engine/history.ts';
+import { loadParts } from '../../appliance/engine/document/history.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import { GRACE_MS } from '../../appliance/model/limits.ts';
 import { objectId } from '../../appliance/model/ids.ts';

@@ -115,7 +115,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['drives-fail'],
     patches: [
       {
-        file: 'appliance/engine/garbage.ts',
+        file: 'appliance/engine/document/garbage.ts',
         from: '!needsHeal(location)) continue;',
         to: 'needsHeal(location) || true) continue;',
       },
@@ -137,7 +137,7 @@ export const MUTANTS: readonly Mutant[] = [
     lies: { cloudLies: { damages: true } },
     patches: [
       {
-        file: 'appliance/engine/move.ts',
+        file: 'appliance/engine/move/move.ts',
         from: 'if (isSame(stored) && isSame(found)) return;',
         to: 'return;',
       },
@@ -148,7 +148,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['transition-compressed'],
     patches: [
       {
-        file: 'appliance/engine/move.ts',
+        file: 'appliance/engine/move/move.ts',
         from: "return { ...stored.location, codec: 'zstd', plainBytes: part.sizeBytes };",
         to: 'return stored.location;',
       },
@@ -159,7 +159,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['late-worker'],
     patches: [
       {
-        file: 'appliance/engine/lease.ts',
+        file: 'appliance/engine/document/lease.ts',
         from: 'if (row === undefined || !this.#isOurs(row)) throw this.#lost();',
         to: 'if (row === undefined || !this.#isOurs(row)) return;',
       },
@@ -171,7 +171,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['put-large'],
     patches: [
       {
-        file: 'appliance/engine/collect.ts',
+        file: 'appliance/engine/upkeep/collect.ts',
         from: 'if (await isNamed(core, value, await one.look())) {',
         to: 'if ((await isNamed(core, value, await one.look())) && id === "") {',
       },
@@ -182,7 +182,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['restore'],
     patches: [
       {
-        file: 'appliance/engine/relocate.ts',
+        file: 'appliance/engine/move/relocate.ts',
         from: "restore === 'none' ? rest :",
         to: "restore === 'none' ? { ...rest, parts: [] } :",
       },
@@ -258,7 +258,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['sharing'],
     patches: [
       {
-        file: 'appliance/engine/sharing.ts',
+        file: 'appliance/engine/upkeep/sharing.ts',
         from: 'if (value.at + graceMs <= clock.now()) old.push(value.object);',
         to: 'if (graceMs > 0) old.push(value.object);',
       },
@@ -269,7 +269,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['sharing'],
     patches: [
       {
-        file: 'appliance/engine/collect.ts',
+        file: 'appliance/engine/upkeep/collect.ts',
         from: 'const isShared = shares && value.location !== undefined',
         to: 'const isShared = !shares && value.location !== undefined',
       },
@@ -289,7 +289,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'D3: an answer without a commit of its own does not wait',
     workloads: ['embedded-put'],
-    patches: [{ file: 'appliance/engine/commit.ts', from: 'await store.settled();', to: '' }],
+    patches: [
+      { file: 'appliance/engine/document/commit.ts', from: 'await store.settled();', to: '' },
+    ],
   },
   {
     name: 'D3: a refusal does not wait for what it saw',
@@ -319,7 +321,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['late-roller'],
     patches: [
       {
-        file: 'appliance/engine/multipart-end.ts',
+        file: 'appliance/engine/upload/multipart-end.ts',
         from: 'const before = draft.operation(operation);',
         to: 'const before = undefined as string | undefined;',
       },
@@ -330,7 +332,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['late-roller'],
     patches: [
       {
-        file: 'appliance/engine/multipart-end.ts',
+        file: 'appliance/engine/upload/multipart-end.ts',
         from: 'draft.record(operation, version.id);',
         to: '',
       },
@@ -341,7 +343,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['late-refusal'],
     patches: [
       {
-        file: 'appliance/engine/multipart-end.ts',
+        file: 'appliance/engine/upload/multipart-end.ts',
         from: 'draft.record(operation, REFUSED);',
         to: '',
       },
@@ -352,7 +354,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['late-in-bucket'],
     patches: [
       {
-        file: 'appliance/engine/confirm-bucket.ts',
+        file: 'appliance/engine/document/confirm-bucket.ts',
         from: 'await settleLateWrite(core, confirming, row);',
         to: '',
       },
@@ -363,7 +365,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['late-overwrite'],
     patches: [
       {
-        file: 'appliance/engine/confirm-bucket.ts',
+        file: 'appliance/engine/document/confirm-bucket.ts',
         from: 'if (created && (await undo(core, confirming)))',
         to: 'if (await undo(core, confirming))',
       },
@@ -374,7 +376,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['late-release'],
     patches: [
       {
-        file: 'appliance/engine/garbage.ts',
+        file: 'appliance/engine/document/garbage.ts',
         from: 'return now + listedAgeMs(context);',
         to: 'return now + context.graceMs + listedAgeMs(context) * 0;',
       },
@@ -385,7 +387,7 @@ export const MUTANTS: readonly Mutant[] = [
     workloads: ['late-writer'],
     patches: [
       {
-        file: 'appliance/engine/commit.ts',
+        file: 'appliance/engine/document/commit.ts',
         from: 'bound = Math.min(bound, until ?? 0);',
         to: 'bound = Math.max(bound, until ?? 0);',
       },

@@ -2,21 +2,21 @@
 // grace and more later, sweeps and collects until nothing is left to free. Nothing that a client
 // may count on may go by that, and nothing that nobody names may stay.
 
-import { collectPage } from '../../appliance/engine/collect.ts';
-import { takeLease, type HeldLease } from '../../appliance/engine/lease.ts';
-import { settleUpload } from '../../appliance/engine/multipart-end.ts';
-import { resumeMoves } from '../../appliance/engine/resume.ts';
-import { loadParts } from '../../appliance/engine/history.ts';
+import { collectPage } from '../../appliance/engine/upkeep/collect.ts';
+import { takeLease, type HeldLease } from '../../appliance/engine/document/lease.ts';
+import { settleUpload } from '../../appliance/engine/upload/multipart-end.ts';
+import { resumeMoves } from '../../appliance/engine/move/resume.ts';
+import { loadParts } from '../../appliance/engine/document/history.ts';
 import {
   moveVersions,
   noMoves,
   type MoveCounts,
   type MovingVersion,
-} from '../../appliance/engine/move.ts';
-import { moveIntoPacks } from '../../appliance/engine/pack-move.ts';
-import { sweep } from '../../appliance/engine/sweep.ts';
-import { compactPack, compactSegment } from '../../appliance/engine/compact.ts';
-import { bucketNames } from '../../appliance/engine/inventory.ts';
+} from '../../appliance/engine/move/move.ts';
+import { moveIntoPacks } from '../../appliance/engine/move/pack-move.ts';
+import { sweep } from '../../appliance/engine/upkeep/sweep.ts';
+import { compactPack, compactSegment } from '../../appliance/engine/upkeep/compact.ts';
+import { bucketNames } from '../../appliance/engine/document/inventory.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import { GRACE_MS } from '../../appliance/model/limits.ts';
 import type { StepJob } from '../../appliance/model/node-group.ts';

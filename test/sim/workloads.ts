@@ -6,7 +6,7 @@ import { DAY_MS } from '../../appliance/model/clock.ts';
 import { newLocationId } from '../../appliance/model/ids.ts';
 import type { Engine } from '../../appliance/engine/engine.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
-import { moveVersions } from '../../appliance/engine/move.ts';
+import { moveVersions } from '../../appliance/engine/move/move.ts';
 import type { CodeName } from '../../tiers/node-group/codec/field.ts';
 import { emptyImage, type DriveFault, type SimDrive } from './drive.ts';
 import type { ExploreOptions } from './explore.ts';

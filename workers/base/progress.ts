@@ -3,7 +3,7 @@
 // drives were really refilled at. Written once a second at most; a row that is lost costs only what
 // people would have seen.
 
-import type { Core } from '../../appliance/engine/core.ts';
+import type { Core } from '../../appliance/engine/document/core.ts';
 import type { StepProgress } from '../../appliance/model/node-group.ts';
 import {
   upkeepRowId,

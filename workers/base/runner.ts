@@ -6,7 +6,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { isFirnError } from '../../appliance/model/errors.ts';
-import { takeLease, type HeldLease, type LeaseContext } from '../../appliance/engine/lease.ts';
+import {
+  takeLease,
+  type HeldLease,
+  type LeaseContext,
+} from '../../appliance/engine/document/lease.ts';
 import { Throttle } from './throttle.ts';
 import type { Turn, Worker, WorkerLog, WorkerStatus } from './worker.ts';
 

@@ -2,7 +2,7 @@
 // compare-and-swap. A crash between the work and its row loses that batch's count from a report,
 // never an object.
 
-import { inFlight } from '../../appliance/engine/in-flight.ts';
+import { inFlight } from '../../appliance/engine/document/in-flight.ts';
 import type { Change, MetadataStore } from '../../appliance/model/metadata-store.ts';
 import type { UsageRow } from '../../appliance/model/records.ts';
 

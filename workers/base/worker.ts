@@ -4,7 +4,7 @@
 // Everything it does may be done twice, or by two at once: what makes that harmless are the
 // protocol's own comparisons.
 
-import type { LeaseGuard } from '../../appliance/engine/lease.ts';
+import type { LeaseGuard } from '../../appliance/engine/document/lease.ts';
 
 /**
  * busy: in a step. throttled: resting after one. idle: nothing to do, or another process does it.

@@ -4,8 +4,8 @@
 // for one more (`firn run inventory`). One that fails (its destination is gone, its quota used up)
 // says so in the log and holds up no other.
 
-import type { Core } from '../../appliance/engine/core.ts';
-import { allBuckets } from '../../appliance/engine/inventory.ts';
+import type { Core } from '../../appliance/engine/document/core.ts';
+import { allBuckets } from '../../appliance/engine/document/inventory.ts';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { DAY_MS } from '../../appliance/model/clock.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';

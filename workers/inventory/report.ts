@@ -8,9 +8,9 @@ import { createHash, hash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 
-import type { Core } from '../../appliance/engine/core.ts';
-import { allVersions, inventoryPages } from '../../appliance/engine/inventory.ts';
-import { putObject } from '../../appliance/engine/put.ts';
+import type { Core } from '../../appliance/engine/document/core.ts';
+import { allVersions, inventoryPages } from '../../appliance/engine/document/inventory.ts';
+import { putObject } from '../../appliance/engine/object/put.ts';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { FirnError } from '../../appliance/model/errors.ts';
 import { MiB } from '../../appliance/model/limits.ts';

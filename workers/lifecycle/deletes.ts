@@ -5,10 +5,10 @@
 
 import type { Decision, Evaluator } from '../../policies/evaluator.ts';
 import type { Facts, VersionFacts } from '../../policies/facts.ts';
-import type { Core } from '../../appliance/engine/core.ts';
-import { expireVersion } from '../../appliance/engine/expire.ts';
-import { inFlight } from '../../appliance/engine/in-flight.ts';
-import { abortUpload } from '../../appliance/engine/multipart-end.ts';
+import type { Core } from '../../appliance/engine/document/core.ts';
+import { expireVersion } from '../../appliance/engine/object/expire.ts';
+import { inFlight } from '../../appliance/engine/document/in-flight.ts';
+import { abortUpload } from '../../appliance/engine/upload/multipart-end.ts';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import type { ClockGuard } from '../base/clock-guard.ts';

@@ -3,9 +3,9 @@
 // dies at once. What goes to the landing tier (promotion) is copied one by one, everything else
 // goes into packs; where only the class changes no byte is touched.
 
-import type { Core } from '../../appliance/engine/core.ts';
-import { inFlight } from '../../appliance/engine/in-flight.ts';
-import type { LeaseGuard } from '../../appliance/engine/lease.ts';
+import type { Core } from '../../appliance/engine/document/core.ts';
+import { inFlight } from '../../appliance/engine/document/in-flight.ts';
+import type { LeaseGuard } from '../../appliance/engine/document/lease.ts';
 import {
   addMoves,
   changeClass,
@@ -15,8 +15,8 @@ import {
   noMoves,
   type MoveCounts,
   type MovingVersion,
-} from '../../appliance/engine/move.ts';
-import { moveIntoPacks } from '../../appliance/engine/pack-move.ts';
+} from '../../appliance/engine/move/move.ts';
+import { moveIntoPacks } from '../../appliance/engine/move/pack-move.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import { MiB, PACK_BYTES_TARGET } from '../../appliance/model/limits.ts';
 import { addUsage } from '../base/usage-rows.ts';

@@ -6,8 +6,8 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { allBuckets } from '../../appliance/engine/inventory.ts';
-import type { Core } from '../../appliance/engine/core.ts';
+import { allBuckets } from '../../appliance/engine/document/inventory.ts';
+import type { Core } from '../../appliance/engine/document/core.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import type { Run } from '../../appliance/model/records.ts';
 import { readCheckpoint, removeCheckpoint, saveCheckpoint } from '../base/checkpoints.ts';

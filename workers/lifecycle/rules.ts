@@ -8,7 +8,7 @@ import { Evaluator, type EvaluatorOptions } from '../../policies/evaluator.ts';
 import type { FactsContext } from '../../policies/facts.ts';
 import { buildRuleSets } from '../../policies/rule-sets.ts';
 import type { RuleSet } from '../../policies/rule.ts';
-import type { Core } from '../../appliance/engine/core.ts';
+import type { Core } from '../../appliance/engine/document/core.ts';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import type { PolicySet } from '../../appliance/model/records.ts';

@@ -12,20 +12,20 @@ import {
   type FactsContext,
   type VersionFacts,
 } from '../../policies/facts.ts';
-import type { Core } from '../../appliance/engine/core.ts';
-import { loadParts, reread } from '../../appliance/engine/history.ts';
+import type { Core } from '../../appliance/engine/document/core.ts';
+import { loadParts, reread } from '../../appliance/engine/document/history.ts';
 import {
   allVersions,
   inventoryPages,
   type InventoryRow,
-} from '../../appliance/engine/inventory.ts';
-import { expireRestore, isLapsed } from '../../appliance/engine/restore-expire.ts';
+} from '../../appliance/engine/document/inventory.ts';
+import { expireRestore, isLapsed } from '../../appliance/engine/move/restore-expire.ts';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { afterPrefix, objectId } from '../../appliance/model/ids.ts';
 import type { Row } from '../../appliance/model/metadata-store.ts';
 import type { ObjectDocument, Part, Upload, Version } from '../../appliance/model/object.ts';
 import type { RestoreRequest } from '../../appliance/model/records.ts';
-import { findById } from '../../appliance/engine/history.ts';
+import { findById } from '../../appliance/engine/document/history.ts';
 import type { Turn } from '../base/worker.ts';
 import { confirmed, type DeleteBatches } from './deletes.ts';
 import type { MoveBatches } from './moves.ts';

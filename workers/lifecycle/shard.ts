@@ -2,8 +2,8 @@
 // compiles the rules itself, for each bucket by the row that it scans under, and acts only by the
 // policy files that the pass was frozen with.
 
-import type { Core } from '../../appliance/engine/core.ts';
-import type { MoveCounts } from '../../appliance/engine/move.ts';
+import type { Core } from '../../appliance/engine/document/core.ts';
+import type { MoveCounts } from '../../appliance/engine/move/move.ts';
 import type { Bucket } from '../../appliance/model/bucket.ts';
 import { isFirnError } from '../../appliance/model/errors.ts';
 import { readCheckpoint, saveCheckpoint } from '../base/checkpoints.ts';

@@ -2,7 +2,7 @@
 // nothing, and asks the workers for work only by rows (`runs`, `restores`), so that it can run in
 // the primary process beside children that crash and come back.
 
-import type { Accounts } from '../../../appliance/engine/accounts.ts';
+import type { Accounts } from '../../../appliance/engine/account/accounts.ts';
 import type { Clock, Random } from '../../../appliance/model/clock.ts';
 import type { DriveHealth } from '../../../appliance/model/drive-health.ts';
 import type { MetadataStore } from '../../../appliance/model/metadata-store.ts';

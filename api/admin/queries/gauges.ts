@@ -1,8 +1,8 @@
 // Gauges of the whole appliance for /metrics: cheap to ask for, as a scraper does so every few
 // seconds. Nothing here scans the inventory.
 
-import { keptSnapshots } from '../../../appliance/engine/keep-snapshot.ts';
-import { allQuotas, takenOf } from '../../../appliance/engine/quotas.ts';
+import { keptSnapshots } from '../../../appliance/engine/upkeep/keep-snapshot.ts';
+import { allQuotas, takenOf } from '../../../appliance/engine/account/quotas.ts';
 import type { DriveAnswer } from '../../../appliance/model/drive-answers.ts';
 import {
   SWEEP_AUDIT,

@@ -1,6 +1,6 @@
 // The node groups of every tier: room, state, and how far a drain or a rebalance is.
 
-import { drainingIn, groupsRow } from '../../../appliance/engine/groups.ts';
+import { drainingIn, groupsRow } from '../../../appliance/engine/upkeep/groups.ts';
 import type {
   GroupAnswer,
   GroupsAnswer,

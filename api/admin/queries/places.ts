@@ -6,8 +6,8 @@ import type { Location, Pack } from '../../../appliance/model/location.ts';
 import type { MetadataStore } from '../../../appliance/model/metadata-store.ts';
 import type { UploadPart, Version } from '../../../appliance/model/object.ts';
 import type { Garbage } from '../../../appliance/model/records.ts';
-import { loadParts } from '../../../appliance/engine/history.ts';
-import { StoredOnce } from '../../../appliance/engine/stored-once.ts';
+import { loadParts } from '../../../appliance/engine/document/history.ts';
+import { StoredOnce } from '../../../appliance/engine/bytes/stored-once.ts';
 import { allRows } from '../contract/rows.ts';
 import { groupKey, type CountedBytes } from './groups.ts';
 

@@ -6,7 +6,7 @@ import type { Bucket } from '../../../appliance/model/bucket.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { NULL_VERSION, objectId } from '../../../appliance/model/ids.ts';
 import type { ObjectDocument, Upload } from '../../../appliance/model/object.ts';
-import { allVersions, inventoryPages } from '../../../appliance/engine/inventory.ts';
+import { allVersions, inventoryPages } from '../../../appliance/engine/document/inventory.ts';
 import { explain } from '../../../policies/explain.ts';
 import { factsOfKey, factsOfUpload } from '../../../policies/facts.ts';
 import type { Facts, FactsContext } from '../../../policies/facts.ts';

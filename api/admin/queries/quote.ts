@@ -7,7 +7,7 @@ import { FirnError } from '../../../appliance/model/errors.ts';
 import { newRequestId } from '../../../appliance/model/ids.ts';
 import type { Pack } from '../../../appliance/model/location.ts';
 import type { Version } from '../../../appliance/model/object.ts';
-import { inventoryPages } from '../../../appliance/engine/inventory.ts';
+import { inventoryPages } from '../../../appliance/engine/document/inventory.ts';
 import { quoteRestore as price } from '../../../policies/cost/quote.ts';
 import type { QuotedObject } from '../../../policies/cost/quote.ts';
 import type { AdminOptions } from '../contract/options.ts';

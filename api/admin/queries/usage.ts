@@ -11,7 +11,11 @@ import {
   type InventoryState,
   type UsageRow,
 } from '../../../appliance/model/records.ts';
-import { allBuckets, allVersions, inventoryPages } from '../../../appliance/engine/inventory.ts';
+import {
+  allBuckets,
+  allVersions,
+  inventoryPages,
+} from '../../../appliance/engine/document/inventory.ts';
 import { isNodeGroupTier } from '../../../appliance/model/node-group.ts';
 import type { AdminOptions } from '../contract/options.ts';
 import type { RouteInput } from '../contract/route.ts';

@@ -1,7 +1,7 @@
 // Accounts and key pairs. A secret key leaves Firn exactly once: in the answer that made it.
 
 import { z } from 'zod';
-import type { KeyInfo } from '../../../appliance/engine/accounts.ts';
+import type { KeyInfo } from '../../../appliance/engine/account/accounts.ts';
 import type { AccountAnswer, KeyAnswer } from '../../../appliance/model/answers.ts';
 import type { Account } from '../../../appliance/model/bucket.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';

@@ -1,7 +1,7 @@
 // Buckets as an operator sets them, beside what S3 says of them: whether equal bytes are kept once.
 
 import { z } from 'zod';
-import { setDedupe } from '../../../appliance/engine/buckets.ts';
+import { setDedupe } from '../../../appliance/engine/account/buckets.ts';
 import type { BucketAnswer } from '../../../appliance/model/answers.ts';
 import type { Bucket } from '../../../appliance/model/bucket.ts';
 import { route, type Route } from '../contract/route.ts';

@@ -7,7 +7,7 @@ import {
   eventMessage,
   eventRows,
   receiveEvents,
-} from '../../../appliance/engine/notifications.ts';
+} from '../../../appliance/engine/event/notifications.ts';
 import type { EventTargetAnswer } from '../../../appliance/model/answers.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import type { MetadataStore } from '../../../appliance/model/metadata-store.ts';

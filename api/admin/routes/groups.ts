@@ -7,7 +7,7 @@ import {
   rebalanceGroups,
   setRebalance,
   undrainGroup,
-} from '../../../appliance/engine/groups.ts';
+} from '../../../appliance/engine/upkeep/groups.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { isNodeGroupTier } from '../../../appliance/model/node-group.ts';
 import type { AdminOptions } from '../contract/options.ts';

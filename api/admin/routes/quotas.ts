@@ -1,8 +1,13 @@
 // Quotas: what a bucket, or all buckets of an account, may hold.
 
 import { z } from 'zod';
-import { warningsOf } from '../../../appliance/engine/quota-meter.ts';
-import { allQuotas, setQuota, takenOf, type QuotaState } from '../../../appliance/engine/quotas.ts';
+import { warningsOf } from '../../../appliance/engine/document/quota-meter.ts';
+import {
+  allQuotas,
+  setQuota,
+  takenOf,
+  type QuotaState,
+} from '../../../appliance/engine/account/quotas.ts';
 import type { QuotaAnswer } from '../../../appliance/model/answers.ts';
 import { FirnError } from '../../../appliance/model/errors.ts';
 import { route, type Route } from '../contract/route.ts';

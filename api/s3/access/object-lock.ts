@@ -1,5 +1,5 @@
 // Who may lock, see a lock and pass over one: each is an action of its own, beside that of the
-// operation. The engine keeps the lock itself (appliance/engine/protection.ts). The danger is a key
+// operation. The engine keeps the lock itself (engine/document/protection.ts). The danger is a key
 // pair that may only write, and yet locks what it wrote for a hundred years, or unlocks it.
 
 import type { Version } from '../../../appliance/model/object.ts';

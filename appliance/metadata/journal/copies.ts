@@ -193,7 +193,7 @@ export class Copies {
       const { file, sizeBytes } = sealed;
       const there = await drive.stat(pathOf(sealed)).catch(() => ({ sizeBytes: 0 }));
       let isWhole = there.sizeBytes >= sizeBytes;
-      // A log has its length from the start: that of a drive that failed may lack what it was to take.
+      // A log has its length from the start: that of a drive that failed may lack what came last.
       if (isWhole && !known.has(file)) {
         isWhole = await verifyFile(drive, sealed, this.#manifest.store).then(
           () => true,
