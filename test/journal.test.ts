@@ -524,8 +524,9 @@ test('the newest two snapshots are kept in another tier, and the sweep knows who
   const { context } = h.engine.core;
   const tier = h.tiers.get('cold');
   if (tier === undefined) throw new Error('the house has a cold tier');
-  for (let i = 0; i < 4; i++) {
-    await put(rig, journal, `key-${i}`, `text ${i}`);
+  for (let i = 0; i < 5; i++) {
+    // The last one has the number and size of the one before, but it is of other files.
+    if (i < 4) await put(rig, journal, `key-${i}`, `text ${i}`);
     t.true(await journal.snapshot());
     const { snapshot } = journal.status();
     const read = (): AsyncIterable<Uint8Array> => journal.snapshotBytes();
@@ -536,7 +537,7 @@ test('the newest two snapshots are kept in another tier, and the sweep knows who
   const kept = await keptSnapshots(context.store);
   t.deepEqual(
     kept.map(({ number }) => number),
-    [4, 3],
+    [4, 4],
   );
   const blob = tier.blobs.get(kept[0]?.location.id ?? '');
   const [path] = journalFiles(rig.media[0] as Medium, 'snapshot');

@@ -19,6 +19,8 @@ export interface KeptSnapshot {
   tier: string;
   location: BlobLocation;
   sizeBytes: number;
+  /** Of which files it is; kept before there was one: another than any. */
+  print?: string;
   /** Engine ms. */
   at: number;
 }
@@ -69,14 +71,13 @@ export async function keptSnapshots(store: MetadataStore): Promise<KeptSnapshot[
 export async function keepSnapshot(
   context: Pick<EngineContext, 'store' | 'clock' | 'random'>,
   tier: Tier,
-  snapshot: { number: number; sizeBytes: number; read: () => Body },
+  snapshot: { number: number; sizeBytes: number; print: string; read: () => Body },
 ): Promise<void> {
   const { store, clock, random } = context;
-  const { number, sizeBytes } = snapshot;
+  const { number, sizeBytes, print } = snapshot;
   const row = await rowOf(store);
   const before = row?.value.kept ?? [];
-  const isIt = (one: KeptSnapshot): boolean =>
-    one.number === number && one.sizeBytes === sizeBytes && one.tier === tier.name;
+  const isIt = (one: KeptSnapshot): boolean => one.print === print && one.tier === tier.name;
   if (before.some(isIt)) return;
   const { location, checksum } = await tier.put({
     id: newLocationId(clock, random),
@@ -90,7 +91,7 @@ export async function keepSnapshot(
       subject: tier.name,
     });
   }
-  const made = { number, tier: tier.name, location, sizeBytes, at: clock.now() };
+  const made = { number, tier: tier.name, location, sizeBytes, print, at: clock.now() };
   const value: KeptSnapshots = { format: 1, kept: [made, ...before].slice(0, KEPT_MAX) };
   const result =
     row === undefined

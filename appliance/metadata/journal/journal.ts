@@ -11,7 +11,7 @@ import { isNoRoom } from './file-copy.ts';
 import { batchBytes, BatchBuilder, encodeFileHeader } from './format.ts';
 import { Copies, newFileId } from './copies.ts';
 import { usableDrives } from './on-drive.ts';
-import { shownBy, type Manifest, type Stretch } from './manifest.ts';
+import { printOf, shownBy, type Manifest, type Stretch } from './manifest.ts';
 import type { JournalOptions } from './ports.ts';
 import { tooFew } from './refusals.ts';
 import { endOfLog, replay } from './replay.ts';
@@ -30,8 +30,8 @@ export interface JournalStatus {
   drives: string[];
   /** So many should. */
   copies: number;
-  /** Every change up to `number` is in it; bytes of all its files. */
-  snapshot: { number: number; sizeBytes: number };
+  /** Every change up to `number` is in it; bytes of all its files, and which files these are. */
+  snapshot: { number: number; sizeBytes: number; print: string };
   logBytes: number;
   /** Why nothing can be journaled now. */
   fault: unknown;
@@ -180,7 +180,7 @@ export class Journal {
       drives: drives.map(({ path }) => path),
       copies: this.#options.copies,
       number,
-      snapshot: { number: shownBy(manifest), sizeBytes },
+      snapshot: { number: shownBy(manifest), sizeBytes, print: printOf(manifest.snapshot) },
       logBytes,
       fault: this.#fault?.cause,
     };

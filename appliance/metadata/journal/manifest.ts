@@ -2,6 +2,7 @@
 // It is replaced as a whole, so a drive changes from one epoch to the next in one step and never
 // shows a snapshot of one with the log of another (D6). One line of JSON and its checksum.
 
+import { hash } from 'node:crypto';
 import { Xxh3 } from '../../model/xxhash.ts';
 import type { Drive } from '../../model/drive.ts';
 import { FirnError } from '../../model/errors.ts';
@@ -31,6 +32,10 @@ export interface Stretch extends SealedFile {
   /** Place of its first row (format.ts), in hex; empty: before all. */
   from: string;
 }
+
+/** Tells snapshots apart that agree in number and size: one that was given up half way does. */
+export const printOf = (snapshot: readonly Stretch[]): string =>
+  hash('sha256', snapshot.map(({ file }) => file).join()).slice(0, 32);
 
 export interface Manifest {
   format: 2;
