@@ -213,6 +213,8 @@ export class Md5Lanes {
   /** Another chunk for it; hashes what makes room for one. */
   #open(stream: Stream): void {
     if (stream.open !== undefined) stream.full.push(stream.open);
+    // Whatever throws below: a chunk that is in both places would be given back twice.
+    stream.open = undefined;
     // Nobody to wait for: the sum keeps up with the body, and its end costs nothing.
     const isAlone = this.#streams.size === 1;
     while (stream.full.length > (isAlone ? 0 : CHUNKS_BEHIND_MAX)) this.#round(stream);
