@@ -9,7 +9,7 @@ import type { ShardLocation } from '../../../appliance/model/location.ts';
 import type { Seat } from '../drive/seat.ts';
 import { bits, type GroupContext } from '../group/context.ts';
 import type { LaneOrder } from '../group/lane-order.ts';
-import { READ_STALL_FACTOR } from '../group/ends-in.ts';
+import { readEnds } from '../group/ends-in.ts';
 import { isAbsent, noLanes, unreadable, type LaneStates } from '../group/missing.ts';
 import type { OpenFile } from '../group/open-files.ts';
 import {
@@ -135,15 +135,7 @@ export class LaneReads {
 
   /** Waits for a read, but not for ever: the drive of one that hangs rests. */
   async #decide(run: LaneRun, reading: Promise<LaneState | FirnError>, seat: Seat): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const hopeless = new Promise<LaneState>((resolve) => {
-      timer = setTimeout(() => {
-        seat.rest('a read did not end in time');
-        resolve('down');
-      }, this.#context.settings.stallMs * READ_STALL_FACTOR);
-    });
-    const state = await Promise.race([reading, hopeless]);
-    clearTimeout(timer);
+    const state = (await readEnds(this.#context, seat, reading)) ? await reading : 'down';
     if (state instanceof FirnError) run.fault = state;
     run.state = state instanceof FirnError ? 'damaged' : state;
     if (run.state !== 'good') this.mark(run.lane, run.state);

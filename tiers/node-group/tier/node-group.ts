@@ -26,11 +26,11 @@ import { RecordReader } from '../segment/record-reader.ts';
 import { headsOn, isHead } from '../segment/batch.ts';
 import { repairBatch } from '../segment/repair-segment.ts';
 import { isSettled } from '../segment/walk.ts';
-import { findShards, idsOnAny } from '../shard/find-shards.ts';
+import { findShards } from '../shard/find-shards.ts';
 import { geometryOf, SHARD_DIRECTORY, shardPath } from '../shard/format.ts';
 import { checkShards, rebuildShards } from '../shard/repair-shards.ts';
 import type { GroupPlace, NodeGroupDependencies, Settled } from '../settings.ts';
-import { DeadNotes } from '../upkeep/dead-notes.ts';
+import { DeadNotes, segmentsOn } from '../upkeep/dead-notes.ts';
 
 const FILES_MAX = 256;
 const IDLE_MS = 60_000;
@@ -222,9 +222,7 @@ export class NodeGroup {
   }
 
   async segmentIds(): Promise<string[]> {
-    const { names } = await idsOnAny(this.context.seats, SEGMENT_DIRECTORY);
-    const freed = await this.notes.freed();
-    return names.filter((segment) => !freed.has(segment));
+    return (await segmentsOn(this.context, this.context.seats)).names;
   }
 
   async freeSegment(segment: string): Promise<void> {

@@ -8,6 +8,8 @@ import type { DriveFile } from '../../../appliance/model/drive.ts';
 import type { GroupContext } from '../group/context.ts';
 import type { Seat } from '../drive/seat.ts';
 import { readWhole } from '../drive/identity.ts';
+import { SEGMENT_DIRECTORY } from '../segment/format.ts';
+import { idsOnAny, type OnAny } from '../shard/find-shards.ts';
 
 export const NOTES_DIRECTORY = 'dead';
 const NOTE_BYTES = 20;
@@ -145,6 +147,13 @@ export class DeadNotes {
 export async function freedSegments(context: GroupContext): Promise<Set<string>> {
   const names = (await filesOf(context)).map(({ name }) => name);
   return new Set(names.filter((name) => name.endsWith(FREED)).map((name) => name.slice(0, 32)));
+}
+
+/** Segments of which any of these drives has a file, in order, less those that were marked. */
+export async function segmentsOn(context: GroupContext, seats: readonly Seat[]): Promise<OnAny> {
+  const { names, unknown } = await idsOnAny(seats, SEGMENT_DIRECTORY);
+  const freed = await freedSegments(context);
+  return { names: names.filter((segment) => !freed.has(segment)), unknown };
 }
 
 async function filesOf(context: GroupContext): Promise<{ seat: Seat; name: string }[]> {

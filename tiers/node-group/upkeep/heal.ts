@@ -15,14 +15,7 @@ import { SEGMENT_DIRECTORY } from '../segment/format.ts';
 import { segmentPath } from '../segment/open-segment.ts';
 import { rebuildSegmentFile, repairBatch, repairSeal } from '../segment/repair-segment.ts';
 import { isSettled, walkSegment } from '../segment/walk.ts';
-import {
-  findShards,
-  idsIn,
-  idsOnAny,
-  shardIds,
-  type FoundShards,
-  type OnAny,
-} from '../shard/find-shards.ts';
+import { findShards, idsIn, shardIds, type FoundShards, type OnAny } from '../shard/find-shards.ts';
 import { shardDirectory } from '../shard/format.ts';
 import {
   checkShards,
@@ -30,7 +23,7 @@ import {
   prepareShards,
   type PreparedShards,
 } from '../shard/repair-shards.ts';
-import { freedSegments } from './dead-notes.ts';
+import { segmentsOn } from './dead-notes.ts';
 import { tellLossOfShards } from './losses.ts';
 import { shareOf, tellShare, type Report, type Work } from './step-job.ts';
 
@@ -217,20 +210,18 @@ async function ended(work: Work): Promise<number> {
 async function* healSegments(context: GroupContext, seat: Seat, progress: Progress): Work {
   const { report, result } = progress;
   const others = context.seats.filter((other) => other !== seat);
-  const found = await idsOnAny(others, SEGMENT_DIRECTORY);
+  const found = await segmentsOn(context, others);
   const own = await idsIn(seat, SEGMENT_DIRECTORY);
   if (own === 'down' || !areEnough(context, found)) result.short = true;
   if (own === 'down') return;
   const held = new Set(own);
-  const freed = await freedSegments(context);
-  const segments = found.names.filter((segment) => !freed.has(segment));
   const since = (await seat.drive.stat(IDENTITY_FILE)).modifiedMs - SLACK_MS;
-  for (const [index, segment] of segments.entries()) {
+  for (const [index, segment] of found.names.entries()) {
     if (!seat.trusted) {
       result.short = true;
       return;
     }
-    tellShare(report, shareOf({ segment: index, of: segments.length }));
+    tellShare(report, shareOf({ segment: index, of: found.names.length }));
     if (!held.has(segment)) {
       report.checked += 1;
       const settled = await isSettled(context, segment);

@@ -7,7 +7,6 @@ import { isFirnError } from '../../../appliance/model/errors.ts';
 import { bits, type GroupContext } from '../group/context.ts';
 import { unreadOf } from '../group/missing.ts';
 import { extentElsewhere, type FoundHead } from '../segment/batch.ts';
-import { SEGMENT_DIRECTORY } from '../segment/format.ts';
 import { segmentPath } from '../segment/open-segment.ts';
 import {
   rebuildSegmentFile,
@@ -16,10 +15,10 @@ import {
   sealBehind,
 } from '../segment/repair-segment.ts';
 import { isSettled, isTorn, walkSegment } from '../segment/walk.ts';
-import { findShards, idsOnAny, shardIds } from '../shard/find-shards.ts';
+import { findShards, shardIds } from '../shard/find-shards.ts';
 import { shardPath } from '../shard/format.ts';
 import { checkShards, rebuildShards } from '../shard/repair-shards.ts';
-import { freedSegments } from './dead-notes.ts';
+import { segmentsOn } from './dead-notes.ts';
 import { isStillThere, tellLossOfShards } from './losses.ts';
 import { shareOf, tellShare, type Report, type Work } from './step-job.ts';
 
@@ -41,9 +40,7 @@ export async function* scrubGroup(context: GroupContext, report: Report, after =
       }
     }
   }
-  const { names } = await idsOnAny(context.seats, SEGMENT_DIRECTORY);
-  const freed = await freedSegments(context);
-  const segments = names.filter((segment) => !freed.has(segment));
+  const { names: segments } = await segmentsOn(context, context.seats);
   for (const [index, segment] of segments.entries()) {
     if (from.kind === 'segments' && from.id !== undefined && segment <= from.id) continue;
     tellShare(report, shareOf({ segment: index, of: segments.length }));
